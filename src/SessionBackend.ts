@@ -17,10 +17,14 @@
  *
  * @since 0.1.0
  */
+import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
+import * as MemoryStore from "./internal/memoryStore.ts"
+import { SessionConfigError } from "./SessionError.ts"
 
 /**
  * A session as a backend stores it. All times are milliseconds since the Unix epoch.
@@ -192,5 +196,82 @@ export class SessionBackend extends Context.Service<
       readonly before: number
       readonly limit: number
     }) => Effect.Effect<number, SessionBackendError>
+    /**
+     * `true` when no operation ever waits, as in memory: the manager then spares each call its deadline.
+     */
+    readonly immediate?: boolean | undefined
   }
 >()("effect-sessions/SessionBackend") {}
+
+/**
+ * The bounds of the memory backend.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface MemoryOptions {
+  /**
+   * How many sessions it holds at most.
+   *
+   * @default 100_000
+   */
+  readonly maxSessions?: number | undefined
+  /**
+   * How many bytes they may take in all, as estimated from the length of their texts.
+   *
+   * @default 268_435_456 (256 MiB)
+   */
+  readonly maxBytes?: number | undefined
+}
+
+/**
+ * Layer that keeps sessions in this process's memory.
+ *
+ * **When to use**
+ *
+ * Use for development, for tests, and for a single process whose sessions may end when it does.
+ *
+ * **Details**
+ *
+ * Bounded: when it is full, expired sessions go first, then the oldest in which nobody is logged in; when only logins
+ * are left, `create` fails (503). A login is never thrown out to make room. Expired records are collected a few at a
+ * time by the writes that follow; there is no timer. Records are immutable copies.
+ *
+ * In production (`NODE_ENV=production`) it logs a warning, since a restart ends every session and a second process
+ * knows none of them.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerMemory = (options?: MemoryOptions): Layer.Layer<SessionBackend> =>
+  Layer.effect(
+    SessionBackend,
+    Effect.gen(function* () {
+      const maxSessions = options?.maxSessions ?? 100_000
+      const maxBytes = options?.maxBytes ?? 256 * 1024 * 1024
+      const problems = Object.entries({ maxSessions, maxBytes }).flatMap(([name, value]) =>
+        Number.isSafeInteger(value) && value >= 1
+          ? []
+          : [`SessionBackend.layerMemory: ${name} must be a whole number from 1 up`]
+      )
+      if (problems.length > 0) return yield* Effect.die(new SessionConfigError({ problems }))
+      if (
+        (yield* Effect.option(Config.String("NODE_ENV")).pipe(Effect.map((o) => o._tag === "Some" && o.value))) ===
+        "production"
+      ) {
+        yield* Effect.logWarning(
+          "effect-sessions: SessionBackend.layerMemory in production: a restart ends every session, and other processes know none of them"
+        )
+      }
+      return MemoryStore.make({
+        maxSessions,
+        maxBytes,
+        full: (operation) =>
+          new SessionBackendError({
+            operation,
+            outcome: "notApplied",
+            cause: { _tag: "MemoryBackendFull" }
+          })
+      })
+    })
+  )

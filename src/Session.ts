@@ -1,0 +1,477 @@
+/**
+ * Session definitions, and the session a handler holds.
+ *
+ * A definition is a class made with `Service`: an identifier, a schema for the data, and optionally who is logged in
+ * and how its verifier refuses. The class is itself the service of the request's session, and its identifier ties its
+ * frontend, backend and verifier together, so several sessions live in one application side by side.
+ *
+ * **Example** (Defining a session)
+ *
+ * ```ts
+ * import { Effect, Schema } from "effect"
+ * import { Session } from "effect-sessions"
+ *
+ * class UserSession extends Session.Service<UserSession>()("app/UserSession", {
+ *   data: Schema.Struct({ username: Schema.String }),
+ *   principal: (data) => data.username
+ * }) {}
+ *
+ * // In a handler: the request's session, read when it is first asked for.
+ * const greeting = Effect.gen(function*() {
+ *   const session = yield* UserSession
+ *   const { data } = yield* session.get
+ *   return `hello ${data.username}`
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ */
+import type * as Brand from "effect/Brand"
+import * as Context from "effect/Context"
+import type * as Digest from "effect/crypto/Digest"
+import type * as Mac from "effect/crypto/Mac"
+import type * as SecureRandom from "effect/crypto/SecureRandom"
+import type * as DateTime from "effect/DateTime"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Option from "effect/Option"
+import type * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import * as CookieNames from "./internal/cookieNames.ts"
+import type { SessionBackend } from "./SessionBackend.ts"
+import {
+  SessionConflict,
+  SessionCrossOrigin,
+  SessionInvalid,
+  SessionMissing,
+  SessionRefused,
+  SessionUnavailable
+} from "./SessionError.ts"
+import type { SessionConfigError } from "./SessionError.ts"
+import { SessionFrontend } from "./SessionFrontend.ts"
+import { SessionKeys } from "./SessionKeys.ts"
+import type { SessionManager } from "./SessionManager.ts"
+import type { Verifier } from "./SessionVerifier.ts"
+
+// -----------------------------------------------------------------------------
+// The session as its owner and its handlers see it
+// -----------------------------------------------------------------------------
+
+/**
+ * The public id of a session: 22 characters of base64url, stable over rotation. It names a session, in a list of
+ * devices say, and opens nothing.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type SessionId = string & Brand.Brand<"effect-sessions/SessionId">
+
+/**
+ * Schema of a `SessionId`, for the path of a "sign this device out" route.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const SessionId: Schema.Codec<SessionId, string> = Schema.String.check(
+  Schema.isPattern(/^[A-Za-z0-9_-]{22}$/)
+).pipe(Schema.brand("effect-sessions/SessionId"))
+
+/**
+ * What may be shown to the session's owner: it holds no token.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface SessionInfo<A> {
+  readonly id: SessionId
+  readonly data: A
+  readonly principal: Option.Option<string>
+  readonly createdAt: DateTime.Utc
+  /** When the user last proved who they are: when the session was created. */
+  readonly authenticatedAt: DateTime.Utc
+  readonly lastSeenAt: DateTime.Utc
+  /** The earlier of the idle and the absolute deadline, if nothing more happens. */
+  readonly expiresAt: DateTime.Utc
+  /** Grows by one with each change of the data or the token. */
+  readonly version: number
+}
+
+/**
+ * A session that was accepted: a snapshot, with the token that opens it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Session<A> extends SessionInfo<A> {
+  readonly token: Redacted.Redacted<string>
+}
+
+/**
+ * How one session differs from the layer's defaults.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface CreateOptions {
+  /** Shorter than the layer's; a longer one is cut to it, so that lowering the layer's binds every session. */
+  readonly idleTimeout?: Duration.Input | undefined
+  /** Shorter than the layer's; a longer one is cut to it. */
+  readonly absoluteTimeout?: Duration.Input | undefined
+  /**
+   * - `"persistent"`: the cookie's `Max-Age` reaches to the absolute deadline
+   * - `"browser"`: it lasts until the browser closes
+   * - `"none"`: no cookie; the handler hands out `session.token` itself
+   *
+   * @default "persistent"
+   */
+  readonly cookie?: "persistent" | "browser" | "none" | undefined
+}
+
+// -----------------------------------------------------------------------------
+// Errors, as type parameters see them
+// -----------------------------------------------------------------------------
+
+/**
+ * The schema of an error a verifier may refuse with: any `Schema.TaggedError`.
+ *
+ * @category utility types
+ * @since 0.1.0
+ */
+// The encoded side of a user's error is nobody's concern here, and `unknown` would not infer.
+// oxlint-disable-next-line typescript/no-explicit-any
+export type Tagged = Schema.Codec<{ readonly _tag: string }, any>
+
+/**
+ * The errors a definition's verifier may refuse with.
+ *
+ * @category utility types
+ * @since 0.1.0
+ */
+export type Refusal<R extends ReadonlyArray<Tagged>> = R[number]["Type"]
+
+/**
+ * The 401s.
+ *
+ * @category utility types
+ * @since 0.1.0
+ */
+export type Unauthenticated = SessionMissing | SessionInvalid
+
+/**
+ * What reads the request's session.
+ *
+ * @category utility types
+ * @since 0.1.0
+ */
+export type Loaded<B, R extends ReadonlyArray<Tagged>> = Effect.Effect<
+  B,
+  Unauthenticated | Refusal<R> | SessionUnavailable
+>
+
+/**
+ * What changes the request's session.
+ *
+ * @category utility types
+ * @since 0.1.0
+ */
+export type Changed<B, R extends ReadonlyArray<Tagged>> = Effect.Effect<
+  B,
+  Unauthenticated | Refusal<R> | SessionConflict | SessionUnavailable
+>
+
+// -----------------------------------------------------------------------------
+// The request's session
+// -----------------------------------------------------------------------------
+
+/**
+ * The request's session, as `yield* UserSession` gives it.
+ *
+ * **Details**
+ *
+ * - Lazy: nothing is read until asked; then once for the request, whoever asks. `create`, `update`, `modify`,
+ *   `replace` and `rotate` replace what `get` answers; `destroy` makes it fail with `SessionMissing`.
+ * - Writes reach the backend when they are called, so their failure is in the handler's hand and the response cannot
+ *   promise what was not stored. They are not interrupted by a client that goes away, and each is bounded by a deadline.
+ * - The cookie is set by `create` and `rotate` and taken off by `destroy` and `revokeAll`, also when the handler then
+ *   fails. Once the response's headers are made, `create` and `rotate` die before they touch the store.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface RequestSession<A, R extends ReadonlyArray<Tagged>> {
+  /** The session, or why there is none. */
+  readonly get: Loaded<Session<A>, R>
+  /** The session, if there is one that stands. Fails only when the backend does. */
+  readonly option: Effect.Effect<Option.Option<Session<A>>, SessionUnavailable>
+  /**
+   * Always makes a new session, and revokes those whose tokens the request carried; that is what log-in needs, and
+   * ends session fixation. If the revocation fails, the new session is deleted again and `create` fails.
+   */
+  readonly create: (data: A, options?: CreateOptions) => Effect.Effect<Session<A>, SessionUnavailable>
+  /** Changes the data. On a conflict the session is read again and `f` runs again; the same reference back writes nothing. */
+  readonly update: (f: (data: A) => A) => Changed<Session<A>, R>
+  /** As `update`, with an answer of your own beside the new data. */
+  readonly modify: <B>(f: (data: A) => readonly [B, A]) => Changed<B, R>
+  /** Puts new data in place of that which this request read; fails with `SessionConflict` if it has changed since. */
+  readonly replace: (data: A) => Changed<Session<A>, R>
+  /** Gives the session a new token; the old one is dead when this returns. */
+  readonly rotate: Changed<Session<A>, R>
+  /** Ends the session. Done when it returns; again is fine. */
+  readonly destroy: Effect.Effect<void, SessionUnavailable>
+  /** The principal's live sessions, this one marked. */
+  readonly list: Loaded<ReadonlyArray<SessionInfo<A> & { readonly current: boolean }>, R>
+  /** Ends one session of the same principal; `false` if they have none of this id. */
+  readonly revoke: (id: SessionId) => Loaded<boolean, R>
+  /** Ends all other sessions of the principal, and rotates this one's token, of which a thief may hold a copy. */
+  readonly revokeOthers: Changed<number, R>
+  /** Ends all sessions of the principal, this one too. */
+  readonly revokeAll: Loaded<number, R>
+}
+
+// -----------------------------------------------------------------------------
+// Definitions
+// -----------------------------------------------------------------------------
+
+declare const VerifiedId: unique symbol
+declare const VerifierId: unique symbol
+declare const ManagerId: unique symbol
+declare const FrontendId: unique symbol
+
+/**
+ * Identifies a definition's verified session in `R`.
+ *
+ * @category utility types
+ * @since 0.1.0
+ */
+export interface VerifiedOf<Self> {
+  readonly [VerifiedId]: Self
+}
+
+/**
+ * Identifies a definition's verifier in `R`.
+ *
+ * @category utility types
+ * @since 0.1.0
+ */
+export interface VerifierOf<Self> {
+  readonly [VerifierId]: Self
+}
+
+/**
+ * Identifies a definition's manager in `R`.
+ *
+ * @category utility types
+ * @since 0.1.0
+ */
+export interface ManagerOf<Self> {
+  readonly [ManagerId]: Self
+}
+
+/**
+ * Identifies a definition's frontend in `R`.
+ *
+ * @category utility types
+ * @since 0.1.0
+ */
+export interface FrontendOf<Self> {
+  readonly [FrontendId]: Self
+}
+
+/**
+ * What `layerHttp` puts in place and the middlewares ask for: this definition's manager and its frontend.
+ *
+ * @category utility types
+ * @since 0.1.0
+ */
+export type Bound<Self> = ManagerOf<Self> | FrontendOf<Self>
+
+/**
+ * What every manager is made of.
+ *
+ * @category utility types
+ * @since 0.1.0
+ */
+export type Core = SessionBackend | SessionKeys | Mac.Mac | Digest.Digest | SecureRandom.SecureRandom
+
+/**
+ * The timeouts of a definition.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface LayerOptions {
+  /**
+   * How long a session lives without a request.
+   *
+   * @default 1 hour (NIST SP 800-63B-4, AAL2)
+   */
+  readonly idleTimeout?: Duration.Input | undefined
+  /**
+   * How long it lives at most, whatever happens.
+   *
+   * @default 24 hours (NIST SP 800-63B-4, AAL2)
+   */
+  readonly absoluteTimeout?: Duration.Input | undefined
+  /**
+   * How much time passes at least between two writes of "last seen".
+   *
+   * @default 1 minute, or a tenth of the idle timeout if that is shorter
+   */
+  readonly touchInterval?: Duration.Input | undefined
+  /**
+   * How long a backend call may take. What a request does in all may take a quarter more.
+   *
+   * @default 1 second
+   */
+  readonly backendTimeout?: Duration.Input | undefined
+}
+
+/**
+ * A session definition, as the functions of this library take it: the class made with `Service`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Definition<Self, A, R extends ReadonlyArray<Tagged>> {
+  /** The identifier: the namespace of its records and the audience of its tokens. */
+  readonly key: string
+  // The encoded side of the user's data is nobody's concern here, and `unknown` would not infer.
+  // oxlint-disable-next-line typescript/no-explicit-any
+  readonly data: Schema.Codec<A, any>
+  readonly dataVersion: number
+  readonly refused: R
+  readonly principal: ((data: A) => string | undefined) | undefined
+  /** The session a guard has verified. Cannot fail; a snapshot of when the guard ran. */
+  readonly Verified: Context.Service<VerifiedOf<Self>, Session<A>>
+  readonly Verifier: Context.Service<VerifierOf<Self>, Verifier<A, R>>
+  readonly Manager: Context.Service<ManagerOf<Self>, SessionManager<A, R>>
+  readonly Frontend: Context.Service<FrontendOf<Self>, SessionFrontend["Service"]>
+  /** Layer that binds the definition to its own frontend, backend, verifier and keys. */
+  readonly layerHttp: (
+    options?: LayerOptions
+  ) => Layer.Layer<Bound<Self>, SessionConfigError, SessionFrontend | VerifierOf<Self> | Core>
+  /** The same without HTTP: for an RPC server, a job or a command line. */
+  readonly layerManager: (
+    options?: LayerOptions
+  ) => Layer.Layer<ManagerOf<Self>, SessionConfigError, VerifierOf<Self> | Core>
+}
+
+/**
+ * The class `Service` returns: the key of the request's session, and the definition.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ServiceClass<Self, Id extends string, A, R extends ReadonlyArray<Tagged>>
+  extends Context.ServiceClass<Self, Id, RequestSession<A, R>>, Omit<Definition<Self, A, R>, "key"> {}
+
+type Refused<X> =
+  X extends ReadonlyArray<Tagged> ? X : X extends Tagged ? readonly [X] : readonly [typeof SessionRefused]
+
+/**
+ * What a guard of this session provides: the request's session, and the verified one.
+ *
+ * @category utility types
+ * @since 0.1.0
+ */
+export type Provided<S> =
+  // Only `Self` is taken out; the other parameters may be anything.
+  // oxlint-disable-next-line typescript/no-explicit-any
+  S extends Definition<infer Self, any, any> ? Self | VerifiedOf<Self> : never
+
+/**
+ * Defines a session.
+ *
+ * **Details**
+ *
+ * - `data`: a schema without services; it is encoded as JSON, and decoded on every read.
+ * - `principal`: who is logged in, from the data: 1 to 256 bytes. With it a guard lets no anonymous session through;
+ *   without it there is no list of devices and no sign-out-everywhere.
+ * - `refused`: the verifier's own error or errors, `Schema.TaggedError`s with an `httpApiStatus`; `SessionRefused`
+ *   without.
+ * - `dataVersion`: raise it when a change of the schema would make an older server, still running, write back data
+ *   with fields lost: it then reads such sessions but fails to update them (`SessionConflict`).
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const Service =
+  <Self>() =>
+  <const Id extends string, A, I, const X extends Tagged | ReadonlyArray<Tagged> | undefined = undefined>(
+    id: Id,
+    options: {
+      readonly data: Schema.Codec<A, I>
+      readonly refused?: X
+      readonly principal?: ((data: A) => string | undefined) | undefined
+      readonly dataVersion?: number | undefined
+    }
+  ): ServiceClass<Self, Id, A, Refused<X>> => {
+    type R = Refused<X>
+    class Class extends Context.Service<Self, RequestSession<A, R>>()(id) {}
+    const Manager = Context.Service<ManagerOf<Self>, SessionManager<A, R>>(`${id}/Manager`)
+    const Frontend = Context.Service<FrontendOf<Self>, SessionFrontend["Service"]>(`${id}/Frontend`)
+    const given = options.refused
+    const definition: Definition<Self, A, R> = {
+      key: id,
+      data: options.data,
+      dataVersion: options.dataVersion ?? 1,
+      // What `Refused` says of `X`, said at run time.
+      refused: (given === undefined
+        ? [SessionRefused]
+        : Array.isArray(given)
+          ? given
+          : [given]) as ReadonlyArray<Tagged> as R,
+      principal: options.principal,
+      Verified: Context.Service<VerifiedOf<Self>, Session<A>>(`${id}/Verified`),
+      Verifier: Context.Service<VerifierOf<Self>, Verifier<A, R>>(`${id}/Verifier`),
+      Manager,
+      Frontend,
+      layerManager: (layerOptions = {}) =>
+        Layer.effect(
+          Manager,
+          SessionKeys.use((keys) => keys.makeManager(definition, layerOptions))
+        ),
+      layerHttp: (layerOptions) =>
+        Layer.merge(
+          definition.layerManager(layerOptions),
+          Layer.effect(
+            Frontend,
+            Effect.tap(SessionFrontend, (frontend) => CookieNames.claim(id, frontend))
+          )
+        )
+    }
+    // `key` is the class's own already; a class cannot be given its statics in one typed expression.
+    const { key: _, ...statics } = definition
+    return Object.assign(Class, statics) as unknown as ServiceClass<Self, Id, A, R>
+  }
+
+/**
+ * The errors of a guarded route, as an `HttpApiMiddleware` declares them.
+ *
+ * @category utility types
+ * @since 0.1.0
+ */
+export type Errors<R extends ReadonlyArray<Tagged>> = readonly [
+  typeof SessionMissing,
+  typeof SessionInvalid,
+  ...R,
+  typeof SessionCrossOrigin,
+  typeof SessionConflict,
+  typeof SessionUnavailable
+]
+
+/**
+ * All errors a guarded route can answer with, for the `error` of an `HttpApiMiddleware`.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const errors = <Self, A, R extends ReadonlyArray<Tagged>>(session: Definition<Self, A, R>): Errors<R> => [
+  SessionMissing,
+  SessionInvalid,
+  ...session.refused,
+  SessionCrossOrigin,
+  SessionConflict,
+  SessionUnavailable
+]

@@ -1,0 +1,196 @@
+/**
+ * What can go wrong with a session, as tagged errors.
+ *
+ * Each carries its HTTP status twice: for `HttpApi` as the `httpApiStatus` of its schema, and for a plain router as an
+ * `HttpServerRespondable`, so that an error nobody handles answers with its status and its JSON encoding. None holds a
+ * token, a key or session data.
+ *
+ * | error | status | when |
+ * | --- | --- | --- |
+ * | `SessionMissing` | 401 | the request carries no token, or nobody is logged in where a guard wants somebody |
+ * | `SessionInvalid` | 401 | it carries one that does not stand, `reason` says why |
+ * | `SessionRefused` | 403 | the verifier said no |
+ * | `SessionCrossOrigin` | 403 | an unsafe method from another origin |
+ * | `SessionConflict` | 409 | the session kept changing under an update, or changed since it was read |
+ * | `SessionUnavailable` | 503 | the backend failed, or did not answer in time |
+ * | `SessionConfigError` | - | a Layer could not be built |
+ * | `SessionDataError` | - | a defect: the handler stored what a session cannot hold |
+ *
+ * @since 0.1.0
+ */
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as ErrorReporter from "effect/ErrorReporter"
+import * as HttpServerRespondable from "effect/http/HttpServerRespondable"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as Schema from "effect/Schema"
+
+const respond = (
+  status: number,
+  body: unknown,
+  headers?: Record<string, string>
+): Effect.Effect<HttpServerResponse.HttpServerResponse> =>
+  Effect.succeed(HttpServerResponse.jsonUnsafe(body, headers === undefined ? { status } : { status, headers }))
+
+/**
+ * The request carries no token, or a guard of a definition with a `principal` met a session in which nobody is logged
+ * in. Answers 401.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class SessionMissing extends Schema.TaggedError<SessionMissing>()("SessionMissing", {}, { httpApiStatus: 401 }) {
+  override readonly [ErrorReporter.ignore] = true
+  override get message(): string {
+    return "no session"
+  }
+  [HttpServerRespondable.symbol](): Effect.Effect<HttpServerResponse.HttpServerResponse> {
+    return respond(401, { _tag: this._tag })
+  }
+}
+
+/**
+ * Why a token was not accepted.
+ *
+ * - `Malformed`: it is not written the way a token is
+ * - `Signature`: it was not signed by this application for this session definition, or with a key since retired
+ * - `NotFound`: its session is gone, or was rotated to another token
+ * - `Expired`: a deadline has passed
+ * - `Data`: the stored data no longer decodes by the definition's schema
+ * - `Ambiguous`: the request carries tokens of two different sessions, or too many
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export const Reason: Schema.Literals<readonly ["Malformed", "Signature", "NotFound", "Expired", "Data", "Ambiguous"]> =
+  Schema.Literals(["Malformed", "Signature", "NotFound", "Expired", "Data", "Ambiguous"])
+
+/**
+ * The request carries a token that does not stand. Answers 401.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class SessionInvalid extends Schema.TaggedError<SessionInvalid>()(
+  "SessionInvalid",
+  { reason: Reason },
+  { httpApiStatus: 401 }
+) {
+  override readonly [ErrorReporter.ignore] = true
+  override get message(): string {
+    return `invalid session: ${this.reason}`
+  }
+  [HttpServerRespondable.symbol](): Effect.Effect<HttpServerResponse.HttpServerResponse> {
+    return respond(401, { _tag: this._tag, reason: this.reason })
+  }
+}
+
+/**
+ * The verifier refused the session, in a definition without an error of its own. Answers 403. The message is sent to
+ * the client.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class SessionRefused extends Schema.TaggedError<SessionRefused>()(
+  "SessionRefused",
+  { message: Schema.String },
+  { httpApiStatus: 403 }
+) {
+  [HttpServerRespondable.symbol](): Effect.Effect<HttpServerResponse.HttpServerResponse> {
+    return respond(403, { _tag: this._tag, message: this.message })
+  }
+  override readonly [ErrorReporter.ignore] = true
+}
+
+/**
+ * An unsafe method was sent from another origin's page, as Fetch Metadata or `Origin` tell. Answers 403.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class SessionCrossOrigin extends Schema.TaggedError<SessionCrossOrigin>()(
+  "SessionCrossOrigin",
+  {},
+  { httpApiStatus: 403 }
+) {
+  override readonly [ErrorReporter.ignore] = true
+  override get message(): string {
+    return "cross-origin request refused; trusted origins are named in SessionFrontend.layerCookie({ trustedOrigins })"
+  }
+  [HttpServerRespondable.symbol](): Effect.Effect<HttpServerResponse.HttpServerResponse> {
+    return respond(403, { _tag: this._tag })
+  }
+}
+
+/**
+ * An update kept meeting newer versions of the session, or a `replace` was made on an old one. Nothing was stored.
+ * Answers 409.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class SessionConflict extends Schema.TaggedError<SessionConflict>()(
+  "SessionConflict",
+  {},
+  { httpApiStatus: 409 }
+) {
+  override readonly [ErrorReporter.ignore] = true
+  override get message(): string {
+    return "the session was changed by another request"
+  }
+  [HttpServerRespondable.symbol](): Effect.Effect<HttpServerResponse.HttpServerResponse> {
+    return respond(409, { _tag: this._tag })
+  }
+}
+
+/**
+ * The backend failed or did not answer within its deadline. Answers 503 with `Retry-After: 1`.
+ *
+ * `outcome` says what is known of a write: `"notApplied"`, nothing was stored; `"unknown"`, it may have been, or may
+ * still be. The cause is in the log, never in the error.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class SessionUnavailable extends Schema.TaggedError<SessionUnavailable>()(
+  "SessionUnavailable",
+  { outcome: Schema.Literals(["notApplied", "unknown"]) },
+  { httpApiStatus: 503 }
+) {
+  override get message(): string {
+    return "the session store is unavailable"
+  }
+  [HttpServerRespondable.symbol](): Effect.Effect<HttpServerResponse.HttpServerResponse> {
+    return respond(503, { _tag: this._tag, outcome: this.outcome }, { "retry-after": "1" })
+  }
+}
+
+/**
+ * A session Layer could not be built. `problems` lists everything that is wrong, each as the rule that is broken and
+ * what to change, never with a secret in it.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class SessionConfigError extends Schema.TaggedError<SessionConfigError>()("SessionConfigError", {
+  problems: Schema.Array(Schema.String)
+}) {
+  override get message(): string {
+    return `session configuration:\n${this.problems.map((problem) => `  - ${problem}`).join("\n")}`
+  }
+}
+
+/**
+ * The defect a write dies with when the handler hands over what a session cannot hold: data its schema refuses, that
+ * does not encode to JSON, is over 64 KiB or nested deeper than 32 levels, a principal that is empty, too long or not
+ * the one the session was made for. It names the rule and the path, never the value.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class SessionDataError extends Data.TaggedError("SessionDataError")<{ readonly problem: string }> {
+  override get message(): string {
+    return `session data: ${this.problem}`
+  }
+}

@@ -1,0 +1,174 @@
+/**
+ * The key ring: the secrets from which the keys that sign tokens are derived.
+ *
+ * **When to use**
+ *
+ * Use `layerConfig` in an application, with the secret in its environment, and `layer` where you already hold it.
+ *
+ * **Details**
+ *
+ * The first secret signs, all verify. For each session definition a key of its own is derived (HKDF-SHA-256), so a
+ * token of one definition never passes for another's. To retire a secret: deploy `[old, new]` everywhere, then
+ * `[new, old]`, then, once the absolute timeout has passed, `[new]`. Nobody is logged out on the way.
+ *
+ * A secret has at least 32 bytes (ASVS 11.2.3) and is random, not made up. This makes one:
+ *
+ * ```sh
+ * openssl rand -base64 32
+ * ```
+ *
+ * @since 0.1.0
+ */
+import type * as Config from "effect/Config"
+import * as Context from "effect/Context"
+import * as Kdf from "effect/crypto/Kdf"
+import type * as Digest from "effect/crypto/Digest"
+import type * as Mac from "effect/crypto/Mac"
+import type * as SecureRandom from "effect/crypto/SecureRandom"
+import * as Effect from "effect/Effect"
+import * as Base64Url from "effect/encoding/Base64Url"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import { weakness } from "./internal/secretStrength.ts"
+import * as TokenCrypto from "./internal/tokenCrypto.ts"
+import type * as Session from "./Session.ts"
+import type * as SessionBackend from "./SessionBackend.ts"
+import { SessionConfigError } from "./SessionError.ts"
+import * as SessionManager from "./SessionManager.ts"
+import type * as SessionToken from "./SessionToken.ts"
+
+/**
+ * The key ring. Made by `layer` and `layerConfig`; holds its secrets in closures, where no log or inspection sees them.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class SessionKeys extends Context.Service<
+  SessionKeys,
+  {
+    /** The ring's keys for a purpose, the one that signs first. */
+    readonly signers: (
+      purpose: string
+    ) => Effect.Effect<readonly [SessionToken.Signer, ...ReadonlyArray<SessionToken.Signer>], never, Mac.Mac>
+    /**
+     * Makes a definition's manager, with keys of this ring. It comes with the ring, which every application that runs
+     * sessions provides, and not with the definition: one that is shared with a browser brings no server code along.
+     */
+    readonly makeManager: <Self, A, R extends ReadonlyArray<Session.Tagged>>(
+      definition: Session.Definition<Self, A, R>,
+      options: Session.LayerOptions
+    ) => Effect.Effect<
+      SessionManager.SessionManager<A, R>,
+      SessionConfigError,
+      Session.VerifierOf<Self> | SessionBackend.SessionBackend | Mac.Mac | Digest.Digest | SecureRandom.SecureRandom
+    >
+  }
+>()("effect-sessions/SessionKeys") {}
+
+/** OWASP gives no number; eight are more than any rotation needs, and keep a wrong `kid` cheap. */
+const maxSecrets = 8
+
+const howToMakeOne = "make one with: openssl rand -base64 32"
+
+const utf8 = new TextEncoder()
+
+const derive = (secret: Uint8Array, purpose: string, length: number) =>
+  Kdf.Kdf.use((kdf) =>
+    // HKDF fails only on arguments that are not these.
+    Effect.orDie(
+      kdf.derive(Kdf.hkdfSha256, secret, {
+        salt: utf8.encode("effect-sessions"),
+        info: utf8.encode(purpose),
+        length
+      })
+    )
+  )
+
+const problemsOf = (secrets: ReadonlyArray<string>): ReadonlyArray<string> => {
+  const problems: Array<string> = []
+  const name = (i: number) =>
+    secrets.length === 1 ? "the session secret" : `session secret ${i + 1} of ${secrets.length}`
+  if (secrets.length === 0) problems.push(`no session secret is given; ${howToMakeOne}`)
+  if (secrets.length > maxSecrets)
+    problems.push(`${secrets.length} session secrets are given; at most ${maxSecrets} may be`)
+  secrets.forEach((secret, i) => {
+    const weak = weakness(secret)
+    if (weak !== undefined) problems.push(`${name(i)} ${weak}; ${howToMakeOne}`)
+    if (secrets.indexOf(secret) < i) problems.push(`${name(i)} repeats an earlier one`)
+  })
+  return problems
+}
+
+const make = Effect.fnUntraced(function* (given: Redacted.Redacted | ReadonlyArray<Redacted.Redacted>) {
+  const secrets = (Redacted.isRedacted(given) ? [given] : given).map(Redacted.value)
+  const problems = problemsOf(secrets)
+  if (problems.length > 0) return yield* new SessionConfigError({ problems })
+  const kdf = yield* Kdf.Kdf
+  const ring = yield* Effect.forEach(secrets, (secret) => {
+    const bytes = utf8.encode(secret)
+    return Effect.map(derive(bytes, "effect-sessions/v1/kid", 6), (kid) => ({ kid: Base64Url.encode(kid), bytes }))
+  })
+  const [first, ...rest] = ring
+  const signers: SessionKeys["Service"]["signers"] = (purpose) => {
+    const signer = ({ bytes, kid }: (typeof ring)[number]) =>
+      derive(bytes, purpose, 32).pipe(
+        Effect.provideService(Kdf.Kdf, kdf),
+        Effect.flatMap(TokenCrypto.hmac),
+        Effect.map((sign): SessionToken.Signer => ({ kid, sign }))
+      )
+    // `problemsOf` refused an empty ring.
+    return Effect.all([signer(first!), ...rest.map(signer)])
+  }
+  return SessionKeys.of({
+    signers,
+    makeManager: (definition, options) => SessionManager.make(definition, options, signers)
+  })
+})
+
+/**
+ * Layer of the key ring from secrets at hand: one, or several of which the first signs.
+ *
+ * Fails with a `SessionConfigError` that lists every secret too short, too weak or given twice.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (
+  secrets: Redacted.Redacted | readonly [Redacted.Redacted, ...ReadonlyArray<Redacted.Redacted>]
+): Layer.Layer<SessionKeys, SessionConfigError, Kdf.Kdf> => Layer.effect(SessionKeys, make(secrets))
+
+/**
+ * Layer of the key ring from configuration: one secret or several.
+ *
+ * Fails with a `SessionConfigError` where a secret is missing or weak, and says how to make one; there is no generated
+ * fallback.
+ *
+ * **Example** (Reading the secret from the environment)
+ *
+ * ```ts
+ * import { Config } from "effect"
+ * import { SessionKeys } from "effect-sessions"
+ *
+ * const Keys = SessionKeys.layerConfig(Config.Redacted("SESSION_SECRET"))
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (
+  secrets: Config.Config<Redacted.Redacted | ReadonlyArray<Redacted.Redacted>>
+): Layer.Layer<SessionKeys, SessionConfigError | Config.ConfigError, Kdf.Kdf> =>
+  Layer.effect(
+    SessionKeys,
+    Effect.flatMap(
+      Effect.mapError(secrets, (error) =>
+        // A schema error names the variable and never its value; other failures are the provider's own.
+        error.cause._tag === "SchemaError"
+          ? new SessionConfigError({
+              problems: [`the session secret is not configured: ${error.cause.message}; ${howToMakeOne}`]
+            })
+          : error
+      ),
+      make
+    )
+  )

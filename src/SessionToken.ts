@@ -1,0 +1,139 @@
+/**
+ * The token: the secret a client holds, in a cookie or a header.
+ *
+ * ```text
+ * v1.<kid>.<id>.<secret>.<mac>
+ *    8     22   43       43     characters of base64url
+ * ```
+ *
+ * `id` is the session's public id (128 random bits, stable over rotation), `secret` 256 random bits of which the store
+ * keeps only the SHA-256, `mac` HMAC-SHA-256 over all that stands before it, under a key derived for one session
+ * definition. `kid` names the key and is derived from the secret it belongs to, never from a place in a list.
+ *
+ * **Details**
+ *
+ * - One canonical form: the MAC is computed over the very characters received and compared with its own one spelling,
+ *   in constant time, so no other text than the one issued is ever accepted.
+ * - A forged, foreign or misspelled token is told apart here, before any backend is asked.
+ * - There is nothing to negotiate: no algorithm, no expiry, no data in a token. The stored record decides.
+ *
+ * @since 0.1.0
+ */
+import * as SecureRandom from "effect/crypto/SecureRandom"
+import * as Effect from "effect/Effect"
+import * as Base64Url from "effect/encoding/Base64Url"
+import * as Exit from "effect/Exit"
+import * as Redacted from "effect/Redacted"
+import { failure } from "./internal/constant.ts"
+import { timingSafeEqual } from "./internal/tokenCrypto.ts"
+import { SessionInvalid } from "./SessionError.ts"
+
+/**
+ * A key of the ring, derived for one session definition.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Signer {
+  /** Names the key in a token: 8 characters, derived from the secret. */
+  readonly kid: string
+  /** HMAC-SHA-256 of the text, base64url. */
+  readonly sign: (text: string) => Effect.Effect<string>
+}
+
+/**
+ * What the keys of a definition's tokens are derived for.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const purpose = (namespace: string): string => `effect-sessions/v1/session/${namespace}`
+
+/**
+ * What an authentic token says.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Claims {
+  readonly id: string
+  readonly secret: string
+}
+
+/**
+ * Makes and checks the tokens of one session definition.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface SessionToken {
+  /** Signs a token for a session, with the ring's first key. */
+  readonly issue: (claims: Claims) => Effect.Effect<Redacted.Redacted<string>>
+  /**
+   * Reads a token back. Fails with `Malformed` if it is not written as one, with `Signature` if it was not issued for
+   * this definition under a key of the ring.
+   */
+  readonly check: (token: Redacted.Redacted<string>) => Effect.Effect<Claims, SessionInvalid>
+}
+
+/** The whole token has one length, so anything else is refused before a pattern runs over it. */
+const tokenLength = 122
+const signedLength = tokenLength - 44
+const pattern = /^v1\.([\w-]{8})\.([\w-]{22})\.([\w-]{43})\.([\w-]{43})$/
+const malformed = failure(new SessionInvalid({ reason: "Malformed" }))
+const wrongSignature = failure(new SessionInvalid({ reason: "Signature" }))
+
+/**
+ * Creates what makes and checks tokens, from the keys of one definition: the first signs, all verify.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (ring: readonly [Signer, ...ReadonlyArray<Signer>]): SessionToken => {
+  const byKid = new Map(ring.map((signer) => [signer.kid, signer]))
+  const current = ring[0]
+  return {
+    issue: ({ id, secret }) => {
+      const signed = `v1.${current.kid}.${id}.${secret}`
+      return Effect.map(current.sign(signed), (mac) => Redacted.make(`${signed}.${mac}`, { label: "SessionToken" }))
+    },
+    check: (redacted) => {
+      const token = Redacted.value(redacted)
+      if (token.length !== tokenLength) return malformed
+      const parts = pattern.exec(token)
+      if (parts === null) return malformed
+      const signer = byKid.get(parts[1]!)
+      if (signer === undefined) return wrongSignature
+      const claims = { id: parts[2]!, secret: parts[3]! }
+      return Effect.flatMapEager(signer.sign(token.slice(0, signedLength)), (mac) =>
+        timingSafeEqual(mac, parts[4]!) ? Exit.succeed(claims) : wrongSignature
+      )
+    }
+  }
+}
+
+const randomText = (size: number): Effect.Effect<string, never, SecureRandom.SecureRandom> =>
+  SecureRandom.SecureRandom.use((random) =>
+    Effect.flatMap(random.randomBytes(size), (bytes) =>
+      // A source that fails must not end in a weaker id: fail closed (ASVS 16.5.3).
+      bytes.length === size
+        ? Effect.succeed(Base64Url.encode(bytes))
+        : Effect.die(new Error(`SecureRandom gave ${bytes.length} bytes for ${size}`))
+    )
+  )
+
+/**
+ * A fresh public session id: 128 bits of `SecureRandom`, 22 characters.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const randomId: Effect.Effect<string, never, SecureRandom.SecureRandom> = randomText(16)
+
+/**
+ * A fresh secret: 256 bits of `SecureRandom`, 43 characters.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const randomSecret: Effect.Effect<string, never, SecureRandom.SecureRandom> = randomText(32)

@@ -1,0 +1,95 @@
+/**
+ * The verifier: whether a live session is acceptable.
+ *
+ * It runs each time a session is read, after the token, the deadlines and the data have been found good, and once more
+ * when an update meets a newer version. It is bound to one session definition, and refuses with that definition's
+ * `refused` errors.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type { Definition, Refusal, Session, Tagged, VerifierOf } from "./Session.ts"
+import type { SessionUnavailable } from "./SessionError.ts"
+
+/**
+ * A definition's verifier.
+ *
+ * **Gotchas**
+ *
+ * Letting a session through is answering `undefined`. Any other answer refuses it, so that a check which answers
+ * `false` lets nobody in.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Verifier<A, R extends ReadonlyArray<Tagged>> {
+  readonly verify: (session: Session<A>) => Effect.Effect<void, Refusal<R> | SessionUnavailable>
+}
+
+/**
+ * Layer of the verifier that accepts every live session.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerExists = <Self, A, R extends ReadonlyArray<Tagged>>(
+  session: Definition<Self, A, R>
+): Layer.Layer<VerifierOf<Self>> => Layer.succeed(session.Verifier, { verify: () => Effect.void })
+
+/**
+ * Layer of a verifier of your own: a function, or an effect that makes one out of services.
+ *
+ * **Example** (Refusing suspended users)
+ *
+ * ```ts
+ * import { Context, Effect, Schema } from "effect"
+ * import { Session, SessionVerifier } from "effect-sessions"
+ *
+ * class Suspended extends Schema.TaggedError<Suspended>()("Suspended", {}, { httpApiStatus: 403 }) {}
+ *
+ * class UserSession extends Session.Service<UserSession>()("app/UserSession", {
+ *   data: Schema.Struct({ username: Schema.String }),
+ *   refused: Suspended
+ * }) {}
+ *
+ * class Users extends Context.Service<Users, {
+ *   readonly suspended: (name: string) => Effect.Effect<boolean>
+ * }>()("app/Users") {}
+ *
+ * const Verifier = SessionVerifier.layer(UserSession, Effect.gen(function*() {
+ *   const users = yield* Users
+ *   return (session) =>
+ *     Effect.flatMap(users.suspended(session.data.username), (suspended) =>
+ *       suspended ? Effect.fail(new Suspended()) : Effect.void)
+ * }))
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = <Self, A, R extends ReadonlyArray<Tagged>, EX = never, RX = never>(
+  session: Definition<Self, A, R>,
+  verify: Effect.Effect<Verifier<A, R>["verify"], EX, RX> | Verifier<A, R>["verify"]
+): Layer.Layer<VerifierOf<Self>, EX, RX> =>
+  // The scope of the effect is the layer's, which `Layer.effect` provides; it is not in `RX` here.
+  Layer.effect(
+    session.Verifier,
+    Effect.map(Effect.isEffect(verify) ? verify : Effect.succeed(verify), (verify) => ({ verify }))
+  ) as Layer.Layer<VerifierOf<Self>, EX, RX>
+
+/**
+ * Layer of a verifier from a predicate, and the error for those it does not hold for.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerPredicate = <Self, A, R extends ReadonlyArray<Tagged>>(
+  session: Definition<Self, A, R>,
+  predicate: (session: Session<A>) => Effect.Effect<boolean, SessionUnavailable>,
+  orElse: (session: Session<A>) => Refusal<R>
+): Layer.Layer<VerifierOf<Self>> =>
+  Layer.succeed(session.Verifier, {
+    verify: (value) =>
+      Effect.flatMap(predicate(value), (holds) => (holds === true ? Effect.void : Effect.fail(orElse(value))))
+  })

@@ -1,0 +1,15 @@
+/**
+ * Typed, revocable, server-side HTTP sessions for Effect.
+ *
+ * @since 0.1.0
+ */
+export * as Session from "./Session.ts"
+export * as SessionBackend from "./SessionBackend.ts"
+export * as SessionError from "./SessionError.ts"
+export * as SessionFrontend from "./SessionFrontend.ts"
+export * as SessionKeys from "./SessionKeys.ts"
+export * as SessionManager from "./SessionManager.ts"
+export * as SessionMiddleware from "./SessionMiddleware.ts"
+export * as SessionTest from "./testing/SessionTest.ts"
+export * as SessionToken from "./SessionToken.ts"
+export * as SessionVerifier from "./SessionVerifier.ts"

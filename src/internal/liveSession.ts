@@ -1,0 +1,50 @@
+/**
+ * The sessions the manager answers: the public snapshot, with the record it was made from at hand for the next
+ * compare-and-set, and out of sight of whatever prints or spreads the snapshot.
+ *
+ * @internal
+ */
+import * as DateTime from "effect/DateTime"
+import * as Option from "effect/Option"
+import type * as Redacted from "effect/Redacted"
+import type { Session, SessionId, SessionInfo } from "../Session.ts"
+import type { SessionRecord } from "../SessionBackend.ts"
+
+/** @internal */
+export class LiveSession<A> implements Session<A> {
+  readonly id: SessionId
+  readonly data: A
+  readonly principal: Option.Option<string>
+  readonly createdAt: DateTime.Utc
+  readonly authenticatedAt: DateTime.Utc
+  readonly lastSeenAt: DateTime.Utc
+  readonly expiresAt: DateTime.Utc
+  readonly version: number
+  readonly token: Redacted.Redacted<string>
+  readonly #record: SessionRecord
+
+  constructor(record: SessionRecord, data: A, expiresAt: number, token: Redacted.Redacted<string>) {
+    // An id in a record was made by `randomId`.
+    this.id = record.id as SessionId
+    this.data = data
+    this.principal = record.principal === undefined ? Option.none() : Option.some(record.principal)
+    this.createdAt = DateTime.makeUnsafe(record.createdAt)
+    this.authenticatedAt = DateTime.makeUnsafe(record.authenticatedAt)
+    this.lastSeenAt = DateTime.makeUnsafe(record.lastSeenAt)
+    this.expiresAt = DateTime.makeUnsafe(expiresAt)
+    this.version = record.version
+    this.token = token
+    this.#record = record
+  }
+
+  /** The record behind a session, if the manager made it. */
+  static record(session: Session<unknown>): SessionRecord | undefined {
+    return session instanceof LiveSession ? session.#record : undefined
+  }
+}
+
+/** @internal */
+export const infoOf = <A>(session: Session<A>): SessionInfo<A> => {
+  const { token: _, ...info } = session
+  return info
+}

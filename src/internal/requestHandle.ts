@@ -1,0 +1,623 @@
+/**
+ * The request's session: one handle for each request and definition, whatever middlewares meet on a route.
+ *
+ * @internal
+ */
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as HttpEffect from "effect/http/HttpEffect"
+import { HttpServerRequest } from "effect/http/HttpServerRequest"
+import * as HttpServerRespondable from "effect/http/HttpServerRespondable"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import type {
+  Changed,
+  CreateOptions,
+  Definition,
+  Loaded,
+  Refusal,
+  RequestSession,
+  Session,
+  Tagged,
+  VerifiedOf
+} from "../Session.ts"
+import { failure } from "./constant.ts"
+import { SessionCrossOrigin, SessionInvalid, SessionMissing } from "../SessionError.ts"
+import type { SessionConflict, SessionUnavailable } from "../SessionError.ts"
+import type { Credential, SessionFrontend, Transport } from "../SessionFrontend.ts"
+import type { SessionManager } from "../SessionManager.ts"
+import { isAuthentic } from "./authentic.ts"
+import { isCrossOrigin } from "./crossOrigin.ts"
+import { LiveSession } from "./liveSession.ts"
+
+// -----------------------------------------------------------------------------
+// What follows from a frontend alone, worked out once
+// -----------------------------------------------------------------------------
+
+interface Binding {
+  /** The request headers the response depends on, in lower case for comparing, and as they are sent. */
+  readonly vary: ReadonlyArray<string>
+  readonly varyText: string
+  /** `undefined` for frontends without a cookie, which no page of another origin can use. */
+  readonly origins: { readonly secure: boolean; readonly trusted: ReadonlySet<string> } | undefined
+  /** RFC 9110 11.6.1: a 401 names a challenge. */
+  readonly challenge: string
+}
+
+const bindings = new WeakMap<SessionFrontend["Service"], Binding>()
+
+const bindingOf = (frontend: SessionFrontend["Service"]): Binding => {
+  const known = bindings.get(frontend)
+  if (known !== undefined) return known
+  const vary = new Set<string>()
+  const challenges = new Set<string>()
+  let cookie = false
+  for (const scheme of frontend.security) {
+    if (scheme._tag === "ApiKey") {
+      vary.add(scheme.in === "cookie" ? "Cookie" : scheme.key)
+      challenges.add("Session")
+      cookie ||= scheme.in === "cookie"
+    } else {
+      vary.add("Authorization")
+      challenges.add(scheme._tag === "Http" ? scheme.scheme : "Basic")
+    }
+  }
+  const binding: Binding = {
+    vary: [...vary].map((name) => name.toLowerCase()),
+    varyText: [...vary].join(", "),
+    origins: cookie
+      ? {
+          secure: frontend.origins?.secure ?? true,
+          trusted: new Set(frontend.origins?.trusted.map((origin) => origin.toLowerCase()))
+        }
+      : undefined,
+    challenge: [...challenges].join(", ")
+  }
+  bindings.set(frontend, binding)
+  return binding
+}
+
+// -----------------------------------------------------------------------------
+// Refusals of the user's own, made to answer with their status in a plain router
+// -----------------------------------------------------------------------------
+
+const statusOf = (schema: Tagged): number => {
+  const status = schema.ast.annotations?.["httpApiStatus"]
+  return typeof status === "number" ? status : 403
+}
+
+/** `httpApiStatus` means nothing to a plain router, so the error is made respondable as it passes. */
+const makeRespondable = (refused: ReadonlyArray<Tagged>, error: object): void => {
+  if (HttpServerRespondable.isRespondable(error) || !Object.isExtensible(error)) return
+  const schema = refused.find((schema) => Schema.is(schema)(error))
+  if (schema === undefined) return
+  Object.defineProperty(error, HttpServerRespondable.symbol, {
+    enumerable: false,
+    value: () =>
+      Effect.map(Schema.encodeUnknownEffect(Schema.toCodecJson(schema))(error), (body) =>
+        HttpServerResponse.jsonUnsafe(body, { status: statusOf(schema) })
+      )
+  })
+}
+
+// -----------------------------------------------------------------------------
+// The handle
+// -----------------------------------------------------------------------------
+
+const nobody = new SessionMissing()
+const missing = failure(nobody)
+const ambiguous = failure(new SessionInvalid({ reason: "Ambiguous" }))
+
+const isMissing = (exit: Exit.Exit<unknown, { readonly _tag: string }>): boolean =>
+  Exit.isFailure(exit) && Option.getOrUndefined(Cause.findErrorOption(exit.cause))?._tag === "SessionMissing"
+
+type Outcome<A, R extends ReadonlyArray<Tagged>> = Exit.Exit<
+  Session<A>,
+  SessionMissing | SessionInvalid | Refusal<R> | SessionUnavailable
+>
+
+/** @internal */
+export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements RequestSession<A, R> {
+  readonly request: HttpServerRequest
+  readonly definition: Definition<Self, A, R>
+  readonly #manager: SessionManager<A, R>
+  readonly #frontend: SessionFrontend["Service"]
+  /** What `get` answers, once it is known. */
+  #state: Outcome<A, R> | undefined = undefined
+  #isReading = false
+  /** Rung when the reading is done; there only if somebody waits. */
+  #bell: Deferred.Deferred<void> | undefined = undefined
+  /** How the accepted token came. */
+  #via: Transport | undefined = undefined
+  /** What the response is to carry: a token to put on it, or that the client forget its own. */
+  #issued: { readonly session: Session<A>; readonly cookie: CreateOptions["cookie"] } | undefined = undefined
+  #detach: Transport | undefined = undefined
+  #wasUnavailable = false
+  #isSealed = false
+
+  constructor(
+    request: HttpServerRequest,
+    definition: Definition<Self, A, R>,
+    manager: SessionManager<A, R>,
+    frontend: SessionFrontend["Service"]
+  ) {
+    this.request = request
+    this.definition = definition
+    this.#manager = manager
+    this.#frontend = frontend
+  }
+
+  // ---------------------------------------------------------------------------
+  // Reading
+  // ---------------------------------------------------------------------------
+
+  /** Answered once for a request and shared by all who ask meanwhile, failures included. */
+  get get(): Loaded<Session<A>, R> {
+    return Effect.suspend(() => {
+      if (this.#state !== undefined) return this.#state
+      if (this.#isReading) return this.#waitForReading
+      this.#isReading = true
+      return Effect.onExit(this.#read, (exit) => {
+        this.#isReading = false
+        // Whoever was interrupted has learnt nothing; the next to ask reads again.
+        if (Exit.isSuccess(exit)) this.#state = exit
+        else if (!Cause.hasInterrupts(exit.cause)) {
+          this.#note(exit.cause)
+          this.#state = exit
+        }
+        if (this.#bell !== undefined) {
+          Deferred.doneUnsafe(this.#bell, Exit.void)
+          this.#bell = undefined
+        }
+        return Effect.void
+      })
+    })
+  }
+
+  get #waitForReading(): Loaded<Session<A>, R> {
+    this.#bell ??= Deferred.makeUnsafe<void>()
+    return Effect.flatMap(Deferred.await(this.#bell), () => this.get)
+  }
+
+  get #read(): Loaded<Session<A>, R> {
+    return Effect.flatMapEager(this.#frontend.extract(this.request), (credentials) => {
+      if (credentials.length > 1) return this.#choose(credentials)
+      this.#via = credentials[0].via
+      return this.#manager.resolve(credentials[0].token)
+    })
+  }
+
+  /**
+   * Of several tokens one distinct session may stand. A token in a header that does not stand is not made good by a
+   * cookie, and a backend that fails is not taken for a token that does not stand.
+   */
+  #choose(credentials: ReadonlyArray<Credential>): Loaded<Session<A>, R> {
+    return Effect.gen({ self: this }, function* () {
+      const seen = new Set<string>()
+      let accepted: Session<A> | undefined
+      let refused: Outcome<A, R> | undefined
+      let refusedHeader: Outcome<A, R> | undefined
+      for (const { token, via } of credentials) {
+        if (seen.has(Redacted.value(token))) {
+          if (via === "header" && accepted !== undefined) this.#via = via
+          continue
+        }
+        seen.add(Redacted.value(token))
+        const exit: Outcome<A, R> = yield* Effect.exit(this.#manager.resolve(token))
+        if (Exit.isFailure(exit)) {
+          const error = Option.getOrUndefined(Cause.findErrorOption(exit.cause))
+          if (error?._tag !== "SessionInvalid") return yield* exit
+          refused ??= exit
+          if (via === "header") refusedHeader ??= exit
+        } else if (accepted !== undefined && accepted.id !== exit.value.id) {
+          return yield* ambiguous
+        } else {
+          accepted ??= exit.value
+          if (this.#via !== "header") this.#via = via
+        }
+      }
+      if (accepted === undefined) return yield* refused!
+      return this.#via === "cookie" && refusedHeader !== undefined ? yield* refusedHeader : accepted
+    })
+  }
+
+  get option(): Effect.Effect<Option.Option<Session<A>>, SessionUnavailable> {
+    return Effect.matchEffect(this.get, {
+      onSuccess: (session) => Effect.succeedSome(session),
+      // Of all that `get` fails with, this alone does not mean "no session".
+      onFailure: (error): Effect.Effect<Option.Option<Session<A>>, SessionUnavailable> =>
+        error._tag === "SessionUnavailable" ? Effect.fail(error as SessionUnavailable) : Effect.succeedNone
+    })
+  }
+
+  // ---------------------------------------------------------------------------
+  // Changing: what a change answers is what `get` answers from then on
+  // ---------------------------------------------------------------------------
+
+  #change<B, E extends SessionInvalid | Refusal<R> | SessionConflict | SessionUnavailable>(
+    f: (session: Session<A>) => Effect.Effect<readonly [B, Session<A>], E>
+  ): Changed<B, R> {
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(restore(this.get), (session) =>
+        Effect.map(
+          Effect.tapCause(f(session), (cause) =>
+            Effect.sync(() => {
+              this.#note(cause)
+              const error = Option.getOrUndefined(Cause.findErrorOption(cause))
+              // The session turned out to be gone: the next to ask is told so.
+              if (error?._tag === "SessionInvalid") this.#state = Exit.fail(error as SessionInvalid)
+            })
+          ),
+          ([answer, changed]) => {
+            this.#state = Exit.succeed(changed)
+            return answer
+          }
+        )
+      )
+    )
+  }
+
+  get update(): RequestSession<A, R>["update"] {
+    return (f) =>
+      this.#change((session) =>
+        Effect.map(
+          this.#manager.modify(session, (data) => [undefined, f(data)]),
+          ([, changed]) => [changed, changed]
+        )
+      )
+  }
+
+  get modify(): RequestSession<A, R>["modify"] {
+    return (f) => this.#change((session) => this.#manager.modify(session, f))
+  }
+
+  get replace(): RequestSession<A, R>["replace"] {
+    return (data) =>
+      this.#change((session) => Effect.map(this.#manager.replace(session, data), (changed) => [changed, changed]))
+  }
+
+  get rotate(): RequestSession<A, R>["rotate"] {
+    return this.#whileOpen("rotate", () =>
+      this.#change((session) =>
+        Effect.map(this.#manager.rotate(session), (rotated) => {
+          this.#issue(rotated, undefined)
+          return [rotated, rotated]
+        })
+      )
+    )
+  }
+
+  get create(): RequestSession<A, R>["create"] {
+    return (data, options) =>
+      this.#whileOpen("create", () =>
+        this.#noting(
+          Effect.flatMap(this.#manager.create(data, options), (created) =>
+            this.#endCarried.pipe(
+              // The old session lives on, so the new one must not: a failed log-in logs nobody in.
+              Effect.tapError(() => Effect.ignore(this.#manager.destroy(created.token))),
+              Effect.map(() => {
+                this.#state = Exit.succeed(created)
+                this.#issue(created, options?.cookie)
+                return created
+              })
+            )
+          )
+        )
+      )
+  }
+
+  get destroy(): RequestSession<A, R>["destroy"] {
+    return this.#noting(
+      Effect.map(this.#endCarried, (carried) => {
+        if (carried || this.#issued !== undefined) this.#forget()
+        this.#state = missing
+      })
+    )
+  }
+
+  /**
+   * Ends every session whose token this request carried, or was given. Answers whether it carried one of ours; a forged
+   * one is as good as none.
+   */
+  get #endCarried(): Effect.Effect<boolean, SessionUnavailable> {
+    return Effect.gen({ self: this }, function* () {
+      const credentials = yield* Effect.option(this.#frontend.extract(this.request))
+      const tokens = new Set<string>()
+      let via: Transport | undefined
+      for (const credential of Option.getOrElse(credentials, (): ReadonlyArray<Credential> => [])) {
+        via ??= credential.via
+        if (!(yield* isAuthentic(this.#manager, credential.token))) continue
+        if (tokens.size === 0) via = credential.via
+        tokens.add(Redacted.value(credential.token))
+      }
+      this.#via ??= via
+      const carried = tokens.size > 0
+      if (this.#state !== undefined && Exit.isSuccess(this.#state)) tokens.add(Redacted.value(this.#state.value.token))
+      yield* Effect.forEach(tokens, (token) => this.#manager.destroy(Redacted.make(token, { label: "SessionToken" })), {
+        concurrency: "unbounded",
+        discard: true
+      })
+      return carried
+    })
+  }
+
+  // ---------------------------------------------------------------------------
+  // The principal's sessions
+  // ---------------------------------------------------------------------------
+
+  #withOwner<B, E>(
+    f: (principal: string, session: Session<A>) => Effect.Effect<B, E>
+  ): Effect.Effect<B, E | SessionMissing | SessionInvalid | Refusal<R> | SessionUnavailable> {
+    return this.#noting(
+      Effect.flatMap(this.get, (session): Effect.Effect<B, E | SessionMissing> =>
+        Option.isSome(session.principal) ? f(session.principal.value, session) : missing
+      )
+    )
+  }
+
+  get list(): RequestSession<A, R>["list"] {
+    return this.#withOwner((principal, session) =>
+      Effect.map(this.#manager.list(principal), (infos) =>
+        infos.map((info) => ({ ...info, current: info.id === session.id }))
+      )
+    )
+  }
+
+  get revoke(): RequestSession<A, R>["revoke"] {
+    return (id) =>
+      this.#withOwner((principal, session) =>
+        Effect.map(this.#manager.revoke(id, { principal }), (revoked) => {
+          if (id === session.id) this.#state = missing
+          return revoked
+        })
+      )
+  }
+
+  get revokeOthers(): RequestSession<A, R>["revokeOthers"] {
+    return this.#withOwner((principal) =>
+      Effect.flatMap(this.rotate, (rotated) => this.#manager.revokeAll(principal, { except: rotated.id }))
+    )
+  }
+
+  get revokeAll(): RequestSession<A, R>["revokeAll"] {
+    return this.#withOwner((principal) =>
+      Effect.map(this.#manager.revokeAll(principal), (revoked) => {
+        this.#forget()
+        this.#state = missing
+        return revoked
+      })
+    )
+  }
+
+  // ---------------------------------------------------------------------------
+  // Common to the above
+  // ---------------------------------------------------------------------------
+
+  /** Runs a write to its end whatever becomes of the client, and keeps in mind how it failed. */
+  #noting<B, E>(effect: Effect.Effect<B, E>): Effect.Effect<B, E> {
+    return Effect.uninterruptible(Effect.tapCause(effect, (cause) => Effect.sync(() => this.#note(cause))))
+  }
+
+  #note(cause: Cause.Cause<unknown>): void {
+    const error = Option.getOrUndefined(Cause.findErrorOption(cause))
+    if (typeof error !== "object" || error === null || !("_tag" in error)) return
+    if (error._tag === "SessionUnavailable") this.#wasUnavailable = true
+    else makeRespondable(this.definition.refused, error)
+  }
+
+  #issue(session: Session<A>, cookie: CreateOptions["cookie"]): void {
+    this.#issued = { session, cookie }
+    this.#detach = undefined
+  }
+
+  #forget(): void {
+    this.#issued = undefined
+    this.#detach = this.#via ?? "cookie"
+  }
+
+  #whileOpen<B, E>(operation: string, effect: () => Effect.Effect<B, E>): Effect.Effect<B, E> {
+    return Effect.suspend(() =>
+      this.#isSealed
+        ? Effect.die(
+            new Error(
+              `${this.definition.key}: ${operation} after the response's headers were made; call it before the body streams`
+            )
+          )
+        : effect()
+    )
+  }
+
+  // ---------------------------------------------------------------------------
+  // The response
+  // ---------------------------------------------------------------------------
+
+  /** The pre-response handler. Total: one that fails would leave the request without an answer. */
+  readonly respond = (
+    _request: HttpServerRequest,
+    response: HttpServerResponse.HttpServerResponse
+  ): Effect.Effect<HttpServerResponse.HttpServerResponse> => {
+    this.#isSealed = true
+    try {
+      return this.#finish(response)
+    } catch {
+      return Effect.as(
+        Effect.logError(`${this.definition.key}: the frontend failed to put the session on the response`),
+        HttpServerResponse.empty({ status: 500, headers: { "cache-control": "no-store" } })
+      )
+    }
+  }
+
+  #finish(given: HttpServerResponse.HttpServerResponse): Effect.Effect<HttpServerResponse.HttpServerResponse> {
+    const binding = bindingOf(this.#frontend)
+    const headers: Record<string, string> = {}
+    const vary = mergeVary(given.headers["vary"], binding)
+    if (vary !== undefined) headers["vary"] = vary
+    if (given.status === 401 && this.#state !== undefined && given.headers["www-authenticate"] === undefined) {
+      headers["www-authenticate"] = binding.challenge
+    }
+    if (given.status === 503 && this.#wasUnavailable && given.headers["retry-after"] === undefined) {
+      headers["retry-after"] = "1"
+    }
+    const isPrivate =
+      this.#issued !== undefined || this.#detach !== undefined || (this.#state !== undefined && !isMissing(this.#state))
+    const cacheControl = given.headers["cache-control"]
+    if (isPrivate) headers["cache-control"] = "no-store"
+    let response = HttpServerResponse.setHeaders(given, headers)
+    if (this.#issued !== undefined) response = this.#attach(response, this.#issued)
+    else if (this.#detach !== undefined) response = this.#frontend.detach(response, this.#detach)
+    return isPrivate && cacheControl !== undefined && /public|max-age|immutable/i.test(cacheControl)
+      ? Effect.as(
+          Effect.logWarning(
+            `${this.definition.key}: Cache-Control was replaced by no-store, since the response depends on a session`
+          ),
+          response
+        )
+      : Effect.succeed(response)
+  }
+
+  #attach(
+    response: HttpServerResponse.HttpServerResponse,
+    { cookie, session }: { readonly session: Session<A>; readonly cookie: CreateOptions["cookie"] }
+  ): HttpServerResponse.HttpServerResponse {
+    if (cookie === "none") return response
+    const record = LiveSession.record(session)
+    const persistent = cookie === undefined ? (record?.persistent ?? true) : cookie === "persistent"
+    const left =
+      (record?.absoluteExpiresAt ?? session.expiresAt.epochMilliseconds) - session.lastSeenAt.epochMilliseconds
+    return this.#frontend.attach(response, {
+      token: session.token,
+      maxAge: persistent ? Option.some(Duration.millis(left)) : Option.none(),
+      via: Option.fromUndefinedOr(this.#via)
+    })
+  }
+}
+
+/** What `Vary` becomes, or nothing if it says enough already. */
+const mergeVary = (given: string | undefined, binding: Binding): string | undefined => {
+  if (given === undefined || given === "") return binding.varyText
+  if (given.trim() === "*") return undefined
+  const named = given
+    .toLowerCase()
+    .split(",")
+    .map((name) => name.trim())
+  return binding.vary.every((name) => named.includes(name)) ? undefined : `${given}, ${binding.varyText}`
+}
+
+// -----------------------------------------------------------------------------
+// Entering a route
+// -----------------------------------------------------------------------------
+
+const crossOrigin = failure(new SessionCrossOrigin())
+
+/** The definition's own class is this key too; a `Definition` does not say so in its type. */
+const keyOf = <Self, A, R extends ReadonlyArray<Tagged>>(
+  definition: Definition<Self, A, R>
+): Context.Service<Self, RequestSession<A, R>> => {
+  let key = keys.get(definition.key)
+  if (key === undefined) {
+    key = Context.Service<never, never>(definition.key)
+    keys.set(definition.key, key)
+  }
+  // One key string is one key, whatever its type parameters.
+  return key as unknown as Context.Service<Self, RequestSession<A, R>>
+}
+const keys = new Map<string, Context.Service<never, never>>()
+
+/** A request is the same one as long as what the server received is, however often it was rewritten on the way. */
+const isOf = (handle: unknown, request: HttpServerRequest): handle is RequestHandle<never, never, never> =>
+  handle instanceof RequestHandle && handle.request.source === request.source
+
+/**
+ * Unsafe requests from another origin are refused, unless they carry their token in a header and none in a cookie: no
+ * page can be made to send such a header elsewhere without being asked first.
+ */
+const guardOrigin = (
+  request: HttpServerRequest,
+  frontend: SessionFrontend["Service"]
+): Effect.Effect<void, SessionCrossOrigin> => {
+  const { origins } = bindingOf(frontend)
+  if (origins === undefined || !isCrossOrigin(request, origins)) return Exit.void
+  return Effect.matchEffect(frontend.extract(request), {
+    onFailure: () => crossOrigin,
+    onSuccess: (credentials) => (credentials.every(({ via }) => via === "header") ? Exit.void : crossOrigin)
+  })
+}
+
+type App<E, R> = Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>
+
+/**
+ * Runs an app with the request's handle: the one an outer middleware has made, or a new one, whose headers are then set
+ * when the app has exited, in whatever way. `admitted` is what the cross-origin check says of the request; it is asked
+ * once, by the outermost middleware.
+ */
+const withHandle = <Self, A, R extends ReadonlyArray<Tagged>, E, RA>(
+  definition: Definition<Self, A, R>,
+  manager: SessionManager<A, R>,
+  frontend: SessionFrontend["Service"],
+  app: (handle: RequestHandle<Self, A, R>, admitted: Effect.Effect<void, SessionCrossOrigin>) => App<E, RA>
+): App<E, RA | HttpServerRequest> =>
+  Effect.withFiber((fiber) => {
+    const context = fiber.context
+    const request = Context.getUnsafe(context, HttpServerRequest)
+    const outer = Context.getOrUndefined(context, keyOf(definition))
+    // Found under this definition's key, so it is this definition's.
+    if (isOf(outer, request)) return app(outer as unknown as RequestHandle<Self, A, R>, Exit.void)
+    const handle = new RequestHandle(request, definition, manager, frontend)
+    return Effect.onExit(app(handle, guardOrigin(request, frontend)), () => {
+      HttpEffect.appendPreResponseHandlerUnsafe(context, handle.respond)
+      return Effect.void
+    })
+  })
+
+/**
+ * An open route.
+ *
+ * @internal
+ */
+export const open = <Self, A, R extends ReadonlyArray<Tagged>, E, RA>(
+  definition: Definition<Self, A, R>,
+  manager: SessionManager<A, R>,
+  frontend: SessionFrontend["Service"],
+  app: App<E, RA>
+): App<E | SessionCrossOrigin, Exclude<RA, Self> | HttpServerRequest> =>
+  withHandle(definition, manager, frontend, (handle, admitted) =>
+    Effect.flatMapEager(admitted, () => Effect.provideService(app, keyOf(definition), handle))
+  )
+
+/**
+ * A guarded route: only a session that stands is let through, and where the definition says who is logged in, only if
+ * somebody is. A request that is not goes to `onFailure`.
+ *
+ * @internal
+ */
+export const guarded = <Self, A, R extends ReadonlyArray<Tagged>, E, RA, E2>(
+  definition: Definition<Self, A, R>,
+  manager: SessionManager<A, R>,
+  frontend: SessionFrontend["Service"],
+  app: App<E, RA>,
+  onFailure: (
+    error: SessionMissing | SessionInvalid | Refusal<R> | SessionCrossOrigin | SessionUnavailable,
+    request: HttpServerRequest
+  ) => App<E2, never>
+): App<E | E2, Exclude<RA, Self | VerifiedOf<Self>> | HttpServerRequest> =>
+  withHandle(definition, manager, frontend, (handle, admitted) =>
+    Effect.matchEffect(
+      Effect.flatMapEager(admitted, () => handle.get),
+      {
+        onFailure: (error) => onFailure(error, handle.request),
+        onSuccess: (session): App<E | E2, Exclude<RA, Self | VerifiedOf<Self>>> =>
+          definition.principal !== undefined && Option.isNone(session.principal)
+            ? onFailure(nobody, handle.request)
+            : Effect.provideContext(
+                app,
+                Context.add(Context.make(keyOf(definition), handle), definition.Verified, session)
+              )
+      }
+    )
+  )
