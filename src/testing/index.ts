@@ -3,4 +3,5 @@
  *
  * @since 0.1.0
  */
+export * as SessionBackendTest from "./SessionBackendTest.ts"
 export * as SessionTest from "./SessionTest.ts"

@@ -1,0 +1,456 @@
+import { PgClient } from "@effect/sql-pg"
+import { afterAll, assert, beforeAll, describe, it, layer } from "@effect/vitest"
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Reactivity from "effect/reactivity/Reactivity"
+import * as Redacted from "effect/Redacted"
+import * as Schedule from "effect/Schedule"
+import * as SqlClient from "effect/sql/SqlClient"
+import type { Connection } from "effect/sql/SqlConnection"
+import { connect, type Socket } from "node:net"
+import { SessionBackend, type SessionBackendError, type SessionRecord } from "../src/SessionBackend.ts"
+import * as SessionBackendSql from "../src/SessionBackendSql.ts"
+import * as SessionBackendTest from "../src/testing/SessionBackendTest.ts"
+
+const url = new URL(process.env["DATABASE_URL"] ?? "postgres://postgres:postgres@localhost:5432/postgres")
+
+const random = globalThis.crypto.randomUUID().slice(0, 8)
+const schema = `effect_sessions_${random}`
+const role = `effect_sessions_role_${random}`
+
+/** A client with a pool of its own, whose tables are those of this run. */
+const client = (options?: Partial<PgClient.PgPoolConfig>) =>
+  PgClient.layer({
+    url: Redacted.make(url.href),
+    connectTimeout: "5 seconds",
+    ...options,
+    startupParameters: { search_path: schema, ...options?.startupParameters }
+  })
+
+const admin = <A, E>(use: (sql: SqlClient.SqlClient) => Effect.Effect<A, E>) =>
+  Effect.provide(Effect.flatMap(SqlClient.SqlClient, use), client(), { local: true })
+
+const reachable = Exit.isSuccess(await Effect.runPromiseExit(admin((sql) => sql`SELECT 1`)))
+
+if (!reachable) {
+  const message = "no Postgres at DATABASE_URL, nor at localhost:5432 as user postgres"
+  if (process.env["CI"]) throw new Error(message)
+  console.warn(`SessionBackendSql.integration.test.ts is skipped: ${message}`)
+}
+
+const record = (changes?: Partial<SessionRecord>): SessionRecord => ({
+  namespace: globalThis.crypto.randomUUID(),
+  id: "0000000000000000000000",
+  secretHash: "hash",
+  version: 1,
+  principal: "alice",
+  data: "{}",
+  dataVersion: 1,
+  extension: "{}",
+  createdAt: 1_000_000,
+  authenticatedAt: 1_000_000,
+  lastSeenAt: 1_000_000,
+  idleTimeout: 1000,
+  idleExpiresAt: 1_001_000,
+  absoluteExpiresAt: 1_010_000,
+  persistent: true,
+  ...changes
+})
+
+const seen = { lastSeenAt: 1_000_001, idleExpiresAt: 1_001_001 }
+
+const backendOver = <E>(client: Layer.Layer<SqlClient.SqlClient, E>) =>
+  SessionBackendSql.layer.pipe(Layer.provideMerge(client))
+
+const suite = (name: string, backend: Layer.Layer<SessionBackend, unknown>) =>
+  layer(backend, { excludeTestServices: true })(name, (it) => {
+    for (const { effect, name } of [...SessionBackendTest.cases, ...SessionBackendTest.collectingCases]) {
+      it.effect(name, () => effect)
+    }
+  })
+
+/** Runs `locked` while a row is locked by a change not yet committed, and commits when `locked` says so. */
+const whileLocked = <A, E>(
+  { id, namespace }: SessionRecord,
+  locked: (commit: Effect.Effect<void>, sql: SqlClient.SqlClient) => Effect.Effect<A, E>
+) =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const sql = Context.get(yield* Layer.build(client()), SqlClient.SqlClient)
+      const connection = yield* sql.reserve
+      const run = (text: string) => Effect.orDie(connection.executeUnprepared(text, [], undefined))
+      yield* run("BEGIN")
+      yield* run(
+        `UPDATE effect_sessions SET last_seen_at = 2000000, idle_expires_at = 2000000, absolute_expires_at = 3000000
+         WHERE namespace = '${namespace}' AND id = '${id}'`
+      )
+      return yield* locked(Effect.asVoid(run("COMMIT")), sql)
+    })
+  )
+
+/** Waits until a statement of this run's schema waits for a lock, and answers its process. */
+const blocked = (sql: SqlClient.SqlClient, application: string) =>
+  sql<{ pid: number }>`
+    SELECT pid FROM pg_stat_activity
+    WHERE application_name = ${application} AND wait_event_type = 'Lock'`.pipe(
+    Effect.flatMap((rows) => Effect.fromOption(Option.fromUndefinedOr(rows[0]))),
+    Effect.retry(Schedule.spaced("5 millis")),
+    Effect.map(({ pid }) => pid)
+  )
+
+describe.runIf(reachable)("SessionBackendSql on Postgres", () => {
+  beforeAll(() =>
+    Effect.runPromise(
+      admin((sql) =>
+        Effect.gen(function* () {
+          yield* sql`CREATE SCHEMA ${sql(schema)}`
+          yield* Effect.provide(Effect.void, SessionBackendSql.layerMigrations()).pipe(
+            Effect.provideService(SqlClient.SqlClient, sql)
+          )
+          yield* sql.unsafe(`CREATE ROLE ${role} LOGIN PASSWORD '${role}'`)
+          yield* sql.unsafe(`GRANT USAGE ON SCHEMA ${schema} TO ${role}`)
+          yield* sql.unsafe(`GRANT SELECT, INSERT, UPDATE, DELETE ON effect_sessions TO ${role}`)
+        })
+      )
+    )
+  )
+
+  afterAll(() =>
+    Effect.runPromise(
+      admin((sql) =>
+        Effect.gen(function* () {
+          yield* sql`DROP SCHEMA ${sql(schema)} CASCADE`
+          yield* sql.unsafe(`DROP OWNED BY ${role}`)
+          yield* sql.unsafe(`DROP ROLE ${role}`)
+        })
+      )
+    )
+  )
+
+  const restricted = new URL(url)
+  restricted.username = role
+  restricted.password = role
+  const restrictedClient = client({ url: Redacted.make(restricted.href) })
+
+  suite("conformance", backendOver(client()))
+  suite(
+    "conformance: layerStorage, with a role that may only read and write the table",
+    SessionBackendSql.layerStorage().pipe(Layer.provide(restrictedClient))
+  )
+
+  it.live("layerStorage needs no right to create tables, which layerWith does", () =>
+    Effect.gen(function* () {
+      const exit = yield* Effect.exit(
+        Layer.build(SessionBackendSql.layerWith({ table: "another" }).pipe(Layer.provide(restrictedClient)))
+      )
+      assert.isTrue(Exit.isFailure(exit) && Cause.hasDies(exit.cause))
+    })
+  )
+
+  it.live("[R47] what a session operation did stands, though the transaction around it is rolled back", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const backend = yield* SessionBackend
+      const loggedOut = record()
+      const revoked = record()
+      const changed = record()
+      const created = record()
+      for (const record of [loggedOut, revoked, changed]) yield* backend.create(record)
+      const handler = Effect.gen(function* () {
+        yield* sql`CREATE TABLE orders (id INTEGER)`
+        assert.isTrue(yield* backend.delete(loggedOut.namespace, loggedOut.id))
+        assert.strictEqual(yield* backend.deleteByPrincipal(revoked.namespace, "alice"), 1)
+        assert.strictEqual(yield* backend.touch(changed.namespace, changed.id, seen), "touched")
+        assert.strictEqual((yield* backend.update(changed.namespace, changed.id, 1, seen))._tag, "updated")
+        assert.strictEqual(yield* backend.create(created), "created")
+        return yield* Effect.fail("rolled back")
+      })
+      assert.strictEqual(yield* Effect.flip(sql.withTransaction(sql.withTransaction(handler))), "rolled back")
+      assert.deepStrictEqual(yield* sql`SELECT to_regclass('orders')`.values, [[null]])
+      assert.deepStrictEqual(yield* backend.read(loggedOut.namespace, loggedOut.id), Option.none())
+      assert.deepStrictEqual(yield* backend.read(revoked.namespace, revoked.id), Option.none())
+      assert.deepStrictEqual(
+        yield* backend.read(changed.namespace, changed.id),
+        Option.some({ ...changed, ...seen, version: 2 })
+      )
+      assert.deepStrictEqual(yield* backend.read(created.namespace, created.id), Option.some(created))
+    }).pipe(Effect.provide(backendOver(client())))
+  )
+
+  describe("migrations", () => {
+    it.live("run any number of times, and keep what is stored", () =>
+      Effect.gen(function* () {
+        const stored = record()
+        const use = <A, E>(f: (backend: SessionBackend["Service"]) => Effect.Effect<A, E>) =>
+          Effect.provide(Effect.flatMap(SessionBackend, f), backendOver(client()), { local: true })
+        yield* use((backend) => backend.create(stored))
+        for (const _ of [1, 2]) {
+          assert.deepStrictEqual(
+            yield* use((backend) => backend.read(stored.namespace, stored.id)),
+            Option.some(stored)
+          )
+        }
+      })
+    )
+
+    it.live("run in several processes at once on a database that has nothing", () =>
+      Effect.gen(function* () {
+        for (const table of ["first", "second", "third"]) {
+          const starts = Array.from({ length: 6 }, () => {
+            const stored = record()
+            return Effect.gen(function* () {
+              const backend = yield* SessionBackend
+              yield* backend.create(stored)
+              assert.isTrue(Option.isSome(yield* backend.read(stored.namespace, stored.id)))
+            }).pipe(
+              Effect.provide(SessionBackendSql.layerWith({ table }).pipe(Layer.provide(client())), { local: true })
+            )
+          })
+          yield* Effect.all(starts, { concurrency: "unbounded" })
+          const history = yield* admin((sql) => sql`SELECT name FROM ${sql(`${table}_migrations`)}`.values)
+          assert.deepStrictEqual(history, [["create"]])
+        }
+      })
+    )
+  })
+
+  describe("races", () => {
+    it.live("a sweep neither waits for a row somebody is touching nor takes it afterwards", () =>
+      Effect.gen(function* () {
+        const backend = yield* SessionBackend
+        const sweep = backend.deleteExpired({ before: 1_500_000, limit: 1000 })
+        yield* sweep
+        const touched = record()
+        const expired = record()
+        yield* backend.create(touched)
+        yield* backend.create(expired)
+        yield* whileLocked(touched, (commit) =>
+          Effect.gen(function* () {
+            assert.strictEqual(yield* Effect.timeout(sweep, "5 seconds"), 1)
+            assert.isTrue(Option.isNone(yield* backend.read(expired.namespace, expired.id)))
+            yield* commit
+          })
+        )
+        assert.strictEqual(yield* sweep, 0)
+        const found = yield* backend.read(touched.namespace, touched.id)
+        assert.strictEqual(Option.getOrThrow(found).lastSeenAt, 2_000_000)
+      }).pipe(Effect.provide(backendOver(client())))
+    )
+
+    it.live("[R82] a serialization failure is retried", () =>
+      Effect.gen(function* () {
+        const backend = yield* SessionBackend
+        const stored = record()
+        yield* backend.create(stored)
+        const touch = backend.touch(stored.namespace, stored.id, { lastSeenAt: 3_000_000, idleExpiresAt: 3_000_000 })
+        const verdict = yield* whileLocked(stored, (commit, sql) =>
+          Effect.gen(function* () {
+            const fiber = yield* Effect.forkChild(touch)
+            yield* blocked(sql, "serialization")
+            yield* commit
+            return yield* Fiber.join(fiber)
+          })
+        )
+        assert.strictEqual(verdict, "touched")
+      }).pipe(
+        Effect.provide(
+          backendOver(
+            client({
+              applicationName: "serialization",
+              startupParameters: { default_transaction_isolation: "repeatable read" }
+            })
+          )
+        )
+      )
+    )
+
+    it.live("[R82] but not in create", () =>
+      Effect.gen(function* () {
+        const backend = yield* SessionBackend
+        const fresh = record()
+        const error = yield* Effect.scoped(
+          Effect.gen(function* () {
+            const sql = Context.get(yield* Layer.build(client()), SqlClient.SqlClient)
+            const connection = yield* sql.reserve
+            yield* connection.executeUnprepared("BEGIN", [], undefined)
+            yield* connection.executeUnprepared(
+              `INSERT INTO effect_sessions VALUES
+               ('${fresh.namespace}', '${fresh.id}', '', 1, NULL, '', 1, '', 1, 1, 1, 1, 9000000, 9000000, 1)`,
+              [],
+              undefined
+            )
+            const fiber = yield* Effect.forkChild(Effect.flip(backend.create(fresh)))
+            yield* blocked(sql, "create")
+            yield* connection.executeUnprepared("COMMIT", [], undefined)
+            return yield* Fiber.join(fiber)
+          })
+        )
+        assert.strictEqual(error.outcome, "notApplied")
+        assert.propertyVal((error.cause as { readonly reason: object }).reason, "_tag", "SerializationError")
+      }).pipe(
+        Effect.provide(
+          backendOver(
+            client({
+              applicationName: "create",
+              startupParameters: { default_transaction_isolation: "repeatable read" }
+            })
+          )
+        )
+      )
+    )
+  })
+
+  describe("failures", () => {
+    it.live("[R80] a connection cut while it served a write leaves it in doubt, and the next one is served", () =>
+      Effect.gen(function* () {
+        const backend = yield* SessionBackend
+        const stored = record()
+        yield* backend.create(stored)
+        const error = yield* whileLocked(stored, (commit, sql) =>
+          Effect.gen(function* () {
+            const fiber = yield* Effect.forkChild(Effect.flip(backend.delete(stored.namespace, stored.id)))
+            const pid = yield* blocked(sql, "cut")
+            yield* sql`SELECT pg_terminate_backend(${pid})`
+            const error = yield* Fiber.join(fiber)
+            yield* commit
+            return error
+          })
+        )
+        assert.strictEqual(error.outcome, "unknown")
+        assert.isTrue(yield* backend.delete(stored.namespace, stored.id))
+      }).pipe(Effect.provide(backendOver(client({ applicationName: "cut" }))))
+    )
+
+    it.live("[R80] a database that only reads has applied nothing", () =>
+      Effect.gen(function* () {
+        const stored = record()
+        yield* Effect.provide(
+          Effect.flatMap(SessionBackend, (backend) => backend.create(stored)),
+          backendOver(client()),
+          { local: true }
+        )
+        yield* Effect.gen(function* () {
+          const backend = yield* SessionBackend
+          for (const write of [
+            backend.create(record()),
+            backend.delete(stored.namespace, stored.id),
+            backend.touch(stored.namespace, stored.id, seen)
+          ]) {
+            assert.strictEqual((yield* Effect.flip<unknown, SessionBackendError, never>(write)).outcome, "notApplied")
+          }
+          assert.deepStrictEqual(yield* backend.read(stored.namespace, stored.id), Option.some(stored))
+        }).pipe(
+          Effect.provide(
+            SessionBackendSql.layerStorage().pipe(
+              Layer.provide(client({ startupParameters: { default_transaction_read_only: "on" } }))
+            )
+          )
+        )
+      })
+    )
+
+    it.live("[R80] a database that cannot be reached has applied nothing", () =>
+      Effect.gen(function* () {
+        const backend = yield* SessionBackend
+        const error = yield* Effect.flip(backend.delete("namespace", "id"))
+        assert.strictEqual(error.outcome, "notApplied")
+        assert.strictEqual(error.message, "session backend: delete failed (notApplied)")
+      }).pipe(
+        Effect.provide(
+          // Port 1 is nobody's.
+          SessionBackendSql.layerStorage().pipe(
+            Layer.provide(client({ url: Redacted.make("postgres://nobody@localhost:1/none") }))
+          )
+        )
+      )
+    )
+  })
+
+  it.live("one round trip an operation, counted on the wire", () =>
+    Effect.gen(function* () {
+      let trips = 0
+      const counting = (): Socket => {
+        const socket = connect(Number(url.port || 5432), url.hostname)
+        const write = socket.write.bind(socket) as (chunk: Uint8Array, ...rest: Array<never>) => boolean
+        // Every statement ends in a Sync message, which is what the server answers.
+        socket.write = (chunk: Uint8Array, ...rest: Array<never>) => {
+          const bytes = Buffer.from(chunk)
+          const sync = Buffer.from([0x53, 0, 0, 0, 4])
+          for (let at = bytes.indexOf(sync); at !== -1; at = bytes.indexOf(sync, at + 1)) trips++
+          return write(chunk, ...rest)
+        }
+        return socket
+      }
+      yield* Effect.gen(function* () {
+        const backend = yield* SessionBackend
+        const one = record()
+        const { id, namespace } = one
+        const operations: ReadonlyArray<readonly [string, number, Effect.Effect<unknown, SessionBackendError>]> = [
+          ["create", 1, backend.create(one)],
+          ["create of an id in use", 1, backend.create(one)],
+          ["read", 1, backend.read(namespace, id)],
+          ["update", 1, backend.update(namespace, id, 1, { data: "{}", ...seen })],
+          ["update of another version", 2, backend.update(namespace, id, 1, seen)],
+          ["touch", 1, backend.touch(namespace, id, { lastSeenAt: 1_000_002, idleExpiresAt: 1_001_002 })],
+          ["touch without effect", 2, backend.touch(namespace, id, seen)],
+          ["listByPrincipal", 1, backend.listByPrincipal(namespace, "alice", { limit: 10 })],
+          ["deleteByPrincipal", 1, backend.deleteByPrincipal(namespace, "alice", { except: id })],
+          ["delete", 1, backend.delete(namespace, id)],
+          ["deleteExpired", 1, backend.deleteExpired({ before: 1, limit: 1 })]
+        ]
+        // The first time over, statements are being prepared.
+        for (const first of [true, false]) {
+          for (const [name, expected, operation] of operations) {
+            trips = 0
+            yield* operation
+            if (!first) assert.strictEqual(trips, expected, name)
+          }
+        }
+      }).pipe(Effect.provide(SessionBackendSql.layerStorage().pipe(Layer.provide(client({ stream: counting })))))
+    })
+  )
+
+  it.live("the statements use the indexes", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      yield* Layer.build(SessionBackendSql.layerMigrations({ table: "many" }))
+      yield* sql`
+        INSERT INTO many
+        SELECT 'namespace', n, '', 1, 'user' || n / 10, '', 1, '', 1, 1, 1, 1, n, n, 1 FROM generate_series(1, 10000) n`
+      yield* sql`ANALYZE many`
+      const plans: Array<string> = []
+      const explain: Connection["execute"] = (text, params) =>
+        sql.unsafe<Record<"QUERY PLAN", string>>(`EXPLAIN ${text}`, params).pipe(
+          Effect.tap((rows) => Effect.sync(() => plans.push(rows.map((row) => row["QUERY PLAN"]).join("\n")))),
+          Effect.as([])
+        )
+      const explaining = Layer.effect(
+        SqlClient.SqlClient,
+        SqlClient.make({
+          acquirer: Effect.succeed(new Proxy({} as Connection, { get: () => explain })),
+          compiler: PgClient.makeCompiler(),
+          driver: "explaining",
+          spanAttributes: []
+        })
+      ).pipe(Layer.provide(Reactivity.layer))
+      yield* Effect.gen(function* () {
+        const backend = yield* SessionBackend
+        yield* backend.read("namespace", "500")
+        yield* backend.listByPrincipal("namespace", "user50", { limit: 3, after: "501" })
+        yield* backend.deleteByPrincipal("namespace", "user50")
+        yield* backend.deleteExpired({ before: 100, limit: 10 })
+      }).pipe(Effect.provide(SessionBackendSql.layerStorage({ table: "many" }).pipe(Layer.provide(explaining))))
+      assert.strictEqual(plans.length, 4)
+      assert.match(plans[0]!, /Index Scan using many_pkey/)
+      assert.match(plans[1]!, /Index Scan using many_principal/)
+      assert.match(plans[2]!, /Scan (using|on) many_principal/)
+      assert.match(plans[3]!, /Scan (using|on) many_expiry/)
+      for (const plan of plans) assert.notMatch(plan, /Seq Scan|Sort/)
+    }).pipe(Effect.provide(client()))
+  )
+})
