@@ -25,12 +25,15 @@ import * as HttpServerRespondable from "effect/http/HttpServerRespondable"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Schema from "effect/Schema"
 
-const respond = (
-  status: number,
-  body: unknown,
-  headers?: Record<string, string>
-): Effect.Effect<HttpServerResponse.HttpServerResponse> =>
-  Effect.succeed(HttpServerResponse.jsonUnsafe(body, headers === undefined ? { status } : { status, headers }))
+const respond = (status: number, body: unknown, headers: Record<string, string> = {}) =>
+  Effect.succeed(HttpServerResponse.jsonUnsafe(body, { status, headers }))
+
+// Responses are immutable, so those that are always the same are made once: they answer whoever knocks without a key.
+const responses = {
+  SessionMissing: respond(401, { _tag: "SessionMissing" }),
+  SessionCrossOrigin: respond(403, { _tag: "SessionCrossOrigin" }),
+  SessionConflict: respond(409, { _tag: "SessionConflict" })
+}
 
 /**
  * The request carries no token, or a guard of a definition with a `principal` met a session in which nobody is logged
@@ -45,7 +48,7 @@ export class SessionMissing extends Schema.TaggedError<SessionMissing>()("Sessio
     return "no session"
   }
   [HttpServerRespondable.symbol](): Effect.Effect<HttpServerResponse.HttpServerResponse> {
-    return respond(401, { _tag: this._tag })
+    return responses.SessionMissing
   }
 }
 
@@ -65,6 +68,16 @@ export class SessionMissing extends Schema.TaggedError<SessionMissing>()("Sessio
 export const Reason: Schema.Literals<readonly ["Malformed", "Signature", "NotFound", "Expired", "Data", "Ambiguous"]> =
   Schema.Literals(["Malformed", "Signature", "NotFound", "Expired", "Data", "Ambiguous"])
 
+const invalid = (reason: string) => respond(401, { _tag: "SessionInvalid", reason })
+const invalidResponses = {
+  Malformed: invalid("Malformed"),
+  Signature: invalid("Signature"),
+  NotFound: invalid("NotFound"),
+  Expired: invalid("Expired"),
+  Data: invalid("Data"),
+  Ambiguous: invalid("Ambiguous")
+}
+
 /**
  * The request carries a token that does not stand. Answers 401.
  *
@@ -81,7 +94,7 @@ export class SessionInvalid extends Schema.TaggedError<SessionInvalid>()(
     return `invalid session: ${this.reason}`
   }
   [HttpServerRespondable.symbol](): Effect.Effect<HttpServerResponse.HttpServerResponse> {
-    return respond(401, { _tag: this._tag, reason: this.reason })
+    return invalidResponses[this.reason]
   }
 }
 
@@ -119,7 +132,7 @@ export class SessionCrossOrigin extends Schema.TaggedError<SessionCrossOrigin>()
     return "cross-origin request refused; trusted origins are named in SessionFrontend.layerCookie({ trustedOrigins })"
   }
   [HttpServerRespondable.symbol](): Effect.Effect<HttpServerResponse.HttpServerResponse> {
-    return respond(403, { _tag: this._tag })
+    return responses.SessionCrossOrigin
   }
 }
 
@@ -140,7 +153,7 @@ export class SessionConflict extends Schema.TaggedError<SessionConflict>()(
     return "the session was changed by another request"
   }
   [HttpServerRespondable.symbol](): Effect.Effect<HttpServerResponse.HttpServerResponse> {
-    return respond(409, { _tag: this._tag })
+    return responses.SessionConflict
   }
 }
 

@@ -99,6 +99,7 @@ const credentials = (
   tokens: ReadonlyArray<string>,
   via: Transport
 ): ReturnType<SessionFrontend["Service"]["extract"]> => {
+  if (tokens.length === 1) return Exit.succeed([{ token: Redacted.make(tokens[0]!, redactedAs), via }])
   if (tokens.length > maxTokens) return tooMany
   const [first, ...rest] = tokens.map((token): Credential => ({ token: Redacted.make(token, redactedAs), via }))
   return first === undefined ? missing : Exit.succeed([first, ...rest])

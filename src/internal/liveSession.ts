@@ -29,8 +29,10 @@ export class LiveSession<A> implements Session<A> {
     this.data = data
     this.principal = record.principal === undefined ? Option.none() : Option.some(record.principal)
     this.createdAt = DateTime.makeUnsafe(record.createdAt)
-    this.authenticatedAt = DateTime.makeUnsafe(record.authenticatedAt)
-    this.lastSeenAt = DateTime.makeUnsafe(record.lastSeenAt)
+    // One object for one time: making these is dear, and a session is read on every request.
+    this.authenticatedAt =
+      record.authenticatedAt === record.createdAt ? this.createdAt : DateTime.makeUnsafe(record.authenticatedAt)
+    this.lastSeenAt = record.lastSeenAt === record.createdAt ? this.createdAt : DateTime.makeUnsafe(record.lastSeenAt)
     this.expiresAt = DateTime.makeUnsafe(expiresAt)
     this.version = record.version
     this.token = token

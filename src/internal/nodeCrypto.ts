@@ -6,14 +6,7 @@
  * @internal
  */
 export interface NodeCrypto {
-  readonly createSecretKey: (key: Uint8Array) => unknown
-  readonly createHmac: (
-    algorithm: "sha256",
-    key: unknown
-  ) => {
-    readonly update: (data: string) => { readonly digest: (encoding: "base64url") => string }
-  }
-  readonly hash: (algorithm: "sha256", data: string, encoding: "base64url") => string
+  readonly hash: (algorithm: "sha256", data: Uint8Array | string, encoding: "base64url" | "latin1") => string
 }
 
 interface WithBuiltins {
@@ -24,5 +17,5 @@ interface WithBuiltins {
 export const nodeCrypto = (): NodeCrypto | undefined => {
   // The global object's type does not know `process` in portable code.
   const found = (globalThis as WithBuiltins).process?.getBuiltinModule?.("node:crypto")
-  return typeof found?.hash === "function" && typeof found.createSecretKey === "function" ? found : undefined
+  return typeof found?.hash === "function" ? found : undefined
 }

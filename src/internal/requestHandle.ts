@@ -9,6 +9,7 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import * as HttpEffect from "effect/http/HttpEffect"
 import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerRespondable from "effect/http/HttpServerRespondable"
@@ -163,7 +164,7 @@ export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements 
       if (this.#state !== undefined) return this.#state
       if (this.#isReading) return this.#waitForReading
       this.#isReading = true
-      return Effect.onExit(this.#read, (exit) => {
+      return Effect.onExitPrimitive(this.#read, (exit) => {
         this.#isReading = false
         // Whoever was interrupted has learnt nothing; the next to ask reads again.
         if (Exit.isSuccess(exit)) this.#state = exit
@@ -175,7 +176,7 @@ export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements 
           Deferred.doneUnsafe(this.#bell, Exit.void)
           this.#bell = undefined
         }
-        return Effect.void
+        return undefined
       })
     })
   }
@@ -553,25 +554,36 @@ type App<E, R> = Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>
 
 /**
  * Runs an app with the request's handle: the one an outer middleware has made, or a new one, whose headers are then set
- * when the app has exited, in whatever way. `admitted` is what the cross-origin check says of the request; it is asked
- * once, by the outermost middleware.
+ * when the app has exited, in whatever way. The app may change the fiber's context, as `provideService` would; it is
+ * restored here. `admitted` is what the cross-origin check says of the request, which the outermost middleware asks.
  */
 const withHandle = <Self, A, R extends ReadonlyArray<Tagged>, E, RA>(
   definition: Definition<Self, A, R>,
   manager: SessionManager<A, R>,
   frontend: SessionFrontend["Service"],
-  app: (handle: RequestHandle<Self, A, R>, admitted: Effect.Effect<void, SessionCrossOrigin>) => App<E, RA>
+  app: (
+    handle: RequestHandle<Self, A, R>,
+    fiber: Fiber.Fiber<unknown, unknown>,
+    admitted: Effect.Effect<void, SessionCrossOrigin>
+  ) => App<E, RA>
 ): App<E, RA | HttpServerRequest> =>
   Effect.withFiber((fiber) => {
     const context = fiber.context
     const request = Context.getUnsafe(context, HttpServerRequest)
     const outer = Context.getOrUndefined(context, keyOf(definition))
-    // Found under this definition's key, so it is this definition's.
-    if (isOf(outer, request)) return app(outer as unknown as RequestHandle<Self, A, R>, Exit.void)
+    if (isOf(outer, request)) {
+      // Found under this definition's key, so it is this definition's.
+      const handle = outer as unknown as RequestHandle<Self, A, R>
+      return Effect.onExitPrimitive(app(handle, fiber, Exit.void), () => {
+        fiber.setContext(context)
+        return undefined
+      })
+    }
     const handle = new RequestHandle(request, definition, manager, frontend)
-    return Effect.onExit(app(handle, guardOrigin(request, frontend)), () => {
+    return Effect.onExitPrimitive(app(handle, fiber, guardOrigin(request, frontend)), () => {
+      fiber.setContext(context)
       HttpEffect.appendPreResponseHandlerUnsafe(context, handle.respond)
-      return Effect.void
+      return undefined
     })
   })
 
@@ -586,8 +598,11 @@ export const open = <Self, A, R extends ReadonlyArray<Tagged>, E, RA>(
   frontend: SessionFrontend["Service"],
   app: App<E, RA>
 ): App<E | SessionCrossOrigin, Exclude<RA, Self> | HttpServerRequest> =>
-  withHandle(definition, manager, frontend, (handle, admitted) =>
-    Effect.flatMapEager(admitted, () => Effect.provideService(app, keyOf(definition), handle))
+  withHandle(definition, manager, frontend, (handle, fiber, admitted) =>
+    Effect.flatMapEager(admitted, () => {
+      fiber.setContext(Context.add(fiber.context, keyOf(definition), handle))
+      return app as App<E, Exclude<RA, Self>>
+    })
   )
 
 /**
@@ -606,18 +621,20 @@ export const guarded = <Self, A, R extends ReadonlyArray<Tagged>, E, RA, E2>(
     request: HttpServerRequest
   ) => App<E2, never>
 ): App<E | E2, Exclude<RA, Self | VerifiedOf<Self>> | HttpServerRequest> =>
-  withHandle(definition, manager, frontend, (handle, admitted) =>
+  withHandle(definition, manager, frontend, (handle, fiber, admitted) =>
     Effect.matchEffect(
       Effect.flatMapEager(admitted, () => handle.get),
       {
         onFailure: (error) => onFailure(error, handle.request),
-        onSuccess: (session): App<E | E2, Exclude<RA, Self | VerifiedOf<Self>>> =>
-          definition.principal !== undefined && Option.isNone(session.principal)
-            ? onFailure(nobody, handle.request)
-            : Effect.provideContext(
-                app,
-                Context.add(Context.make(keyOf(definition), handle), definition.Verified, session)
-              )
+        onSuccess: (session): App<E | E2, Exclude<RA, Self | VerifiedOf<Self>>> => {
+          if (definition.principal !== undefined && Option.isNone(session.principal)) {
+            return onFailure(nobody, handle.request)
+          }
+          fiber.setContext(
+            Context.add(Context.add(fiber.context, keyOf(definition), handle), definition.Verified, session)
+          )
+          return app as App<E, Exclude<RA, Self | VerifiedOf<Self>>>
+        }
       }
     )
   )

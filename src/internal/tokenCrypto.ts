@@ -2,8 +2,9 @@
  * The two computations a token needs, as text to text: HMAC-SHA-256 under a key, and SHA-256.
  *
  * Both come from the `Mac` and `Digest` services. Where those are Node's (they answer at once, and agree with
- * `node:crypto` on a probe), the same values are computed with a prepared key object and one-shot hashing, at a fraction
- * of the cost. A service that is slow, asynchronous or a mock with answers of its own is used as it is.
+ * `node:crypto` on a probe), the same values are computed with one-shot hashing, at a fraction of the cost: an `Hmac`
+ * object takes several times as long to set up as both its hashes to compute. A service that is asynchronous, or a mock
+ * with answers of its own, is used as it is.
  *
  * @internal
  */
@@ -13,6 +14,7 @@ import * as Effect from "effect/Effect"
 import * as Base64Url from "effect/encoding/Base64Url"
 import * as Exit from "effect/Exit"
 import { nodeCrypto } from "./nodeCrypto.ts"
+import type { NodeCrypto } from "./nodeCrypto.ts"
 
 /**
  * An answer that is an `Exit` when it was computed at once, so that `flatMapEager` goes on without the fiber runtime.
@@ -29,6 +31,30 @@ const preferFast = (service: TextFunction, fast: (text: string) => string): Text
   return Exit.isSuccess(exit) && exit.value === fast(probe) ? (text) => Exit.succeed(fast(text)) : service
 }
 
+const blockSize = 64
+const hashSize = 32
+/** Longer than any token. */
+const maxText = 256
+
+/**
+ * RFC 2104 with SHA-256, for ASCII texts and keys no longer than a block: the hash of the outer pad and the hash of the
+ * inner pad and the text. The pads stand ready in two buffers, of which only what follows them changes.
+ */
+const oneShotHmac = (node: NodeCrypto, key: Uint8Array): ((text: string) => string) => {
+  const inner = new Uint8Array(blockSize + maxText).fill(0x36, 0, blockSize)
+  const outer = new Uint8Array(blockSize + hashSize).fill(0x5c, 0, blockSize)
+  key.forEach((byte, i) => {
+    inner[i] = byte ^ 0x36
+    outer[i] = byte ^ 0x5c
+  })
+  return (text) => {
+    for (let i = 0; i < text.length; i++) inner[blockSize + i] = text.charCodeAt(i)
+    const hashed = node.hash("sha256", inner.subarray(0, blockSize + text.length), "latin1")
+    for (let i = 0; i < hashSize; i++) outer[blockSize + i] = hashed.charCodeAt(i)
+    return node.hash("sha256", outer, "base64url")
+  }
+}
+
 /**
  * HMAC-SHA-256 under `key`, base64url.
  *
@@ -40,8 +66,7 @@ export const hmac = Effect.fnUntraced(function* (keyBytes: Uint8Array): Effect.f
   const service: TextFunction = (text) => Effect.map(Effect.orDie(mac.sign(key, utf8.encode(text))), Base64Url.encode)
   const node = nodeCrypto()
   if (node === undefined) return service
-  const prepared = node.createSecretKey(keyBytes)
-  return preferFast(service, (text) => node.createHmac("sha256", prepared).update(text).digest("base64url"))
+  return preferFast(service, oneShotHmac(node, keyBytes))
 })
 
 /**
