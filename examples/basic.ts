@@ -1,22 +1,17 @@
 /**
  * The smallest app with log-in: who you are is what you say you are.
  *
- * Run it with `npm run example`; it prints what to try.
+ * Run it with `npm run example`; it prints what to try. Sessions are kept in memory, or where `SESSION_BACKEND` says: see
+ * `backend.ts`. There they outlive a restart, if `SESSION_SECRET` is set.
  */
 import { NodeCrypto, NodeHttpServer, NodeRuntime } from "@effect/platform-node"
 import { Config, Effect, Layer, Option, Redacted, Schema } from "effect"
 import { SecureRandom } from "effect/crypto"
 import { Base64 } from "effect/encoding"
 import { HttpRouter, HttpServerResponse } from "effect/http"
-import {
-  Session,
-  SessionBackend,
-  SessionFrontend,
-  SessionKeys,
-  SessionMiddleware,
-  SessionVerifier
-} from "effect-sessions"
+import { Session, SessionFrontend, SessionKeys, SessionMiddleware, SessionVerifier } from "effect-sessions"
 import { createServer } from "node:http"
+import { Backend } from "./backend.ts"
 
 // 1. What a session holds.
 const UserData = Schema.Struct({ username: Schema.String })
@@ -78,7 +73,7 @@ export const UserSessionLive = UserSession.layerHttp({ idleTimeout: "30 minutes"
     // This example speaks plain http on localhost, which not every client accepts a Secure cookie from. Behind https,
     // say `SessionFrontend.layerCookie()`: the cookie is then `__Host-session`, and Secure.
     SessionFrontend.layerCookie({ secure: false }),
-    SessionBackend.layerMemory(),
+    Backend,
     SessionVerifier.layerExists(UserSession)
   ]),
   Layer.provide(Keys),

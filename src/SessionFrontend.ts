@@ -92,8 +92,9 @@ export class SessionFrontend extends Context.Service<
 /** More than any client that means well carries: one, and what an older configuration left behind. */
 const maxTokens = 4
 
-const missing = failure(new SessionMissing())
-const tooMany = failure(new SessionInvalid({ reason: "Ambiguous" }))
+// Marked pure, here and below, so that a definition shared with a browser brings no frontend along.
+const missing = /* @__PURE__ */ failure(/* @__PURE__ */ new SessionMissing())
+const tooMany = /* @__PURE__ */ failure(/* @__PURE__ */ new SessionInvalid({ reason: "Ambiguous" }))
 
 const credentials = (
   tokens: ReadonlyArray<string>,
@@ -152,7 +153,7 @@ const originProblem = (origin: string): ReadonlyArray<string> => {
       ]
 }
 
-const makeCookie = Effect.fnUntraced(function* (options: CookieOptions) {
+const makeCookie = /* @__PURE__ */ Effect.fnUntraced(function* (options: CookieOptions) {
   const secure = options.secure ?? true
   const path = options.path ?? "/"
   const attributes = {

@@ -99,7 +99,8 @@ const problemsOf = (secrets: ReadonlyArray<string>): ReadonlyArray<string> => {
   return problems
 }
 
-const make = Effect.fnUntraced(function* (given: Redacted.Redacted | ReadonlyArray<Redacted.Redacted>) {
+// Marked pure, so that a definition shared with a browser brings no manager along.
+const make = /* @__PURE__ */ Effect.fnUntraced(function* (given: Redacted.Redacted | ReadonlyArray<Redacted.Redacted>) {
   const secrets = (Redacted.isRedacted(given) ? [given] : given).map(Redacted.value)
   const problems = problemsOf(secrets)
   if (problems.length > 0) return yield* new SessionConfigError({ problems })

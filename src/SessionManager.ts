@@ -190,6 +190,8 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
   const tokens = SessionToken.make(yield* signers(SessionToken.purpose(namespace)))
   const codec = DataCodec.make(definition.data)
   const oneAtATime = Serial.make()
+  /** The sessions a touch is on its way for. */
+  const touching = new Set<string>()
 
   const randomText = <B>(effect: Effect.Effect<B, never, SecureRandom.SecureRandom>): Effect.Effect<B> =>
     Effect.provideService(effect, SecureRandom.SecureRandom, random)
@@ -232,7 +234,16 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
 
   /** Deleting is the same done twice, so a quick failure is tried again within the deadline. */
   const callDelete = <B>(operation: Operation, effect: Effect.Effect<B, SessionBackendError>, millis?: number) =>
-    Effect.uninterruptible(call(operation, Effect.retry(effect, { times: 1 }), millis))
+    Effect.uninterruptible(
+      call(
+        operation,
+        Effect.catch(effect, (first) =>
+          // What is not known of the first stays unknown, however the second fails.
+          Effect.mapError(effect, (second) => (first.outcome === "unknown" ? first : second))
+        ),
+        millis
+      )
+    )
 
   // ---------------------------------------------------------------------------
   // Deadlines: the earlier of what the record holds and what is configured today
@@ -247,8 +258,13 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
     lastSeenAt: now,
     idleExpiresAt: Math.min(now + idleOf(record), absoluteOf(record))
   })
-  const isTouchDue = (record: SessionRecord, now: number): boolean =>
-    now - record.lastSeenAt >= (times.touch ?? Math.min(60_000, idleOf(record) / 10))
+  const isTouchDue = (record: SessionRecord, now: number): boolean => {
+    const idle = idleOf(record)
+    // The interval asked for goes with the layer's idle timeout; a session with a shorter one would end between two.
+    const interval =
+      times.touch !== undefined && idle === times.idle ? times.touch : Math.min(times.touch ?? 60_000, idle / 10)
+    return now - record.lastSeenAt >= interval
+  }
 
   // ---------------------------------------------------------------------------
   // From a record to an accepted session
@@ -295,10 +311,18 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
     record: SessionRecord,
     now: number
   ): Effect.Effect<LiveSession<A>, SessionInvalid> => {
+    // One touch at a time says for all requests of a session that it was seen: each of them has read it.
+    if (touching.has(record.id)) return Exit.succeed(session)
+    touching.add(record.id)
     const at = seen(record, now)
     // A touch that fails costs the session some of its idle time, and the request nothing: it was read and is good.
     return Effect.uninterruptible(
-      Effect.catch(call("touch", backend.touch(namespace, record.id, at), shortly), () => Effect.succeed("unchanged"))
+      Effect.onExit(
+        Effect.catch(call("touch", backend.touch(namespace, record.id, at), shortly), () =>
+          Effect.succeed("unchanged")
+        ),
+        () => Effect.sync(() => touching.delete(record.id))
+      )
     ).pipe(
       Effect.flatMap((result) =>
         result === "gone" ? notFound : Exit.succeed(snapshot({ ...record, ...at }, session.data, session.token))
@@ -515,10 +539,16 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
               call("update", set),
               (error) => error.outcome === "unknown",
               // The same again: if the first one was carried out after all, the answer shows our own hash.
-              () => call("update", set, shortly)
+              // If that fails, whatever it says of itself, the first may have been carried out.
+              () => Effect.catch(call("update", set, shortly), () => unavailable.unknown)
             )
             if (result._tag === "gone") return yield* notFound
-            if (result.record.secretHash === secretHash) return snapshot(result.record, data, token)
+            if (result.record.secretHash === secretHash) {
+              // Where somebody wrote since the first try was carried out, the data at hand are no longer the newest.
+              return result.record.version === record.version + 1
+                ? snapshot(result.record, data, token)
+                : yield* admit(result.record, token, now)
+            }
             if (result.record.secretHash !== record.secretHash) return yield* notFound
             if (round > 0) {
               if (now - began >= contentionLimit) return yield* conflict

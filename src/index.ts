@@ -5,9 +5,12 @@
  */
 export * as Session from "./Session.ts"
 export * as SessionBackend from "./SessionBackend.ts"
+export * as SessionBackendRedis from "./SessionBackendRedis.ts"
 export * as SessionBackendSql from "./SessionBackendSql.ts"
 export * as SessionError from "./SessionError.ts"
 export * as SessionFrontend from "./SessionFrontend.ts"
+export * as SessionHttpApi from "./SessionHttpApi.ts"
+export * as SessionHttpApiClient from "./SessionHttpApiClient.ts"
 export * as SessionKeys from "./SessionKeys.ts"
 export * as SessionManager from "./SessionManager.ts"
 export * as SessionMiddleware from "./SessionMiddleware.ts"

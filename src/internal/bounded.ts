@@ -27,8 +27,9 @@ export const bounded = <A, E>(
       const timer = run(Effect.sleep(millis))
       timer.addObserver((exit) => {
         if (Exit.isFailure(exit)) return
-        running.interruptUnsafe()
+        // In this order: what can be interrupted ends at once, and would be heard first.
         resume(late)
+        running.interruptUnsafe()
       })
       running.addObserver((exit) => {
         timer.interruptUnsafe()

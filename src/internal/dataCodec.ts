@@ -33,6 +33,10 @@ const isTooDeep = (json: unknown, levels: number): boolean => {
 
 const utf8 = new TextEncoder()
 
+/** Counts bytes only where the characters leave a doubt. */
+const isTooLong = (text: string): boolean =>
+  text.length > maxBytes || (text.length > maxBytes / 3 && utf8.encode(text).length > maxBytes)
+
 /** @internal */
 // The encoded side is JSON, whatever the schema calls it.
 // oxlint-disable-next-line typescript/no-explicit-any
@@ -63,13 +67,11 @@ export const make = <A>(schema: Schema.Codec<A, any>): DataCodec<A> => {
         return refuse("it is no JSON")
       }
       if (text === undefined) return refuse("it is no JSON")
-      if (text.length > maxBytes / 3 && utf8.encode(text).length > maxBytes) {
-        return refuse(`longer than ${maxBytes} bytes as JSON`)
-      }
+      if (isTooLong(text)) return refuse(`longer than ${maxBytes} bytes as JSON`)
       return Result.succeed({ value, text })
     },
     decode: (text) => {
-      if (text.length > maxBytes) return undefined
+      if (isTooLong(text)) return undefined
       let json: unknown
       try {
         json = JSON.parse(text)

@@ -34,6 +34,7 @@ import type { SessionConflict, SessionUnavailable } from "../SessionError.ts"
 import type { Credential, SessionFrontend, Transport } from "../SessionFrontend.ts"
 import type { SessionManager } from "../SessionManager.ts"
 import { isAuthentic } from "./authentic.ts"
+import { bounded } from "./bounded.ts"
 import { isCrossOrigin } from "./crossOrigin.ts"
 import { LiveSession } from "./liveSession.ts"
 
@@ -300,8 +301,9 @@ export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements 
         this.#noting(
           Effect.flatMap(this.#manager.create(data, options), (created) =>
             this.#endCarried.pipe(
-              // The old session lives on, so the new one must not: a failed log-in logs nobody in.
-              Effect.tapError(() => Effect.ignore(this.#manager.destroy(created.token))),
+              // The old session lives on, so the new one must not: a failed log-in logs nobody in. A backend that did not
+              // answer before is not waited for a second time; the deletion goes on without us.
+              Effect.tapError(() => bounded(Effect.ignore(this.#manager.destroy(created.token)), 250, Exit.void)),
               Effect.map(() => {
                 this.#state = Exit.succeed(created)
                 this.#issue(created, options?.cookie)
@@ -472,7 +474,7 @@ export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements 
     let response = HttpServerResponse.setHeaders(given, headers)
     if (this.#issued !== undefined) response = this.#attach(response, this.#issued)
     else if (this.#detach !== undefined) response = this.#frontend.detach(response, this.#detach)
-    return isPrivate && cacheControl !== undefined && /public|max-age|immutable/i.test(cacheControl)
+    return isPrivate && cacheControl !== undefined && /public|max-?age|immutable/i.test(cacheControl)
       ? Effect.as(
           Effect.logWarning(
             `${this.definition.key}: Cache-Control was replaced by no-store, since the response depends on a session`

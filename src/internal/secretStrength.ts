@@ -10,14 +10,15 @@ const placeholders =
 /** How many of the characters say something new: not part of a run, a sequence or a repetition met before. */
 const surprising = (text: string): number => {
   const seen = new Set<string>()
+  const step = (i: number, by: number) => text.charCodeAt(i) - text.charCodeAt(i - by)
   let count = 0
   for (let i = 0; i < text.length; i++) {
-    const step = i >= 1 ? text.charCodeAt(i) - text.charCodeAt(i - 1) : undefined
-    const previous = i >= 2 ? text.charCodeAt(i - 1) - text.charCodeAt(i - 2) : undefined
+    // Of neighbours ("2345"), and of every second character ("00112233", "1a2b3c").
+    const goesOn = (i >= 2 && step(i, 1) === step(i - 1, 1)) || (i >= 3 && step(i, 2) === step(i - 1, 2))
     const three = i >= 2 ? text.slice(i - 2, i + 1) : undefined
     const repeated = three !== undefined && seen.has(three)
     if (three !== undefined) seen.add(three)
-    if (!repeated && (step === undefined || step !== previous)) count++
+    if (!repeated && !goesOn) count++
   }
   return count
 }

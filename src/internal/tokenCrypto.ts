@@ -26,9 +26,14 @@ export type TextFunction = (text: string) => Effect.Effect<string>
 const utf8 = new TextEncoder()
 const probe = "effect-sessions probe"
 
-const preferFast = (service: TextFunction, fast: (text: string) => string): TextFunction => {
+/** `fast` answers nothing for a text it is not made for. */
+const preferFast = (service: TextFunction, fast: (text: string) => string | undefined): TextFunction => {
   const exit = Effect.runSyncExit(service(probe))
-  return Exit.isSuccess(exit) && exit.value === fast(probe) ? (text) => Exit.succeed(fast(text)) : service
+  if (!Exit.isSuccess(exit) || exit.value !== fast(probe)) return service
+  return (text) => {
+    const answer = fast(text)
+    return answer === undefined ? service(text) : Exit.succeed(answer)
+  }
 }
 
 const blockSize = 64
@@ -40,7 +45,7 @@ const maxText = 256
  * RFC 2104 with SHA-256, for ASCII texts and keys no longer than a block: the hash of the outer pad and the hash of the
  * inner pad and the text. The pads stand ready in two buffers, of which only what follows them changes.
  */
-const oneShotHmac = (node: NodeCrypto, key: Uint8Array): ((text: string) => string) => {
+const oneShotHmac = (node: NodeCrypto, key: Uint8Array): ((text: string) => string | undefined) => {
   const inner = new Uint8Array(blockSize + maxText).fill(0x36, 0, blockSize)
   const outer = new Uint8Array(blockSize + hashSize).fill(0x5c, 0, blockSize)
   key.forEach((byte, i) => {
@@ -48,7 +53,14 @@ const oneShotHmac = (node: NodeCrypto, key: Uint8Array): ((text: string) => stri
     outer[i] = byte ^ 0x5c
   })
   return (text) => {
-    for (let i = 0; i < text.length; i++) inner[blockSize + i] = text.charCodeAt(i)
+    if (text.length > maxText) return undefined
+    let all = 0
+    for (let i = 0; i < text.length; i++) {
+      const code = text.charCodeAt(i)
+      all |= code
+      inner[blockSize + i] = code
+    }
+    if (all > 0x7f) return undefined
     const hashed = node.hash("sha256", inner.subarray(0, blockSize + text.length), "latin1")
     for (let i = 0; i < hashSize; i++) outer[blockSize + i] = hashed.charCodeAt(i)
     return node.hash("sha256", outer, "base64url")

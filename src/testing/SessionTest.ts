@@ -1,5 +1,6 @@
 /**
- * Layers for tests: a verified session, an anonymous request, or the whole stack in memory.
+ * Layers for tests: a verified session, an anonymous request, or the whole stack in memory; an `HttpApi` whose every
+ * request is logged in, a client that is, and a backend that fails when told to.
  *
  * All are the real thing over a memory backend, with keys and randomness that are the same in every run and time from
  * Effect's `Clock`, so that under `TestClock` a session expires without a sleep. Nothing here is secret.
@@ -23,18 +24,27 @@
  *
  * @since 0.1.0
  */
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Digest from "effect/crypto/Digest"
 import * as Kdf from "effect/crypto/Kdf"
 import * as Mac from "effect/crypto/Mac"
 import * as SecureRandom from "effect/crypto/SecureRandom"
 import type * as DateTime from "effect/DateTime"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Cookies from "effect/http/Cookies"
+import type * as Headers from "effect/http/Headers"
+import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import type * as HttpApiMiddleware from "effect/http-api/HttpApiMiddleware"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
+import { CookieJar } from "../internal/cookieJar.ts"
 import { RequestHandle } from "../internal/requestHandle.ts"
+import * as SecuritySchemes from "../internal/securitySchemes.ts"
 import type {
   Bound,
   Definition,
@@ -43,11 +53,14 @@ import type {
   RequestSession,
   SessionInfo,
   Tagged,
-  VerifiedOf
+  VerifiedOf,
+  VerifierOf
 } from "../Session.ts"
 import * as SessionBackend from "../SessionBackend.ts"
 import { SessionMissing } from "../SessionError.ts"
+import type { SessionConfigError } from "../SessionError.ts"
 import * as SessionFrontend from "../SessionFrontend.ts"
+import * as SessionHttpApi from "../SessionHttpApi.ts"
 import * as SessionKeys from "../SessionKeys.ts"
 import * as SessionToken from "../SessionToken.ts"
 import * as SessionVerifier from "../SessionVerifier.ts"
@@ -93,37 +106,251 @@ export const layerKeys: Layer.Layer<SessionKeys.SessionKeys> = SessionKeys.layer
 ).pipe(Layer.provide(Kdf.layerWebCrypto), Layer.orDie)
 
 /**
+ * The parts of the stack in memory that a test replaces by its own.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface StackOptions<Self> extends LayerOptions {
+  /** @default `SessionBackend.layerMemory()` */
+  readonly backend?: Layer.Layer<SessionBackend.SessionBackend> | undefined
+  /** @default one that accepts every live session */
+  readonly verifier?: Layer.Layer<VerifierOf<Self>> | undefined
+}
+
+/**
  * Layer of the whole stack in memory: keys, crypto, backend, the default cookie, and a verifier that accepts every live
- * session. It provides what the middlewares ask for.
+ * session, unless others are given. It provides what the middlewares ask for.
  *
  * @category layers
  * @since 0.1.0
  */
 export const layer = <Self, A, R extends ReadonlyArray<Tagged>>(
   session: Definition<Self, A, R>,
-  options?: LayerOptions
+  options: StackOptions<Self> & {
+    /** @default the cookie, with its defaults */
+    readonly frontend?: Layer.Layer<SessionFrontend.SessionFrontend, SessionConfigError> | undefined
+  } = {}
 ): Layer.Layer<Bound<Self>> =>
   session
     .layerHttp(options)
     .pipe(
       Layer.provide([
-        SessionFrontend.layerCookie(),
-        SessionBackend.layerMemory(),
-        SessionVerifier.layerExists(session),
+        options.frontend ?? SessionFrontend.layerCookie(),
+        options.backend ?? SessionBackend.layerMemory(),
+        options.verifier ?? SessionVerifier.layerExists(session),
         layerKeys,
         layerCrypto
       ]),
       Layer.orDie
     )
 
+/**
+ * Layer of the whole stack in memory, in which every request carries this session: for handlers of a router or an
+ * `HttpApi`, without a client that would have to log in and carry a cookie.
+ *
+ * **Details**
+ *
+ * The requests are those of one client that follows its session: what `rotate` and `create` issue is what the next
+ * request carries, and after `destroy` it carries nothing. Without `data` the client starts anonymous. Any security
+ * schemes an `HttpApi` declares are fine.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerLoggedIn = <Self, A, R extends ReadonlyArray<Tagged>>(
+  session: Definition<Self, A, R>,
+  data?: A,
+  options?: StackOptions<Self>
+): Layer.Layer<Bound<Self>> =>
+  Layer.unwrap(
+    Effect.sync(() => {
+      let token: Option.Option<Redacted.Redacted<string>> = Option.none()
+      const frontend = Layer.succeed(SessionFrontend.SessionFrontend, {
+        security: SecuritySchemes.any,
+        extract: () => found(token),
+        attach: (response, issued) => {
+          token = Option.some(issued.token)
+          return response
+        },
+        detach: (response) => {
+          token = Option.none()
+          return response
+        }
+      })
+      const stack = layer(session, { ...options, frontend })
+      return data === undefined
+        ? stack
+        : Layer.effectDiscard(
+            Effect.flatMap(session.Manager, (manager) =>
+              Effect.map(manager.create(data), (created) => {
+                token = Option.some(created.token)
+              })
+            )
+          ).pipe(Layer.orDie, Layer.provideMerge(stack))
+    })
+  )
+
+/**
+ * Layer of a middleware that requires a session, under a session of this data: for `HttpApiTest`, in one line.
+ *
+ * The session follows its requests as by `layerLoggedIn`, on a stack of the layer's own. Where several middlewares, or
+ * several definitions, are to be one client, implement them with `SessionHttpApi` over `layerLoggedIn`.
+ *
+ * **Example** (Testing handlers without a socket)
+ *
+ * ```ts
+ * import { Effect, Layer, Schema } from "effect"
+ * import { HttpServer } from "effect/http"
+ * import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup, HttpApiMiddleware, HttpApiTest } from "effect/http-api"
+ * import { Session, SessionTest } from "effect-sessions"
+ *
+ * class UserSession extends Session.Service<UserSession>()("app/UserSession", {
+ *   data: Schema.Struct({ username: Schema.String })
+ * }) {}
+ *
+ * class Authenticated extends HttpApiMiddleware.Service<Authenticated, {
+ *   provides: Session.Provided<typeof UserSession>
+ * }>()("app/Authenticated", { error: Session.errors(UserSession) }) {}
+ *
+ * const Api = HttpApi.make("api").add(
+ *   HttpApiGroup.make("account")
+ *     .add(HttpApiEndpoint.get("whoami", "/whoami", { success: Schema.String }))
+ *     .middleware(Authenticated)
+ * )
+ *
+ * const AccountLive = HttpApiBuilder.group(Api, "account", (handlers) =>
+ *   handlers.handle("whoami", () => Effect.map(UserSession.Verified, ({ data }) => data.username)))
+ *
+ * const program = Effect.gen(function*() {
+ *   const client = yield* HttpApiTest.groups(Api, ["account"])
+ *   return yield* client.account.whoami()
+ * }).pipe(
+ *   Effect.provide(AccountLive.pipe(
+ *     Layer.provideMerge(SessionTest.layerHttpApi(Authenticated, UserSession, { username: "ada" })),
+ *     Layer.provideMerge(HttpServer.layerServices)
+ *   )),
+ *   Effect.scoped
+ * )
+ *
+ * console.assert((await Effect.runPromise(program)) === "ada")
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerHttpApi = <Id extends HttpApiMiddleware.AnyId, S, Self, A, R extends ReadonlyArray<Tagged>>(
+  middleware: Context.Key<Id, S>,
+  session: Definition<Self, A, R> & SessionHttpApi.Guards<Id, Self, R>,
+  data: A,
+  options?: StackOptions<Self>
+): Layer.Layer<Id> =>
+  SessionHttpApi.layer(middleware, session).pipe(
+    Layer.provide(layerLoggedIn<Self, A, R>(session, data, options)),
+    Layer.orDie
+  )
+
+/**
+ * Layer of a middleware open to all, under a session of this data, or for an anonymous client without any.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerHttpApiOptional = <Id extends HttpApiMiddleware.AnyId, S, Self, A, R extends ReadonlyArray<Tagged>>(
+  middleware: Context.Key<Id, S>,
+  session: Definition<Self, A, R> & SessionHttpApi.Opens<Id, Self>,
+  data?: A,
+  options?: StackOptions<Self>
+): Layer.Layer<Id> =>
+  SessionHttpApi.layerOptional(middleware, session).pipe(
+    Layer.provide(layerLoggedIn<Self, A, R>(session, data, options)),
+    Layer.orDie
+  )
+
+type ClientsOf<M> = M extends Context.Key<infer Id, infer _> ? HttpApiMiddleware.ForClient<Id> : never
+
+/**
+ * Layer of a client that carries a session through the real stack, by cookie, header or bearer token, whichever the
+ * frontend reads first: for `HttpApiTest` and for a real server. Endpoints under one of the middlewares get it; the API
+ * need not declare anything for it.
+ *
+ * **Details**
+ *
+ * With `data` the client is logged in from the start, by a session made behind the API's back. It keeps what responses
+ * set and forgets what they delete, whatever the server's address: in a test there is one.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerClient = <
+  // A middleware of any service; only its identifier is taken out.
+  // oxlint-disable-next-line typescript/no-explicit-any
+  const Ms extends ReadonlyArray<Context.Key<any, any>>,
+  Self,
+  A,
+  R extends ReadonlyArray<Tagged>
+>(
+  middlewares: Ms,
+  session: Definition<Self, A, R>,
+  data?: A
+): Layer.Layer<ClientsOf<Ms[number]>, never, Bound<Self>> =>
+  Layer.effectContext(
+    Effect.gen(function* () {
+      const frontend = yield* session.Frontend
+      const manager = yield* session.Manager
+      const jar = new CookieJar()
+      const headers = new Map<string, string>()
+      const names = frontend.security.flatMap((scheme) =>
+        scheme._tag === "ApiKey" && scheme.in === "header" ? [scheme.key.toLowerCase()] : []
+      )
+      const keep = (response: { readonly cookies: Cookies.Cookies; readonly headers: Headers.Headers }) =>
+        Effect.map(Clock.currentTimeMillis, (now) => {
+          jar.keep(here, response.cookies, now)
+          for (const name of names) {
+            const value = response.headers[name]
+            if (value !== undefined) headers.set(name, value)
+          }
+        })
+      if (data !== undefined) {
+        const { token } = yield* Effect.orDie(manager.create(data))
+        const empty = HttpServerResponse.empty()
+        const issued = frontend.attach(empty, { token, maxAge: Option.none(), via: Option.none() })
+        // A frontend that puts nothing on a response reads a bearer token.
+        if (issued === empty) headers.set("authorization", `Bearer ${Redacted.value(token)}`)
+        yield* keep(issued)
+      }
+      const client: HttpApiMiddleware.HttpApiMiddlewareClient<never, never, never> = ({ next, request }) =>
+        Effect.flatMap(Clock.currentTimeMillis, (now) => {
+          const cookie = jar.header(`${here}${request.url}`, now, request.headers["cookie"])
+          const loaded = HttpClientRequest.setHeaders(request, [
+            ...headers,
+            ...(cookie === undefined ? [] : [["cookie", cookie] as const])
+          ])
+          return Effect.tap(next(loaded), keep)
+        })
+      // The key under which a generated client looks for what a middleware does on its side.
+      return Context.makeUnsafe<ClientsOf<Ms[number]>>(
+        new Map(middlewares.map(({ key }) => [`${key}/Client`, client] as const))
+      )
+    })
+  )
+
+/** Where a test's server is, as far as its cookies go. */
+const here = "http://localhost"
+
+/** What a frontend answers that finds this on every request. */
+const found = (
+  token: Option.Option<Redacted.Redacted<string>>
+): ReturnType<SessionFrontend.SessionFrontend["Service"]["extract"]> =>
+  Option.match(token, {
+    onNone: () => Effect.fail(new SessionMissing()),
+    onSome: (token) => Effect.succeed([{ token, via: "header" }])
+  })
+
 /** A frontend that found this on the request, and leaves responses alone. */
 const holding = (token: Option.Option<Redacted.Redacted<string>>): SessionFrontend.SessionFrontend["Service"] => ({
   security: [],
-  extract: () =>
-    Option.match(token, {
-      onNone: () => Effect.fail(new SessionMissing()),
-      onSome: (token) => Effect.succeed([{ token, via: "header" }])
-    }),
+  extract: () => found(token),
   attach: (response) => response,
   detach: (response) => response
 })
@@ -228,3 +455,145 @@ export const layerVerified = <Self, A, R extends ReadonlyArray<Tagged>>(
 export const layerAnonymous = <Self, A, R extends ReadonlyArray<Tagged>>(
   session: Definition<Self, A, R>
 ): Layer.Layer<Self> => Layer.effect(keyOf(session), withStack(session, handleOf(session, Option.none())))
+
+// -----------------------------------------------------------------------------
+// A backend that fails on demand
+// -----------------------------------------------------------------------------
+
+/**
+ * What is to go wrong.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Fault {
+  /** Of which operation; of any if left out. */
+  readonly operation?: SessionBackend.Operation | undefined
+  /** The how manieth of its calls from now on, 1 for the next; all of them if left out. */
+  readonly call?: number | undefined
+  /**
+   * - `"notApplied"`: the store refuses, and nothing is done
+   * - `"unknown"`: it is done, and the answer is lost
+   */
+  readonly outcome?: "notApplied" | "unknown" | undefined
+  /** How late the answer, or the failure, comes. */
+  readonly delay?: Duration.Input | undefined
+}
+
+/**
+ * What a test tells `layerBackend` to do, and learns from it.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class BackendFaults extends Context.Service<
+  BackendFaults,
+  {
+    /** Adds a fault. Of several that fit a call, the last added counts. */
+    readonly inject: (fault: Fault) => Effect.Effect<void>
+    /** Takes all faults away. */
+    readonly heal: Effect.Effect<void>
+    /** The operations called so far, in order. */
+    readonly calls: Effect.Effect<ReadonlyArray<SessionBackend.Operation>>
+  }
+>()("effect-sessions/testing/SessionTest/BackendFaults") {}
+
+/**
+ * Layer that stands between an application and its backend, and lets calls fail, or be late, when told to.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerFaults: Layer.Layer<
+  SessionBackend.SessionBackend | BackendFaults,
+  never,
+  SessionBackend.SessionBackend
+> = Layer.effectContext(
+  Effect.map(SessionBackend.SessionBackend, (backend) => {
+    let faults: ReadonlyArray<Fault & { left: number | undefined }> = []
+    const calls: Array<SessionBackend.Operation> = []
+    const through = <B>(
+      operation: SessionBackend.Operation,
+      effect: Effect.Effect<B, SessionBackend.SessionBackendError>
+    ): Effect.Effect<B, SessionBackend.SessionBackendError> =>
+      Effect.suspend(() => {
+        calls.push(operation)
+        let fault: Fault | undefined
+        for (const candidate of faults) {
+          if (candidate.operation !== undefined && candidate.operation !== operation) continue
+          if (candidate.left !== undefined && --candidate.left !== 0) continue
+          fault = candidate
+        }
+        if (fault === undefined) return effect
+        const { outcome } = fault
+        const error = Effect.suspend(() =>
+          Effect.fail(
+            new SessionBackend.SessionBackendError({
+              operation,
+              outcome: outcome ?? "unknown",
+              cause: { _tag: "InjectedFault" }
+            })
+          )
+        )
+        const answer = outcome === undefined ? effect : outcome === "unknown" ? Effect.andThen(effect, error) : error
+        return fault.delay === undefined ? answer : Effect.delay(answer, fault.delay)
+      })
+    return Context.make(BackendFaults, {
+      inject: (fault) =>
+        Effect.sync(() => {
+          faults = [...faults, { ...fault, left: fault.call }]
+        }),
+      heal: Effect.sync(() => {
+        faults = []
+      }),
+      calls: Effect.sync(() => [...calls])
+    }).pipe(
+      Context.add(SessionBackend.SessionBackend, {
+        create: (record) => through("create", backend.create(record)),
+        read: (namespace, id) => through("read", backend.read(namespace, id)),
+        update: (namespace, id, version, patch) => through("update", backend.update(namespace, id, version, patch)),
+        touch: (namespace, id, seen) => through("touch", backend.touch(namespace, id, seen)),
+        delete: (namespace, id, options) => through("delete", backend.delete(namespace, id, options)),
+        deleteByPrincipal: (namespace, principal, options) =>
+          through("deleteByPrincipal", backend.deleteByPrincipal(namespace, principal, options)),
+        listByPrincipal: (namespace, principal, options) =>
+          through("listByPrincipal", backend.listByPrincipal(namespace, principal, options)),
+        deleteExpired: (options) => through("deleteExpired", backend.deleteExpired(options))
+      })
+    )
+  })
+)
+
+/**
+ * Layer of a memory backend that fails on demand, and of what tells it to.
+ *
+ * Give the same layer to the stack and to the test: built together, it is one backend.
+ *
+ * **Example** (Letting the backend fail)
+ *
+ * ```ts
+ * import { Effect, Schema } from "effect"
+ * import { Session, SessionTest } from "effect-sessions"
+ *
+ * class UserSession extends Session.Service<UserSession>()("app/UserSession", {
+ *   data: Schema.Struct({ username: Schema.String })
+ * }) {}
+ *
+ * const program = Effect.gen(function*() {
+ *   const faults = yield* SessionTest.BackendFaults
+ *   yield* faults.inject({ operation: "create", call: 1, outcome: "notApplied" })
+ *   return yield* Effect.flip((yield* UserSession.Manager).create({ username: "ada" }))
+ * }).pipe(Effect.provide([
+ *   SessionTest.layer(UserSession, { backend: SessionTest.layerBackend }),
+ *   SessionTest.layerBackend
+ * ]))
+ *
+ * console.assert((await Effect.runPromise(program))._tag === "SessionUnavailable")
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerBackend: Layer.Layer<SessionBackend.SessionBackend | BackendFaults> = layerFaults.pipe(
+  Layer.provide(SessionBackend.layerMemory())
+)

@@ -1,0 +1,63 @@
+/** Where the example keeps its sessions: `SESSION_BACKEND=memory|sqlite|redis|postgres`, memory if it is not set. */
+import { NodeRedis } from "@effect/platform-node"
+import { PgClient } from "@effect/sql-pg"
+import { Config, Effect, Layer, Redacted } from "effect"
+import { SessionBackend, SessionBackendRedis, SessionBackendSql, SessionManager } from "effect-sessions"
+import * as NodeSqliteClient from "effect-sessions/NodeSqliteClient"
+
+// SQL databases do not forget by themselves: the sweeper deletes what has expired.
+const Sql = SessionManager.layerSweeper().pipe(Layer.provideMerge(SessionBackendSql.layer))
+
+const Sqlite = Layer.unwrap(
+  Effect.gen(function* () {
+    const filename = yield* Config.String("SQLITE_FILE").pipe(Config.withDefault("sessions.sqlite"))
+    yield* Effect.log(`keeping sessions in the file ${filename}`)
+    return Sql.pipe(Layer.provide(NodeSqliteClient.layer({ filename })))
+  })
+)
+
+const Postgres = Sql.pipe(
+  Layer.provide(
+    PgClient.layerConfig({
+      url: Config.Redacted("DATABASE_URL").pipe(
+        Config.withDefault(Redacted.make("postgres://postgres@127.0.0.1:5432/postgres"))
+      ),
+      applicationName: Config.succeed("sessions")
+    })
+  )
+)
+
+// These settings matter when Redis fails; the documentation of `SessionBackendRedis` says what each is for.
+const Redis = SessionBackendRedis.layer.pipe(
+  Layer.provide(
+    NodeRedis.layerConfig({
+      url: Config.String("REDIS_URL").pipe(Config.withDefault("redis://127.0.0.1:6379")),
+      disableOfflineQueue: Config.succeed(true),
+      commandsQueueMaxLength: Config.succeed(10_000),
+      commandOptions: Config.succeed({ timeout: 0 }),
+      pingInterval: Config.succeed(2000),
+      socket: Config.succeed({
+        connectTimeout: 1000,
+        socketTimeout: 5000,
+        reconnectStrategy: (retries: number) => Math.min(50 * 2 ** retries, 1000)
+      })
+    })
+  )
+)
+
+// A store that cannot be opened ends the app.
+const backends = {
+  memory: SessionBackend.layerMemory(),
+  sqlite: Layer.orDie(Sqlite),
+  redis: Layer.orDie(Redis),
+  postgres: Layer.orDie(Postgres)
+}
+
+export const Backend = Layer.unwrap(
+  Effect.gen(function* () {
+    const name = yield* Config.Literals(["memory", "sqlite", "redis", "postgres"], "SESSION_BACKEND").pipe(
+      Config.withDefault("memory")
+    )
+    return backends[name]
+  })
+)

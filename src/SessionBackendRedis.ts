@@ -1,0 +1,455 @@
+/**
+ * The storage port over Redis, through the `Redis` service of `effect/persistence`.
+ *
+ * **Details**
+ *
+ * | key | type | holds |
+ * | --- | --- | --- |
+ * | `<prefix>:s:<namespace>:<id>` | hash | a session: `head` (all its short values, in one line), `data`, `extension` |
+ * | `<prefix>:p:<namespace>:<principal>` | sorted set | the sessions of a principal: for each, when it ends and its id |
+ *
+ * - Namespace and principal are base64url in keys, and so is an id of any other shape than the library's own.
+ * - A read is one command and so are an update and a touch, each a Lua script that decides and writes in one step.
+ *   Creating a principal's session takes two, deleting it two; an anonymous one takes one.
+ * - Every key has a time-to-live, up to the nearer deadline plus `ttlSlack`, that only ever grows. Redis removes what has
+ *   run out, so `deleteExpired` has nothing to do and answers 0. Whether a session is valid is decided by its deadlines.
+ * - Record and index are never touched in one script, so their order is the law: `create` writes the record, then the
+ *   entry, and only then answers; a delete takes the record, then the entry. Whatever fails in between leaves a record
+ *   whose token nobody got, or an entry without a record, which is dropped when met.
+ * - An error reply that says "not now" (`READONLY`, `LOADING`, `MOVED`, `TRYAGAIN`, `CLUSTERDOWN`, `NOSCRIPT`) is
+ *   retried once after 50 ms, except in `create`.
+ * - It needs Redis 5 or later and is tested on Redis 7. A user with these rights will do:
+ *   `~<prefix>:* +evalsha +script|load +exists +hget +hmget +hset +del +pttl +pexpire +time +zadd +zrem +zrangebylex
+ *   +zremrangebylex`, and `+info` for the check of the eviction policy.
+ *
+ * **Gotchas**
+ *
+ * - `maxmemory-policy` has to be `noeviction`. Any other may evict the index of a live session, which `revokeAll` then
+ *   misses; the layer logs a warning. A full Redis refuses new sessions, updates and touches, and goes on reading and
+ *   revoking.
+ * - What a crash may undo is up to Redis: with `appendfsync always` nothing that was acknowledged, with `everysec` about
+ *   a second, with snapshots all since the last. A failover loses what the replica had not received. A session that was
+ *   revoked in that time is back until its deadline. Never read from replicas.
+ * - Connect with the settings of the example: the client's defaults queue writes while it is offline and send them once
+ *   it is back, long after they were reported as failed.
+ * - A write that is already on its way when Redis freezes may still be carried out when it thaws, with any settings; it
+ *   was reported as `"unknown"`. It does no harm: an update or a touch changes only a record that is still there, the
+ *   update only at the version it expected, a delete is what was asked for, and a new session's token was never released.
+ * - node-redis counts its own writes as activity, so under steady traffic `socketTimeout` does not notice a peer that
+ *   has silently gone: until the system gives the connection up, requests fail at their deadline.
+ *
+ * **Example** (Storing sessions in Redis)
+ *
+ * ```ts
+ * import { NodeRedis } from "@effect/platform-node"
+ * import { Layer } from "effect"
+ * import { SessionBackendRedis } from "effect-sessions"
+ *
+ * const RedisLive = NodeRedis.layer({
+ *   url: "redis://localhost:6379",
+ *   // A command issued while offline fails at once, and is not sent later.
+ *   disableOfflineQueue: true,
+ *   // While Redis is frozen, commands do not pile up without end.
+ *   commandsQueueMaxLength: 10_000,
+ *   // The client's timer for a command ends when it is sent, and costs more than the command. Sessions have their own.
+ *   commandOptions: { timeout: 0 },
+ *   // A quiet connection is asked for a sign of life, and given up after five seconds without one.
+ *   pingInterval: 2000,
+ *   socket: {
+ *     connectTimeout: 1000,
+ *     socketTimeout: 5000,
+ *     // The default stops for good after a socket timeout.
+ *     reconnectStrategy: (retries) => Math.min(50 * 2 ** retries, 1000)
+ *   }
+ * })
+ *
+ * export const SessionsLive = SessionBackendRedis.layerWith({ prefix: "shop" }).pipe(Layer.provide(RedisLive))
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Base64Url from "effect/encoding/Base64Url"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Redis from "effect/persistence/Redis"
+import * as Scripts from "./internal/redisScripts.ts"
+import { type Operation, SessionBackend, SessionBackendError, type SessionRecord } from "./SessionBackend.ts"
+import { SessionConfigError } from "./SessionError.ts"
+
+/**
+ * What `layerWith` takes.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface SessionBackendRedisOptions {
+  /**
+   * What every key begins with: 1 to 64 bytes, without braces, quotes, white space, control characters, and `* ? [ ] \`.
+   *
+   * @default "effect-sessions"
+   */
+  readonly prefix?: string | undefined
+  /**
+   * How long Redis keeps a session beyond its deadline. It makes up for clocks that differ between servers: one that is
+   * behind still finds the session until its own deadline.
+   *
+   * @default "10 minutes"
+   */
+  readonly ttlSlack?: Duration.Input | undefined
+}
+
+/**
+ * Layer that stores sessions in Redis, with a prefix or a slack of one's own. Fails with everything that is wrong with
+ * the options.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerWith = (
+  options: SessionBackendRedisOptions = {}
+): Layer.Layer<SessionBackend, SessionConfigError, Redis.Redis> => {
+  const prefix = options.prefix ?? defaults.prefix
+  const slack = Option.filter(
+    Duration.fromInput(options.ttlSlack ?? defaults.ttlSlack),
+    (slack) => Duration.isFinite(slack) && !Duration.isNegative(slack)
+  )
+  const problems = prefixProblems(prefix)
+  if (Option.isNone(slack)) problems.push("ttlSlack: has to be a finite duration, not a negative one")
+  return Option.isNone(slack) || problems.length > 0
+    ? Layer.effect(SessionBackend, Effect.fail(new SessionConfigError({ problems })))
+    : Layer.effect(SessionBackend, make(prefix, Duration.toMillis(slack.value)))
+}
+
+/**
+ * Layer that stores sessions in Redis under the prefix `effect-sessions`.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer: Layer.Layer<SessionBackend, never, Redis.Redis> = Layer.suspend(() =>
+  Layer.effect(SessionBackend, make(defaults.prefix, Duration.toMillis(defaults.ttlSlack)))
+)
+
+// --- internal
+
+const defaults = { prefix: "effect-sessions", ttlSlack: Duration.minutes(10) }
+
+const prefixProblems = (prefix: string): Array<string> => {
+  const problems: Array<string> = []
+  const bytes = new TextEncoder().encode(prefix).length
+  if (bytes === 0 || bytes > 64) problems.push(`prefix: has to be 1 to 64 bytes long, not ${bytes}`)
+  if (/[{}]/.test(prefix)) problems.push("prefix: no braces, Redis Cluster reads them as a hash tag")
+  if (/["'`]/.test(prefix)) problems.push("prefix: no quotes")
+  if (/[\s\p{C}]/u.test(prefix)) problems.push("prefix: no white space and no control or invisible characters")
+  if (/[*?[\]\\]/.test(prefix)) problems.push("prefix: none of * ? [ ] \\, they mean something in key patterns")
+  return problems
+}
+
+/** How many index entries a walk takes at a time. */
+const batch = 100
+
+/** About 126 000 years: what an endless deadline becomes, well within what Redis and Lua count exactly. */
+const longest = 4e15
+
+const make = (prefix: string, slack: number): Effect.Effect<SessionBackend["Service"], never, Redis.Redis> =>
+  Effect.gen(function* () {
+    const redis = yield* Redis.Redis
+    yield* warnOfEviction(redis)
+
+    const createRecord = redis.eval(Scripts.create)
+    const updateRecord = redis.eval(Scripts.update)
+    const touchRecord = redis.eval(Scripts.touch)
+    const removeRecord = redis.eval(Scripts.remove)
+    const addEntry = redis.eval(Scripts.addEntry)
+
+    // Namespaces are few, they are names of session definitions; encoding one costs more than the rest of a read.
+    const namespaces = new Map<string, string>()
+    const encodeNamespace = (namespace: string): string => {
+      let encoded = namespaces.get(namespace)
+      if (encoded === undefined) namespaces.set(namespace, (encoded = Base64Url.encode(namespace)))
+      return encoded
+    }
+    const recordKey = (namespace: string, id: string) => `${prefix}:s:${encodeNamespace(namespace)}:${encodeId(id)}`
+    const indexKey = (namespace: string, principal: string) =>
+      `${prefix}:p:${encodeNamespace(namespace)}:${Base64Url.encode(principal)}`
+
+    const read = (operation: Operation, namespace: string, id: string) =>
+      attempt(operation, redis.send<Scripts.Row>("HMGET", recordKey(namespace, id), ...Scripts.fields)).pipe(
+        Effect.map((row) => toRecord(namespace, id, row))
+      )
+
+    /** The principal's entries after the given one, at most `count`. */
+    const entries = (operation: Operation, index: string, after: string | undefined, count: number) =>
+      attempt(
+        operation,
+        redis.send<ReadonlyArray<string>>(
+          "ZRANGEBYLEX",
+          index,
+          after === undefined ? "-" : `(${after}`,
+          "+",
+          "LIMIT",
+          "0",
+          String(count)
+        )
+      )
+
+    /** Takes entries out of an index. A failure is of no account: they are entries without a record, dropped when met. */
+    const dropEntries = (index: string, dropped: ReadonlyArray<string>) =>
+      dropped.length === 0 ? Effect.void : Effect.ignore(redis.send("ZREM", index, ...dropped))
+
+    return SessionBackend.of({
+      create: (record) => {
+        const { namespace, id, principal } = record
+        const key = recordKey(namespace, id)
+        const life = Math.max(0, record.absoluteExpiresAt - record.createdAt) + slack
+        const ttl = Math.min(Math.max(0, record.idleExpiresAt - record.createdAt) + slack, life)
+        const created = createRecord(key, whole(ttl), whole(life), headOf(record), record.data, record.extension).pipe(
+          Effect.mapError((error) => failure("create", error))
+        )
+        if (principal === undefined) return Effect.map(created, (end) => (end === null ? "exists" : "created"))
+        return Effect.flatMap(created, (end) =>
+          end === null
+            ? Effect.succeed("exists")
+            : addEntry(indexKey(namespace, principal), end, id).pipe(
+                Effect.as("created" as const),
+                Effect.catch((error) =>
+                  // Taken back, the session was never created, even if the entry should still arrive: it is an entry
+                  // without a record then.
+                  attempt("create", removeRecord(key)).pipe(
+                    Effect.matchEffect({
+                      onSuccess: () => Effect.fail(failure("create", error, "notApplied")),
+                      onFailure: () => Effect.fail(failure("create", error, "unknown"))
+                    })
+                  )
+                )
+              )
+        )
+      },
+
+      read: (namespace, id) => read("read", namespace, id),
+
+      update: (namespace, id, expectedVersion, patch) =>
+        attempt(
+          "update",
+          updateRecord(
+            recordKey(namespace, id),
+            String(expectedVersion),
+            String(expectedVersion + 1),
+            String(patch.lastSeenAt),
+            String(patch.idleExpiresAt),
+            String(slack),
+            patch.secretHash ?? "",
+            patch.dataVersion === undefined ? "" : String(patch.dataVersion),
+            ...(patch.data === undefined ? [] : ["data", patch.data]),
+            ...(patch.extension === undefined ? [] : ["extension", patch.extension])
+          )
+        ).pipe(
+          Effect.map((reply) => {
+            const record = reply === null ? Option.none() : toRecord(namespace, id, reply[1])
+            return reply === null || Option.isNone(record)
+              ? { _tag: "gone" }
+              : { _tag: reply[0] === 1 ? "updated" : "stale", record: record.value }
+          })
+        ),
+
+      touch: (namespace, id, { lastSeenAt, idleExpiresAt }) =>
+        attempt(
+          "touch",
+          touchRecord(recordKey(namespace, id), String(lastSeenAt), String(idleExpiresAt), String(slack))
+        ).pipe(Effect.map((reply) => (reply === null ? "gone" : reply === 1 ? "touched" : "unchanged"))),
+
+      delete: (namespace, id, options) =>
+        attempt(
+          "delete",
+          removeRecord(recordKey(namespace, id), ...(options?.principal === undefined ? [] : [options.principal]))
+        ).pipe(
+          Effect.flatMap((head) => {
+            if (head === null) return Effect.succeed(false)
+            const [end, principal] = endAndPrincipal(head)
+            return principal === ""
+              ? Effect.succeed(true)
+              : Effect.as(dropEntries(indexKey(namespace, principal), [`${end}${id}`]), true)
+          })
+        ),
+
+      deleteByPrincipal: Effect.fnUntraced(function* (namespace, principal, options) {
+        const operation = "deleteByPrincipal"
+        const index = indexKey(namespace, principal)
+        let deleted = 0
+        let after: string | undefined
+        for (;;) {
+          const page = yield* Effect.mapError(entries(operation, index, after, batch), (error) =>
+            deleted === 0 ? error : asUnknown(error)
+          )
+          const met = page.filter((entry) => idOf(entry) !== options?.except)
+          // All are tried, whatever becomes of one: a revocation that fails should still have revoked what it could.
+          const results = yield* Effect.forEach(
+            met,
+            (entry) => Effect.result(attempt(operation, removeRecord(recordKey(namespace, idOf(entry)), principal))),
+            { concurrency: "unbounded" }
+          )
+          let failed: SessionBackendError | undefined
+          for (const result of results) {
+            if (result._tag === "Success") deleted += result.success === null ? 0 : 1
+            else if (failed?.outcome !== "unknown") failed = result.failure
+          }
+          if (failed !== undefined) return yield* deleted === 0 ? failed : asUnknown(failed)
+          yield* dropEntries(index, met)
+          if (page.length < batch) return deleted
+          after = page[page.length - 1]
+        }
+      }),
+
+      listByPrincipal: Effect.fnUntraced(function* (namespace, principal, { limit, after }) {
+        const operation = "listByPrincipal"
+        const index = indexKey(namespace, principal)
+        const records: Array<SessionRecord> = []
+        let next = after
+        while (records.length < limit) {
+          const count = Math.min(limit - records.length, batch)
+          const page = yield* entries(operation, index, next, count)
+          const found = yield* Effect.forEach(page, (entry) => read(operation, namespace, idOf(entry)), {
+            concurrency: "unbounded"
+          })
+          records.push(...found.flatMap(Option.toArray))
+          // An entry implies that its record was there: the record is written first. So these are gone, not under way.
+          yield* dropEntries(
+            index,
+            page.filter((_, i) => Option.isNone(found[i]!))
+          )
+          if (page.length < count) return { records }
+          next = page[page.length - 1]
+        }
+        return { records, next }
+      }),
+
+      deleteExpired: () => Effect.succeed(0)
+    })
+  })
+
+const warnOfEviction = (redis: Redis.Redis["Service"]): Effect.Effect<void> =>
+  redis.send("INFO", "memory").pipe(
+    Effect.flatMap((info) => {
+      const policy = /^maxmemory_policy:(\S+)/m.exec(String(info))?.[1]
+      return policy === undefined || policy === "noeviction"
+        ? Effect.void
+        : Effect.logWarning(
+            `Redis has maxmemory-policy ${policy}: it may evict live sessions, and the index by which they are revoked. ` +
+              "Set it to noeviction."
+          )
+    }),
+    // Some servers forbid INFO. The check is a courtesy.
+    Effect.ignore
+  )
+
+/** The shape of the library's own ids. Any other is encoded, with a mark that sets it apart. */
+const plainId = /^[A-Za-z0-9_-]{22}$/
+
+const encodeId = (id: string): string => (plainId.test(id) ? id : `~${Base64Url.encode(id)}`)
+
+const idOf = (entry: string): string => entry.slice(Scripts.endLength)
+
+const whole = (millis: number): string => String(Math.ceil(Math.min(millis, longest)))
+
+/** A record's head without its end, which Redis puts before it. */
+const headOf = (record: SessionRecord): string =>
+  [
+    record.version,
+    record.lastSeenAt,
+    record.idleExpiresAt,
+    record.dataVersion,
+    record.secretHash,
+    record.createdAt,
+    record.authenticatedAt,
+    record.idleTimeout,
+    record.absoluteExpiresAt,
+    record.persistent ? 1 : 0,
+    record.principal ?? ""
+  ].join(":")
+
+const splitHead = (head: string): ReadonlyArray<string> => {
+  const split = head.split(":")
+  if (split.length > Scripts.parts) split.push(split.splice(Scripts.parts - 1).join(":"))
+  return split
+}
+
+const endAndPrincipal = (head: string): readonly [end: string, principal: string] => {
+  const split = splitHead(head)
+  return [split[0]!, split[Scripts.parts - 1] ?? ""]
+}
+
+/**
+ * None, too, for a hash that some other hand has left incomplete or illegible: nobody is let in by half a record, nor by
+ * a deadline that is not a number.
+ */
+const toRecord = (namespace: string, id: string, row: Scripts.Row): Option.Option<SessionRecord> => {
+  const [head, data, extension] = row
+  if (head === null || data === null || extension === null) return Option.none()
+  const split = splitHead(head)
+  const record: SessionRecord = {
+    namespace,
+    id,
+    secretHash: split[5]!,
+    version: Number(split[1]),
+    principal: split[11] === "" ? undefined : split[11],
+    data,
+    dataVersion: Number(split[4]),
+    extension,
+    createdAt: Number(split[6]),
+    authenticatedAt: Number(split[7]),
+    lastSeenAt: Number(split[2]),
+    idleTimeout: Number(split[8]),
+    idleExpiresAt: Number(split[3]),
+    absoluteExpiresAt: Number(split[9]),
+    persistent: split[10] === "1"
+  }
+  const legible =
+    split.length === Scripts.parts &&
+    record.version + record.dataVersion + record.createdAt + record.authenticatedAt >= 0 &&
+    record.lastSeenAt + record.idleTimeout + record.idleExpiresAt + record.absoluteExpiresAt >= 0
+  return legible ? Option.some(record) : Option.none()
+}
+
+/** Replies that refuse a command before any of it was done, and what node-redis says of one that it did not send. */
+const refused =
+  /^(?:(?:OOM|READONLY|LOADING|NOAUTH|MASTERDOWN|MOVED|ASK|TRYAGAIN|CLUSTERDOWN|NOSCRIPT|BUSY|MISCONF|NOREPLICAS) |The client is (?:offline|closed)$|The queue is full$)/
+
+const transient = /^(?:READONLY|LOADING|MOVED|TRYAGAIN|CLUSTERDOWN|NOSCRIPT) /
+
+/** One try, and one more where Redis says "not now". */
+const attempt = <A>(
+  operation: Operation,
+  command: Effect.Effect<A, Redis.RedisError>
+): Effect.Effect<A, SessionBackendError> =>
+  Effect.catch(command, (error) =>
+    transient.test(textOf(error))
+      ? Effect.mapError(Effect.delay(command, "50 millis"), (error) => failure(operation, error))
+      : Effect.fail(failure(operation, error))
+  )
+
+const textOf = ({ cause }: Redis.RedisError): string =>
+  cause instanceof Error
+    ? cause.message || ("code" in cause ? String(cause.code) : cause.constructor.name)
+    : typeof cause === "string"
+      ? cause
+      : "unknown failure"
+
+/**
+ * The cause is a new error with the text alone: a driver may keep the command on its own, and so keys and data, and Redis
+ * itself repeats the arguments of a command it does not know.
+ */
+const failure = (
+  operation: Operation,
+  error: Redis.RedisError,
+  outcome: "notApplied" | "unknown" = refused.test(textOf(error)) ? "notApplied" : "unknown"
+): SessionBackendError =>
+  new SessionBackendError({
+    operation,
+    outcome,
+    cause: new Error(textOf(error).replace(/, with args beginning with: .*$/s, ""))
+  })
+
+const asUnknown = (error: SessionBackendError): SessionBackendError =>
+  new SessionBackendError({ operation: error.operation, outcome: "unknown", cause: error.cause })

@@ -1,0 +1,181 @@
+/**
+ * Sessions for `HttpApi`: implements the middlewares an API declares.
+ *
+ * The API is written with `effect/http-api` alone. It declares a middleware that provides the session and names its
+ * errors, with the security schemes the documentation is to show, or without any; from these come the OpenAPI document
+ * and the typed errors of the client. The server implements the middleware with `layer` or `layerOptional`.
+ *
+ * **Details**
+ *
+ * - The token is read by the definition's own frontend from the request, never from the credential that `HttpApi`
+ *   decodes, and once for each request, however many schemes are declared: each of them answers what the first found.
+ * - `Vary`, `Cache-Control`, `Retry-After`, `WWW-Authenticate` and the cookie are set as by `SessionMiddleware`.
+ * - Both forms fit an endpoint, a group and a whole API.
+ *
+ * **Example** (Guarding a group)
+ *
+ * ```ts
+ * import { Effect, Layer, Schema } from "effect"
+ * import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup, HttpApiMiddleware, HttpApiSecurity } from "effect/http-api"
+ * import { Session, SessionHttpApi } from "effect-sessions"
+ *
+ * class UserSession extends Session.Service<UserSession>()("app/UserSession", {
+ *   data: Schema.Struct({ username: Schema.String }),
+ *   principal: (data) => data.username
+ * }) {}
+ *
+ * class Authenticated extends HttpApiMiddleware.Service<Authenticated, {
+ *   provides: Session.Provided<typeof UserSession>
+ * }>()("app/Authenticated", {
+ *   error: Session.errors(UserSession),
+ *   security: { session: HttpApiSecurity.apiKey({ in: "cookie", key: "__Host-session" }) }
+ * }) {}
+ *
+ * const Api = HttpApi.make("api").add(
+ *   HttpApiGroup.make("account")
+ *     .add(HttpApiEndpoint.get("whoami", "/whoami", { success: Schema.String }))
+ *     .middleware(Authenticated)
+ * )
+ *
+ * const AccountLive = HttpApiBuilder.group(Api, "account", (handlers) =>
+ *   handlers.handle("whoami", () => Effect.map(UserSession.Verified, ({ data }) => data.username)))
+ *
+ * const ApiLive = HttpApiBuilder.layer(Api).pipe(
+ *   Layer.provide(AccountLive),
+ *   Layer.provide(SessionHttpApi.layer(Authenticated, UserSession))
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import { HttpServerRequest } from "effect/http/HttpServerRequest"
+import type { HttpServerResponse } from "effect/http/HttpServerResponse"
+import * as HttpApiMiddleware from "effect/http-api/HttpApiMiddleware"
+import type { HttpApiSecurity } from "effect/http-api/HttpApiSecurity"
+import * as Layer from "effect/Layer"
+import * as Handle from "./internal/requestHandle.ts"
+import * as SecuritySchemes from "./internal/securitySchemes.ts"
+import type { Bound, Definition, Errors, Tagged, VerifiedOf } from "./Session.ts"
+import { SessionConfigError } from "./SessionError.ts"
+import type { SessionFrontend } from "./SessionFrontend.ts"
+import type { SessionManager } from "./SessionManager.ts"
+
+/**
+ * What a middleware must be for `layer` to implement it: it provides `Session.Provided` and declares `Session.errors`.
+ * Otherwise it is a sentence that says so.
+ *
+ * @category utility types
+ * @since 0.1.0
+ */
+export type Guards<Id, Self, R extends ReadonlyArray<Tagged>> = (VerifiedOf<Self> extends HttpApiMiddleware.Provides<Id>
+  ? unknown
+  : "the middleware must provide Session.Provided of this session; for the session alone use layerOptional") &
+  ([Errors<R>[number]["Type"]] extends [HttpApiMiddleware.Error<Id>]
+    ? unknown
+    : "the middleware must declare error: Session.errors of this session")
+
+/**
+ * What a middleware must be for `layerOptional` to implement it: it provides the session alone. Otherwise it is a
+ * sentence that says so.
+ *
+ * @category utility types
+ * @since 0.1.0
+ */
+export type Opens<Id, Self> = [HttpApiMiddleware.Provides<Id>] extends [Self]
+  ? unknown
+  : "the middleware must provide the session alone"
+
+type App = Effect.Effect<HttpServerResponse, unknown, unknown>
+
+/**
+ * `HttpApi` tries the schemes in turn until one lets the request through, and sends the failure of the last. The first
+ * attempt has looked in all places, so each later one repeats what turned the request away: an unavailable backend is
+ * not masked by a scheme whose credential is merely missing.
+ */
+const onceARequest = (wrap: (app: App) => App): ((app: App) => App) => {
+  const turnedAway = new WeakMap<HttpServerRequest, Exit.Exit<never, unknown>>()
+  return (app) =>
+    Effect.withFiber((fiber) => {
+      const request = Context.getUnsafe(fiber.context, HttpServerRequest)
+      const known = turnedAway.get(request)
+      if (known !== undefined) return known
+      let isLetThrough = false
+      const letThrough = Effect.suspend(() => {
+        isLetThrough = true
+        return app
+      })
+      return Effect.tapError(wrap(letThrough), (error) =>
+        Effect.sync(() => {
+          if (!isLetThrough) turnedAway.set(request, Exit.fail(error))
+        })
+      )
+    })
+}
+
+const schemesOf = (middleware: object): Readonly<Record<string, HttpApiSecurity>> | undefined => {
+  // Every `HttpApiMiddleware.Service` is one; a `Context.Key` does not say so in its type.
+  const service = middleware as HttpApiMiddleware.AnyService
+  return HttpApiMiddleware.isSecurity(service) ? service.security : undefined
+}
+
+const implement = <Id, S, Self, A, R extends ReadonlyArray<Tagged>>(
+  middleware: Context.Key<Id, S>,
+  session: Definition<Self, A, R>,
+  wrap: (manager: SessionManager<A, R>, frontend: SessionFrontend["Service"], app: App) => App
+): Layer.Layer<Id, SessionConfigError, Bound<Self>> =>
+  Layer.effect(
+    middleware,
+    Effect.gen(function* () {
+      const manager = yield* session.Manager
+      const frontend = yield* session.Frontend
+      const run = (app: App) => wrap(manager, frontend, app)
+      const schemes = schemesOf(middleware)
+      // The service of a middleware without security is one function, of one with security a function for each scheme:
+      // what the callers' types say of `S`, which is abstract here.
+      if (schemes === undefined) return run as S
+      const problems = SecuritySchemes.problemsOf(middleware.key, schemes, session.key, frontend)
+      if (problems.length > 0) return yield* new SessionConfigError({ problems })
+      const names = Object.keys(schemes)
+      const once = names.length > 1 ? onceARequest(run) : run
+      return Object.fromEntries(names.map((name) => [name, once])) as S
+    })
+  )
+
+/**
+ * Layer of a middleware for endpoints that require a verified session: it provides the request's session and
+ * `UserSession.Verified`, and declares `Session.errors(UserSession)`.
+ *
+ * Fails with a `SessionConfigError` if the middleware declares a security scheme the definition's frontend does not
+ * read: the documentation would show clients a way in that does not open.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = <Id extends HttpApiMiddleware.AnyId, S, Self, A, R extends ReadonlyArray<Tagged>>(
+  middleware: Context.Key<Id, S>,
+  session: Definition<Self, A, R> & Guards<Id, Self, R>
+): Layer.Layer<Id, SessionConfigError, Bound<Self>> =>
+  implement<Id, S, Self, A, R>(middleware, session, (manager, frontend, app) =>
+    Handle.guarded(session, manager, frontend, app, Effect.fail)
+  )
+
+/**
+ * Layer of a middleware for endpoints open to all: it provides the request's session, and declares
+ * `SessionCrossOrigin` and `SessionUnavailable`, or all of `Session.errors`.
+ *
+ * Fails with a `SessionConfigError` if the middleware declares a security scheme the definition's frontend does not
+ * read.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerOptional = <Id extends HttpApiMiddleware.AnyId, S, Self, A, R extends ReadonlyArray<Tagged>>(
+  middleware: Context.Key<Id, S>,
+  session: Definition<Self, A, R> & Opens<Id, Self>
+): Layer.Layer<Id, SessionConfigError, Bound<Self>> =>
+  implement<Id, S, Self, A, R>(middleware, session, (manager, frontend, app) =>
+    Handle.open(session, manager, frontend, app)
+  )

@@ -1,0 +1,308 @@
+import { assert, describe, it, layer } from "@effect/vitest"
+import * as Cause from "effect/Cause"
+import * as ConfigProvider from "effect/ConfigProvider"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import * as TestClock from "effect/testing/TestClock"
+import { setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
+import { SessionBackend, layerMemory } from "../src/SessionBackend.ts"
+import type { MemoryOptions, SessionRecord } from "../src/SessionBackend.ts"
+import { SessionConfigError } from "../src/SessionError.ts"
+import * as SessionBackendTest from "../src/testing/SessionBackendTest.ts"
+import { ada, capturing, nobody, outcome, silent, stackOf, UserSession } from "./support/core.ts"
+
+layer(layerMemory(), { excludeTestServices: true })("the conformance suite on the memory backend", (it) => {
+  for (const { effect, name } of [...SessionBackendTest.cases, ...SessionBackendTest.collectingCases]) {
+    it.effect(name, () => effect)
+  }
+})
+
+const record = (id: string, changes: Partial<SessionRecord> = {}): SessionRecord => ({
+  namespace: "memory",
+  id,
+  secretHash: "h".repeat(43),
+  version: 1,
+  principal: undefined,
+  data: "{}",
+  dataVersion: 1,
+  extension: "",
+  createdAt: 0,
+  authenticatedAt: 0,
+  lastSeenAt: 0,
+  idleTimeout: 3_600_000,
+  idleExpiresAt: 3_600_000,
+  absoluteExpiresAt: 86_400_000,
+  persistent: true,
+  ...changes
+})
+
+const withMemory = <A, E>(
+  options: MemoryOptions,
+  body: (backend: SessionBackend["Service"]) => Effect.Effect<A, E>
+) => SessionBackend.use(body).pipe(Effect.provide(layerMemory(options)))
+
+const present = (backend: SessionBackend["Service"], ids: ReadonlyArray<string>) =>
+  Effect.map(
+    Effect.forEach(ids, (id) => backend.read("memory", id)),
+    (found) => ids.filter((_, i) => Option.isSome(found[i]!))
+  )
+
+/** The heap's size, after a collection. */
+const heapUsed = () => {
+  setFlagsFromString("--expose_gc")
+  const gc: () => void = runInNewContext("gc")
+  gc()
+  gc()
+  return process.memoryUsage().heapUsed
+}
+
+describe("copies", () => {
+  it.effect("[R8] what is stored is neither the object given nor one that can be changed", () =>
+    withMemory({}, (backend) =>
+      Effect.gen(function* () {
+        const given = { ...record("a") }
+        yield* backend.create(given)
+        given.data = "changed"
+        const found = Option.getOrThrow(yield* backend.read("memory", "a"))
+        assert.strictEqual(found.data, "{}")
+        assert.isTrue(Object.isFrozen(found))
+        assert.throws(() => Object.assign(found, { data: "changed" }))
+        const patch = { data: "[1]", lastSeenAt: 1, idleExpiresAt: 1 }
+        const updated = yield* backend.update("memory", "a", 1, patch)
+        patch.data = "changed"
+        assert.isTrue(updated._tag === "updated" && Object.isFrozen(updated.record))
+        assert.strictEqual(Option.getOrThrow(yield* backend.read("memory", "a")).data, "[1]")
+      })
+    )
+  )
+
+  it.effect("[R8] a handler that changes the data it was given changes nothing stored", () =>
+    Effect.gen(function* () {
+      const sessions = yield* UserSession.Manager
+      const mine = { username: "ada", words: ["one"] }
+      const created = yield* sessions.create(mine)
+      mine.words.push("two")
+      for (const held of [created, yield* sessions.resolve(created.token)]) {
+        try {
+          // As a careless handler might.
+          ;(held.data.words as Array<string>).push("three")
+        } catch {
+          // Frozen would do as well.
+        }
+      }
+      assert.deepStrictEqual((yield* sessions.resolve(created.token)).data.words, ["one"])
+    }).pipe(Effect.provide(stackOf(UserSession)))
+  )
+})
+
+describe("bounds", () => {
+  it.effect("[R84d] 10^5 anonymous log-ins at a cap of 10^3 leave the newest thousand, and every login", () =>
+    withMemory({ maxSessions: 1000 }, (backend) =>
+      Effect.gen(function* () {
+        const logins = Array.from({ length: 100 }, (_, i) => `login${i}`)
+        for (const id of logins) yield* backend.create(record(id, { principal: id }))
+        let slowest = 0
+        for (let i = 0; i < 100_000; i++) {
+          const began = process.hrtime.bigint()
+          const result = yield* backend.create(record(`visitor${i}`, { createdAt: i, idleExpiresAt: 86_400_000 }))
+          slowest = Math.max(slowest, Number(process.hrtime.bigint() - began) / 1e6)
+          if (result !== "created") assert.fail(result)
+        }
+        assert.deepStrictEqual(yield* present(backend, logins), logins)
+        const newest = Array.from({ length: 900 }, (_, i) => `visitor${99_100 + i}`)
+        assert.deepStrictEqual(yield* present(backend, newest), newest)
+        assert.deepStrictEqual(yield* present(backend, ["visitor99099", "visitor0", "visitor50000"]), [])
+        // What blocks the process for longer than this is no eviction (a machine that is busy may pause us anyhow).
+        assert.isBelow(slowest, 200)
+      })
+    )
+  )
+
+  it.effect("[R84d] the expired go first, then the oldest anonymous, never a login; then create fails, typed", () =>
+    withMemory({ maxSessions: 4 }, (backend) =>
+      Effect.gen(function* () {
+        yield* backend.create(record("login", { principal: "ada" }))
+        yield* backend.create(record("expired-login", { principal: "eve", idleExpiresAt: 50 }))
+        yield* backend.create(record("old", { createdAt: 1 }))
+        yield* backend.create(record("new", { createdAt: 2 }))
+        const all = ["login", "expired-login", "old", "new", "a", "b", "c", "d"]
+        yield* backend.create(record("a", { createdAt: 100, principal: "a" }))
+        assert.deepStrictEqual(yield* present(backend, all), ["login", "old", "new", "a"])
+        yield* backend.create(record("b", { createdAt: 100, principal: "b" }))
+        assert.deepStrictEqual(yield* present(backend, all), ["login", "new", "a", "b"])
+        yield* backend.create(record("c", { createdAt: 100, principal: "c" }))
+        assert.deepStrictEqual(yield* present(backend, all), ["login", "a", "b", "c"])
+        assert.strictEqual(
+          yield* outcome(backend.create(record("d", { createdAt: 100, principal: "d" }))),
+          "SessionBackendError notApplied"
+        )
+        assert.strictEqual(
+          yield* outcome(backend.create(record("d", { createdAt: 100 }))),
+          "SessionBackendError notApplied"
+        )
+        assert.deepStrictEqual(yield* present(backend, all), ["login", "a", "b", "c"])
+        yield* backend.delete("memory", "a")
+        assert.strictEqual(yield* backend.create(record("d", { createdAt: 100 })), "created")
+      })
+    )
+  )
+
+  it.effect("[R84d] the expired make room however many live sessions have been touched since", () =>
+    withMemory({ maxSessions: 3000 }, (backend) =>
+      Effect.gen(function* () {
+        for (let i = 0; i < 2000; i++) yield* backend.create(record(`busy${i}`, { principal: "p", idleExpiresAt: 1000 }))
+        for (let i = 0; i < 999; i++) yield* backend.create(record(`idle${i}`, { principal: "p", idleExpiresAt: 1001 }))
+        yield* backend.create(record("visitor", { idleExpiresAt: 100_000 }))
+        for (let i = 0; i < 2000; i++) yield* backend.touch("memory", `busy${i}`, { lastSeenAt: 900, idleExpiresAt: 1900 })
+        yield* backend.create(record("next", { principal: "p", createdAt: 1500, idleExpiresAt: 5000 }))
+        assert.deepStrictEqual(yield* present(backend, ["next", "visitor", "busy0", "busy1999"]), [
+          "next",
+          "visitor",
+          "busy0",
+          "busy1999"
+        ])
+      })
+    )
+  )
+
+  it.effect("[R84d] [R84e] bytes are bounded: by evicting the anonymous, and then by refusing", () =>
+    withMemory({ maxBytes: 100_000 }, (backend) =>
+      Effect.gen(function* () {
+        const big = "x".repeat(10_000)
+        for (let i = 0; i < 50; i++) yield* backend.create(record(`v${i}`, { data: big }))
+        const kept = yield* present(
+          backend,
+          Array.from({ length: 50 }, (_, i) => `v${i}`)
+        )
+        assert.deepStrictEqual(kept, ["v46", "v47", "v48", "v49"])
+        for (let i = 0; i < 4; i++) yield* backend.create(record(`l${i}`, { principal: "p", data: big }))
+        assert.deepStrictEqual(yield* present(backend, kept), [])
+        assert.strictEqual(
+          yield* outcome(backend.create(record("l4", { principal: "p", data: big }))),
+          "SessionBackendError notApplied"
+        )
+        // An update that grows a session is bounded too, and leaves it as it was.
+        const seen = { lastSeenAt: 0, idleExpiresAt: 0 }
+        assert.strictEqual(
+          yield* outcome(backend.update("memory", "l0", 1, { data: "x".repeat(60_000), ...seen })),
+          "SessionBackendError notApplied"
+        )
+        assert.strictEqual(Option.getOrThrow(yield* backend.read("memory", "l0")).version, 1)
+        // Shrinking gives room back, as deleting does.
+        yield* backend.update("memory", "l0", 1, { data: "", ...seen })
+        yield* backend.delete("memory", "l1")
+        assert.strictEqual(yield* backend.create(record("l4", { principal: "p", data: big })), "created")
+        assert.strictEqual(yield* backend.create(record("l5", { principal: "p", data: big })), "created")
+        assert.strictEqual(
+          yield* outcome(backend.create(record("l6", { principal: "p", data: big }))),
+          "SessionBackendError notApplied"
+        )
+      })
+    )
+  )
+
+  it.effect("[R84d] the process's memory stays within the bytes allowed, whatever was evicted", () =>
+    withMemory({ maxBytes: 4 * 1024 * 1024 }, (backend) =>
+      Effect.gen(function* () {
+        const before = heapUsed()
+        for (let i = 0; i < 4000; i++) {
+          // A text of its own for each, and one piece.
+          const data = Buffer.alloc(60_000, i.toString(36)).toString("latin1")
+          yield* backend.create(record(`v${i}`, { data }))
+        }
+        const grown = heapUsed() - before
+        assert.isBelow(grown, 12 * 1024 * 1024)
+        assert.strictEqual((yield* present(backend, ["v3999"])).length, 1)
+      })
+    )
+  )
+
+  it.effect("[R84d] logging in and out for ever takes no more memory", () =>
+    withMemory({ maxSessions: 1000 }, (backend) =>
+      Effect.gen(function* () {
+        const round = (n: number) =>
+          Effect.gen(function* () {
+            for (let i = 0; i < 50_000; i++) {
+              const id = `s${n}-${i}`
+              yield* backend.create(record(id, { principal: `p${n}-${i}` }))
+              yield* backend.touch("memory", id, { lastSeenAt: 5, idleExpiresAt: 3_600_005 })
+              if (i % 2 === 0) yield* backend.delete("memory", id)
+              else yield* backend.deleteByPrincipal("memory", `p${n}-${i}`)
+            }
+          })
+        yield* round(0)
+        const before = heapUsed()
+        yield* round(1)
+        yield* round(2)
+        assert.isBelow(heapUsed() - before, 3 * 1024 * 1024)
+      })
+    )
+  )
+
+  it.effect("[R84d] a full store of logins is SessionUnavailable, and nothing else breaks", () =>
+    Effect.gen(function* () {
+      const sessions = yield* UserSession.Manager
+      const first = yield* sessions.create(ada)
+      yield* sessions.create(nobody)
+      yield* sessions.create(ada)
+      assert.strictEqual(yield* outcome(sessions.create(ada)), "SessionUnavailable notApplied")
+      assert.strictEqual(yield* outcome(sessions.resolve(first.token)), "ok")
+      yield* TestClock.adjust("1 hour")
+      assert.strictEqual(yield* outcome(sessions.create(ada)), "ok")
+    }).pipe(Effect.provide([stackOf(UserSession, { backend: layerMemory({ maxSessions: 2 }) }), silent]))
+  )
+
+  for (const [name, options] of Object.entries({
+    "no sessions": { maxSessions: 0 },
+    "half a session": { maxSessions: 1.5 },
+    "no number": { maxBytes: NaN },
+    "no bound": { maxSessions: Infinity }
+  })) {
+    it.effect(`[R87a] ${name} is a configuration error when the Layer is built`, () =>
+      Effect.gen(function* () {
+        const exit = yield* Effect.exit(Layer.build(layerMemory(options)))
+        const reason = Exit.isFailure(exit) ? exit.cause.reasons.find(Cause.isDieReason)?.defect : undefined
+        assert.instanceOf(reason, SessionConfigError)
+      })
+    )
+  }
+
+  it.effect("no timer is left behind", () =>
+    withMemory({}, (backend) =>
+      Effect.gen(function* () {
+        const timers = () => process.getActiveResourcesInfo().filter((kind) => kind === "Timeout").length
+        const before = timers()
+        for (let i = 0; i < 1000; i++) yield* backend.create(record(`t${i}`))
+        assert.isAtMost(timers(), before)
+      })
+    )
+  )
+})
+
+describe("in production", () => {
+  for (const [env, count] of [
+    ["production", 1],
+    ["development", 0],
+    [undefined, 0]
+  ] as const) {
+    it.effect(`[R87c] NODE_ENV=${env} logs ${count} warning(s)`, () => {
+      const lines: Array<string> = []
+      return Effect.gen(function* () {
+        yield* Layer.build(layerMemory())
+        assert.strictEqual(lines.filter((line) => line.includes("layerMemory in production")).length, 2 * count)
+      }).pipe(
+        Effect.provide(capturing(lines)),
+        Effect.provideService(
+          ConfigProvider.ConfigProvider,
+          ConfigProvider.fromUnknown(env === undefined ? {} : { NODE_ENV: env })
+        )
+      )
+    })
+  }
+})
+
+void Schedule

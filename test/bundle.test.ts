@@ -1,0 +1,103 @@
+/** What a browser that shares the API's definition loads of this package. */
+import { assert, describe, it } from "@effect/vitest"
+import { build } from "esbuild"
+import { join, relative } from "node:path"
+import { gzipSync } from "node:zlib"
+
+const root = join(import.meta.dirname, "..")
+
+const withoutSession = `
+import { Schema } from "effect"
+import { HttpApi, HttpApiEndpoint, HttpApiGroup, HttpApiMiddleware, HttpApiSecurity } from "effect/http-api"
+class Denied extends Schema.TaggedError<Denied>()("Denied", {}, { httpApiStatus: 401 }) {}
+class Authenticated extends HttpApiMiddleware.Service<Authenticated>()("app/Authenticated", {
+  error: Denied,
+  security: { session: HttpApiSecurity.apiKey({ in: "cookie", key: "__Host-session" }) }
+}) {}
+export const Api = HttpApi.make("api").add(
+  HttpApiGroup.make("account")
+    .add(HttpApiEndpoint.get("whoami", "/whoami", { success: Schema.String }))
+    .middleware(Authenticated)
+)
+`
+
+const withSession = `
+import { Schema } from "effect"
+import { HttpApi, HttpApiEndpoint, HttpApiGroup, HttpApiMiddleware, HttpApiSecurity } from "effect/http-api"
+import { Session } from "effect-sessions"
+class UserSession extends Session.Service<UserSession>()("app/UserSession", {
+  data: Schema.Struct({ username: Schema.String }),
+  principal: (data) => data.username
+}) {}
+class Authenticated extends HttpApiMiddleware.Service<Authenticated, {
+  provides: Session.Provided<typeof UserSession>
+}>()("app/Authenticated", {
+  error: Session.errors(UserSession),
+  security: { session: HttpApiSecurity.apiKey({ in: "cookie", key: "__Host-session" }) }
+}) {}
+export const Api = HttpApi.make("api").add(
+  HttpApiGroup.make("account")
+    .add(HttpApiEndpoint.get("whoami", "/whoami", { success: Schema.String }))
+    .middleware(Authenticated)
+)
+`
+
+const bundle = async (code: string) => {
+  const { metafile, outputFiles } = await build({
+    stdin: { contents: code, resolveDir: root, loader: "ts" },
+    absWorkingDir: root,
+    alias: { "effect-sessions": "./src/index.ts" },
+    bundle: true,
+    format: "esm",
+    platform: "browser",
+    minify: true,
+    metafile: true,
+    write: false,
+    outdir: "out",
+    logLevel: "silent"
+  })
+  const [output] = Object.values(metafile.outputs)
+  const inputs = Object.entries(output!.inputs).filter(([, { bytesInOutput }]) => bytesInOutput > 0)
+  return {
+    text: outputFiles[0]!.text,
+    bytes: output!.bytes,
+    gzip: gzipSync(outputFiles[0]!.contents).length,
+    own: inputs.map(([file]) => relative(root, join(root, file))).filter((file) => file.startsWith("src/")),
+    modules: new Set(inputs.map(([file]) => file))
+  }
+}
+
+describe("the bundle of an API definition alone", () => {
+  it("has a definition's few modules in it: no backend, no keys, no manager, no frontend", async () => {
+    const bare = await bundle(withoutSession)
+    const session = await bundle(withSession)
+    console.log(
+      `API without a session: ${bare.bytes} bytes, ${bare.gzip} gzipped; ` +
+        `with one: ${session.bytes} bytes, ${session.gzip} gzipped; ` +
+        `difference ${session.bytes - bare.bytes}, ${session.gzip - bare.gzip} gzipped`
+    )
+    assert.deepStrictEqual(session.own.toSorted(), [
+      // Service keys, which `layerHttp` asks for; of what provides them nothing is here.
+      "src/Session.ts",
+      "src/SessionError.ts",
+      "src/SessionFrontend.ts",
+      "src/SessionKeys.ts",
+      "src/internal/cookieNames.ts"
+    ])
+    for (const trace of [
+      "openssl rand",
+      "effect-sessions/v1",
+      "session backend failed",
+      "MemoryBackendFull",
+      "trusted origin"
+    ]) {
+      assert.isFalse(session.text.includes(trace), trace)
+    }
+    // Nor more of effect's crypto than its Schema brings to any API.
+    assert.deepStrictEqual(
+      [...session.modules].filter((file) => file.includes("/crypto/") && !bare.modules.has(file)),
+      []
+    )
+    assert.isBelow(session.bytes - bare.bytes, 6_000)
+  }, 60_000)
+})

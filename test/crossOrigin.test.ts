@@ -1,0 +1,179 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Layer } from "effect"
+import { HttpRouter, HttpServerResponse } from "effect/http"
+import { SessionFrontend, SessionMiddleware } from "effect-sessions"
+import * as Client from "./support/client.ts"
+import * as InstrumentedBackend from "./support/instrumentedBackend.ts"
+import { ada, layerStack, UserSession } from "./support/userSession.ts"
+
+const Routes = Layer.mergeAll(
+  HttpRouter.add(
+    "*",
+    "/login",
+    Effect.gen(function* () {
+      const created = yield* (yield* UserSession).create(ada)
+      return HttpServerResponse.text(created.id)
+    })
+  ),
+  HttpRouter.add("*", "/open", Effect.as(UserSession, HttpServerResponse.text("handled")))
+).pipe(
+  Layer.provide(SessionMiddleware.router(UserSession).layer),
+  Layer.merge(
+    HttpRouter.add("*", "/guarded", Effect.as(UserSession.Verified, HttpServerResponse.text("handled"))).pipe(
+      Layer.provide(SessionMiddleware.routerRequired(UserSession).layer)
+    )
+  )
+)
+
+const start = Effect.fnUntraced(function* (
+  frontend: Layer.Layer<SessionFrontend.SessionFrontend, unknown> = SessionFrontend.layerCookie()
+) {
+  const backend = yield* InstrumentedBackend.make()
+  const send = yield* Client.serve(Routes.pipe(Layer.provide(layerStack(backend, { frontend }))))
+  return { backend, send }
+})
+
+const safe = ["GET", "HEAD", "OPTIONS"]
+const unsafe = ["POST", "PUT", "PATCH", "DELETE"]
+const sites = ["same-origin", "none", "same-site", "cross-site", "junk", "Same-Origin", "same-origin, none", undefined]
+const origins = [
+  "https://app.test",
+  "https://APP.test",
+  "https://app.test:443",
+  "null",
+  "https://app.test.evil.com",
+  "https://evil-app.test",
+  "https://sub.app.test",
+  "http://app.test",
+  "https://app.test:8443",
+  "https://app.test/",
+  "https://app.test@evil.com",
+  "ftp://app.test",
+  "app.test",
+  undefined
+]
+const own = new Set(["https://app.test", "https://APP.test", "https://app.test:443"])
+
+/** The rule, as the requirement words it. */
+const isAllowed = (method: string, site: string | undefined, origin: string | undefined): boolean => {
+  if (safe.includes(method)) return true
+  if (site !== undefined) return site === "same-origin" || site === "none"
+  return origin === undefined || own.has(origin)
+}
+
+const headersOf = (site: string | undefined, origin: string | undefined, more?: Record<string, string>) => ({
+  host: "app.test",
+  ...(site === undefined ? undefined : { "sec-fetch-site": site }),
+  ...(origin === undefined ? undefined : { origin }),
+  ...more
+})
+
+describe("cross-origin protection", () => {
+  it.effect("[R59] every method x Sec-Fetch-Site x Origin, on open and guarded routes", () =>
+    Effect.gen(function* () {
+      const { backend, send } = yield* start()
+      const { cookie } = yield* send("POST", "/login")
+      let refused = 0
+      for (const path of ["/open", "/guarded"]) {
+        for (const method of [...safe, ...unsafe]) {
+          for (const site of sites) {
+            for (const origin of origins) {
+              backend.calls.length = 0
+              const answer = yield* send(method, path, { cookie, headers: headersOf(site, origin) })
+              const row = `${method} ${path} Sec-Fetch-Site: ${site} Origin: ${origin}`
+              if (isAllowed(method, site, origin)) assert.strictEqual(answer.status, 200, row)
+              else {
+                refused++
+                assert.strictEqual(answer.status, 403, row)
+                assert.deepStrictEqual(JSON.parse(answer.text), { _tag: "SessionCrossOrigin" }, row)
+                // Refused before the session is looked at, and the browser stays logged in.
+                assert.deepStrictEqual([backend.calls, answer.setCookie], [[], []], row)
+                assert.strictEqual(answer.headers.get("vary"), "Cookie", row)
+              }
+            }
+          }
+        }
+      }
+      assert.strictEqual(refused, 2 * 4 * (5 * 14 + 10))
+    })
+  )
+
+  it.effect("[R59] log-in is protected as well: nobody is logged in by another's page", () =>
+    Effect.gen(function* () {
+      const { backend, send } = yield* start()
+      const answer = yield* send("POST", "/login", { headers: headersOf("cross-site", "https://evil.test") })
+      assert.deepStrictEqual([answer.status, answer.setCookie, backend.calls], [403, [], []])
+      assert.strictEqual((yield* send("POST", "/login", { headers: headersOf("same-origin", undefined) })).status, 200)
+    })
+  )
+
+  it.effect("[R59] trusted origins may send unsafe requests, and only they", () =>
+    Effect.gen(function* () {
+      const { send } = yield* start(
+        SessionFrontend.layerCookie({ trustedOrigins: ["https://www.app.test", "https://partner.test:8443"] })
+      )
+      const status = (site: string | undefined, origin: string) =>
+        Effect.map(send("POST", "/open", { headers: headersOf(site, origin) }), (answer) => answer.status)
+      assert.strictEqual(yield* status("same-site", "https://www.app.test"), 200)
+      assert.strictEqual(yield* status("cross-site", "https://PARTNER.test:8443"), 200)
+      assert.strictEqual(yield* status(undefined, "https://partner.test:8443"), 200)
+      assert.strictEqual(yield* status("cross-site", "https://partner.test"), 403)
+      assert.strictEqual(yield* status("same-site", "https://www.app.test.evil.com"), 403)
+      assert.strictEqual(yield* status("cross-site", "http://www.app.test"), 403)
+    })
+  )
+
+  it.effect("[R59] without Secure, http is the app's own scheme too; with it, on this machine alone", () =>
+    Effect.gen(function* () {
+      const plain = yield* start(SessionFrontend.layerCookie({ secure: false }))
+      const secure = yield* start()
+      const status = (send: Client.Send, host: string, origin: string) =>
+        Effect.map(
+          send("POST", "/open", { headers: headersOf(undefined, origin, { host }) }),
+          (answer) => answer.status
+        )
+      assert.strictEqual(yield* status(plain.send, "app.test:3000", "http://app.test:3000"), 200)
+      assert.strictEqual(yield* status(plain.send, "app.test", "http://app.test:80"), 200)
+      assert.strictEqual(yield* status(plain.send, "app.test:3000", "http://app.test:3001"), 403)
+      assert.strictEqual(yield* status(secure.send, "app.test:3000", "http://app.test:3000"), 403)
+      for (const host of ["localhost:3000", "shop.localhost:3000", "127.0.0.1:3000", "[::1]:3000"]) {
+        assert.strictEqual(yield* status(secure.send, host, `http://${host}`), 200, host)
+      }
+      for (const host of ["localhost.evil.com", "127.0.0.1.evil.com", "notlocalhost:3000"]) {
+        assert.strictEqual(yield* status(secure.send, host, `http://${host}`), 403, host)
+      }
+    })
+  )
+
+  it.effect("[R59] requests that carry their token in a header, and none in a cookie, are exempt", () =>
+    Effect.gen(function* () {
+      const { backend, send } = yield* start(
+        SessionFrontend.layerFirst([SessionFrontend.layerCookie(), SessionFrontend.layerBearer()])
+      )
+      const { cookie } = yield* send("POST", "/login")
+      const authorization = `Bearer ${cookie.split("=")[1]}`
+      const evil = headersOf("cross-site", "https://evil.test")
+      const post = (path: string, options: Client.RequestOptions) => send("POST", path, options)
+      assert.strictEqual((yield* post("/guarded", { headers: { ...evil, authorization } })).status, 200)
+      // The same with the cookie beside it, with the cookie alone, and with nothing.
+      assert.strictEqual((yield* post("/guarded", { cookie, headers: { ...evil, authorization } })).status, 403)
+      assert.strictEqual((yield* post("/guarded", { cookie, headers: evil })).status, 403)
+      assert.strictEqual((yield* post("/open", { headers: evil })).status, 403)
+      assert.strictEqual((yield* post("/open", { headers: { ...evil, authorization: "Basic eA==" } })).status, 403)
+      // A log-in under cover of a made-up header ends in no cookie.
+      backend.calls.length = 0
+      const login = yield* post("/login", { headers: { ...evil, authorization: "Bearer made-up" } })
+      assert.deepStrictEqual([login.status, login.setCookie], [200, []])
+    })
+  )
+
+  it.effect("[R59] a frontend of headers alone needs no protection", () =>
+    Effect.gen(function* () {
+      for (const frontend of [SessionFrontend.layerBearer(), SessionFrontend.layerHeader({ name: "x-session" })]) {
+        const { send } = yield* start(frontend)
+        const answer = yield* send("POST", "/open", { headers: headersOf("cross-site", "https://evil.test") })
+        assert.strictEqual(answer.status, 200)
+      }
+    })
+  )
+})

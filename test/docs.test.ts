@@ -1,0 +1,475 @@
+/**
+ * The documents are code too: every `ts` fence of README.md and of the doc comments in src is type-checked against src,
+ * and run. What a document says of files, exports and statuses is compared with what is there.
+ *
+ * - Fences define things: layers, routes, programs. A line that starts a server stands under `import.meta.main`, so
+ *   importing a fence as a module runs it without one.
+ * - A fence whose first line is `// name.ts` is that file, which the others of the same document may import.
+ * - A fence that imports `@effect/vitest` is a test file, and its tests are run with these.
+ * - ```` ```ts no-run ```` is type-checked only.
+ */
+import { afterAll, assert, describe, it } from "@effect/vitest"
+import { ConfigProvider, Effect, Exit, Layer } from "effect"
+import { HttpRouter, HttpServerResponse } from "effect/http"
+import {
+  SessionBackend,
+  SessionError,
+  SessionFrontend,
+  SessionKeys,
+  SessionMiddleware,
+  SessionTest,
+  SessionToken,
+  SessionVerifier
+} from "effect-sessions"
+import { spawnSync } from "node:child_process"
+import { existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { basename, dirname, join } from "node:path"
+import { pathToFileURL } from "node:url"
+
+const root = join(import.meta.dirname, "..")
+const read = (file: string): string => readFileSync(join(root, file), "utf8")
+const sources = globSync("src/**/*.ts", { cwd: root }).sort()
+const publicSources = sources.filter((file) => !file.startsWith("src/internal/"))
+
+// -----------------------------------------------------------------------------
+// Fences
+// -----------------------------------------------------------------------------
+
+interface Fence {
+  /** Where it stands: `README.md:120`. */
+  readonly title: string
+  readonly file: string
+  readonly code: string
+  readonly kind: "module" | "test" | "types"
+}
+
+// Inside the repository, so that packages resolve; out of git and of every other check.
+mkdirSync(join(root, ".tmp"), { recursive: true })
+const folder = mkdtempSync(join(root, ".tmp/docs-"))
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+const fencesOf = (document: string): ReadonlyArray<Fence> => {
+  const fences: Array<Fence> = []
+  const isSource = document.endsWith(".ts")
+  let open: { readonly line: number; readonly info: string; readonly body: Array<string> } | undefined
+  read(document)
+    .split("\n")
+    .forEach((raw, i) => {
+      const line = isSource ? raw.replace(/^\s*\* ?/, "") : raw
+      if (open === undefined) {
+        const info = /^```(\S.*)$/.exec(line)?.[1]
+        if (info !== undefined && (!isSource || /^\s*\*/.test(raw))) open = { line: i + 1, info, body: [] }
+      } else if (line.trimEnd() !== "```") {
+        open.body.push(line)
+      } else {
+        const { body, info, line } = open
+        open = undefined
+        if (info !== "ts" && info !== "ts no-run") return
+        const name = /^\/\/ ([\w-]+\.ts)$/.exec(body[0] ?? "")?.[1] ?? `line-${line}.ts`
+        fences.push({
+          title: `${document}:${line}`,
+          file: join(folder, document.replace(/\W/g, "-"), name),
+          // Its lines keep their numbers, so what the compiler says of it is said of the document.
+          code: "\n".repeat(line) + body.join("\n") + "\n",
+          kind: info === "ts no-run" ? "types" : body.join("\n").includes(`from "@effect/vitest"`) ? "test" : "module"
+        })
+      }
+    })
+  assert.isUndefined(open, `${document}: a fence is not closed`)
+  return fences
+}
+
+const documents = ["README.md", "ARCHITECTURE.md", ...sources]
+const fences = documents.flatMap(fencesOf)
+for (const { code, file } of fences) {
+  mkdirSync(dirname(file), { recursive: true })
+  writeFileSync(file, code)
+}
+writeFileSync(
+  join(folder, "tsconfig.json"),
+  JSON.stringify({
+    extends: "../../tsconfig.json",
+    compilerOptions: { noUnusedLocals: false, noUnusedParameters: false },
+    include: ["."]
+  })
+)
+
+describe("fences", () => {
+  it("are there, and no two of a document have one name", () => {
+    assert.isAbove(fences.filter(({ title }) => title.startsWith("README.md")).length, 10)
+    assert.isAbove(fences.filter(({ title }) => title.startsWith("src/")).length, 5)
+    assert.strictEqual(new Set(fences.map(({ file }) => file)).size, fences.length)
+  })
+
+  it("type-check against src", { timeout: 120_000 }, () => {
+    const tsc = spawnSync(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), "-p", folder], {
+      encoding: "utf8"
+    })
+    const reported = tsc.stdout
+      .split("\n")
+      .filter((line) => line.includes(basename(folder)) || !line.includes("error TS"))
+      .join("\n")
+    // What src itself gets wrong is `npm run check`'s to say.
+    assert.strictEqual(reported.trim(), "", tsc.stderr)
+    assert.match(tsc.stdout + tsc.status, /^(0$|.*error TS)/s)
+  })
+
+  // A `console.assert` that fails only prints; in a document it is meant as an assertion.
+  const console = globalThis.console
+  const strict = Object.assign(Object.create(console), { assert: assert.isTrue }) as Console
+  for (const { file, kind, title } of fences) {
+    if (kind === "module") {
+      it(`${title} runs`, async () => {
+        globalThis.console = strict
+        try {
+          await import(pathToFileURL(file).href)
+        } finally {
+          globalThis.console = console
+        }
+      })
+    }
+    if (kind === "test") describe(title, () => import(pathToFileURL(file).href).then(() => undefined))
+  }
+})
+
+// -----------------------------------------------------------------------------
+// Recipes
+// -----------------------------------------------------------------------------
+
+describe("README.md's recipes", () => {
+  const block = (name: string): Promise<any> => import(pathToFileURL(join(folder, "README-md", name)).href)
+
+  /** All recipes' routes in one app, on memory, with the cookie and the bearer token of `token.ts`. */
+  const app = async () => {
+    const { AdminSession } = await block("admin.ts")
+    const { UserSession } = await block("session.ts")
+    const { Frontend, Token } = await block("token.ts")
+    const [{ Routes }, { SignOut }, { LockOut }, { Devices }, { Home }] = await Promise.all(
+      ["routes.ts", "sign-out.ts", "lock-out.ts", "devices.ts", "home.ts"].map(block)
+    )
+    const live = (session: any, frontend: Layer.Layer<SessionFrontend.SessionFrontend, any>) =>
+      session.layerHttp().pipe(Layer.provide([frontend, SessionVerifier.layerExists(session)]))
+    const AdminLogin = HttpRouter.add(
+      "POST",
+      "/admin",
+      Effect.gen(function* () {
+        yield* (yield* AdminSession as Effect.Effect<any>).create({ email: "root@app.test" })
+        return HttpServerResponse.empty()
+      })
+    ).pipe(Layer.provide(SessionMiddleware.router(AdminSession).layer))
+    const { dispose, handler } = HttpRouter.toWebHandler(
+      Layer.mergeAll(Routes, Token, SignOut, LockOut, Devices, Home, AdminLogin).pipe(
+        Layer.provide([
+          live(UserSession, Frontend),
+          live(AdminSession, SessionFrontend.layerCookie({ name: "__Host-admin" }))
+        ]),
+        Layer.provide([SessionBackend.layerMemory(), SessionTest.layerKeys, SessionTest.layerCrypto])
+      ) as unknown as Layer.Layer<never, never, HttpRouter.HttpRouter>,
+      { disableLogger: true }
+    )
+    const send = async (method: string, path: string, headers: Record<string, string> = {}) => {
+      const response = await handler(new Request(`https://app.test${path}`, { method, headers }))
+      const body = await response.text()
+      return {
+        status: response.status,
+        body,
+        json: () => JSON.parse(body),
+        location: response.headers.get("location"),
+        cookie: { cookie: response.headers.getSetCookie()[0]?.split(";")[0] ?? "" }
+      }
+    }
+    return { dispose, send, logIn: async (path: string) => (await send("POST", path)).cookie }
+  }
+
+  it("list devices, and sign out one, the others, and all", async () => {
+    const { dispose, logIn, send } = await app()
+    const [laptop, phone, tablet] = [
+      await logIn("/create_session/ada"),
+      await logIn("/create_session/ada"),
+      await logIn("/create_session/ada")
+    ]
+    const bob = await logIn("/create_session/bob")
+    const devices = (await send("GET", "/devices", laptop)).json() as ReadonlyArray<{ id: string; current: boolean }>
+    assert.strictEqual(devices.length, 3)
+    assert.strictEqual(devices.filter(({ current }) => current).length, 1)
+    assert.deepStrictEqual(Object.keys(devices[0]!).sort(), ["createdAt", "current", "id", "lastSeenAt"])
+
+    const phonesId = ((await send("GET", "/devices", phone)).json() as typeof devices).find((d) => d.current)!.id
+    assert.strictEqual((await send("DELETE", `/devices/${phonesId}`, bob)).status, 404)
+    assert.strictEqual((await send("DELETE", `/devices/${phonesId}`, laptop)).status, 204)
+    assert.strictEqual((await send("GET", "/whoami", phone)).status, 401)
+    assert.strictEqual((await send("DELETE", `/devices/${phonesId}`, laptop)).status, 404)
+
+    const elsewhere = await send("POST", "/sign_out_elsewhere", laptop)
+    assert.strictEqual(elsewhere.body, "ended 1 other sessions")
+    assert.strictEqual((await send("GET", "/whoami", tablet)).status, 401)
+    // The token was replaced, since a thief may hold a copy.
+    assert.strictEqual((await send("GET", "/whoami", laptop)).status, 401)
+    assert.strictEqual((await send("GET", "/whoami", elsewhere.cookie)).status, 200)
+
+    assert.strictEqual((await send("POST", "/sign_out_everywhere", elsewhere.cookie)).body, "ended 1 sessions")
+    assert.strictEqual((await send("GET", "/whoami", elsewhere.cookie)).status, 401)
+    assert.strictEqual((await send("GET", "/whoami", bob)).status, 200)
+    await dispose()
+  })
+
+  it("let an administrator, and no user, end a user's sessions", async () => {
+    const { dispose, logIn, send } = await app()
+    const ada = await logIn("/create_session/ada")
+    const admin = await logIn("/admin")
+    assert.match(admin.cookie, /^__Host-admin=/)
+    for (const stranger of [{}, ada, { cookie: ada.cookie.replace("session", "admin") }]) {
+      assert.strictEqual((await send("DELETE", "/users/ada/sessions", stranger)).status, 401)
+    }
+    assert.strictEqual((await send("GET", "/whoami", ada)).status, 200)
+    assert.strictEqual((await send("DELETE", "/users/ada/sessions", admin)).body, "ended 1 sessions")
+    assert.strictEqual((await send("GET", "/whoami", ada)).status, 401)
+    await dispose()
+  })
+
+  it("send a stranger to the login page, and others home", async () => {
+    const { dispose, logIn, send } = await app()
+    const stranger = await send("GET", "/?tab=1")
+    assert.deepStrictEqual([stranger.status, stranger.location], [302, "/login?next=%2F%3Ftab%3D1"])
+    assert.strictEqual((await send("GET", "/", await logIn("/create_session/ada"))).body, "hello ada")
+    await dispose()
+  })
+
+  it("hand a mobile client a token, and no cookie", async () => {
+    const { dispose, send } = await app()
+    const answer = await send("POST", "/token")
+    assert.strictEqual(answer.cookie.cookie, "")
+    const authorization = `Bearer ${answer.json().token}`
+    assert.strictEqual((await send("GET", "/whoami", { authorization })).body, `{"username":"ada"}`)
+    await dispose()
+  })
+
+  it("sign with the first of several secrets, and verify with all", async () => {
+    const { Keys } = await block("keys.ts")
+    const random = () => Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("base64")
+    const [older, newer] = [random(), random()]
+    const tokensWith = (...secrets: ReadonlyArray<string>) =>
+      SessionKeys.SessionKeys.use((keys) => Effect.map(keys.signers("test"), SessionToken.make)).pipe(
+        Effect.provide(
+          (Keys as Layer.Layer<SessionKeys.SessionKeys>).pipe(Layer.provideMerge(SessionTest.layerCrypto))
+        ),
+        Effect.provideService(
+          ConfigProvider.ConfigProvider,
+          ConfigProvider.fromEnv({ env: { SESSION_SECRETS: secrets.join(",") } })
+        ),
+        Effect.runPromise
+      )
+    const claims = { id: "i".repeat(22), secret: "s".repeat(43) }
+    const both = await tokensWith(newer, older)
+    const issued = await Effect.runPromise(both.issue(claims))
+    const checked = async (tokens: SessionToken.SessionToken) =>
+      Exit.isSuccess(await Effect.runPromiseExit(tokens.check(issued)))
+    assert.deepStrictEqual(
+      [await checked(both), await checked(await tokensWith(newer)), await checked(await tokensWith(older))],
+      [true, true, false]
+    )
+  })
+
+  it("remember who asks for it for longer", async () => {
+    const { logIn, options } = await block("remember.ts")
+    const { UserSession } = await block("session.ts")
+    const lifetime = (remember: boolean): Promise<number> =>
+      Effect.runPromise(
+        Effect.gen(function* () {
+          const manager: any = yield* UserSession.Manager
+          const session = { create: manager.create }
+          const created: any = yield* Effect.provideService(logIn("ada", remember), UserSession, session as never)
+          return created.expiresAt.epochMilliseconds - created.createdAt.epochMilliseconds
+        }).pipe(Effect.provide(SessionTest.layer(UserSession, options)) as any) as Effect.Effect<number>
+      )
+    assert.deepStrictEqual([await lifetime(true), await lifetime(false)], [30 * 24 * 3_600_000, 3_600_000])
+  })
+})
+
+// -----------------------------------------------------------------------------
+// Doc comments and imports
+// -----------------------------------------------------------------------------
+
+interface Exported {
+  readonly at: string
+  readonly name: string
+  /** The doc comment right above it, if there is one. */
+  readonly doc: string | undefined
+}
+
+const exportsOf = (file: string): ReadonlyArray<Exported> => {
+  const lines = read(file).split("\n")
+  return lines.flatMap((line, i) => {
+    const name =
+      /^export (?:declare )?(?:abstract )?(?:const|let|function\*?|class|interface|type|namespace|enum) (\w+)/.exec(
+        line
+      )?.[1]
+    if (name === undefined) return []
+    let end = i - 1
+    while (lines[end]?.startsWith("//")) end--
+    let start = end
+    if (lines[end]?.trim().endsWith("*/")) while (start >= 0 && !lines[start]!.startsWith("/**")) start--
+    const doc = lines[end]?.trim().endsWith("*/") ? lines.slice(start, end + 1).join("\n") : undefined
+    return [{ at: `${file}:${i + 1}`, name, doc }]
+  })
+}
+
+const isBarrel = (file: string): boolean => basename(file) === "index.ts"
+
+const categories = new Set([
+  "accessors",
+  "combinators",
+  "constructors",
+  "converting",
+  "errors",
+  "guards",
+  "layers",
+  "middleware",
+  "models",
+  "options",
+  "services",
+  "testing",
+  "type IDs",
+  "utility types"
+])
+
+describe("doc comments", () => {
+  const exported = publicSources.filter((file) => !isBarrel(file)).flatMap(exportsOf)
+
+  it("are found", () => {
+    assert.isAbove(exported.length, 50)
+  })
+
+  it("stand on every export, with a category and a version", () => {
+    const problems = exported.flatMap(({ at, doc, name }) => {
+      if (doc?.includes("@internal") === true) return []
+      const category = /@category (.+)/.exec(doc ?? "")?.[1]
+      return [
+        ...(doc === undefined ? ["no doc comment"] : []),
+        ...(category === undefined || !categories.has(category) ? [`@category ${category}`] : []),
+        ...(/@since \d+\.\d+\.\d+/.test(doc ?? "") ? [] : ["no @since"])
+      ].map((problem) => `${at} ${name}: ${problem}`)
+    })
+    assert.deepStrictEqual(problems, [])
+  })
+
+  it("begin every module, with a version or as internal", () => {
+    assert.deepStrictEqual(
+      sources.filter((file) => !/^\/\*\*\n(?: \*.*\n)*? \* @(?:since \d+\.\d+\.\d+|internal)/.test(read(file))),
+      []
+    )
+  })
+
+  it("use no tag and no heading that the house style forbids", () => {
+    assert.deepStrictEqual(
+      sources.filter((file) => /^\s*\* (?:@example|#+ )/m.test(read(file))),
+      []
+    )
+  })
+})
+
+describe("imports in src", () => {
+  /** The modules a file imports or exports from, its doc comments left out. */
+  const importsOf = (file: string): ReadonlyArray<string> =>
+    [
+      ...read(file)
+        .replace(/^\s*\*.*$/gm, "")
+        .matchAll(/(?:\bfrom|\bimport\(?) ?"([^"]+)"/g)
+    ].map(([, module]) => module!)
+
+  it("name modules, never a barrel", () => {
+    assert.isAbove(sources.flatMap(importsOf).length, 100)
+    assert.deepStrictEqual(
+      sources.flatMap((file) =>
+        importsOf(file)
+          .filter((module) =>
+            module.startsWith(".")
+              ? !module.endsWith(".ts") || basename(module) === "index.ts"
+              : // A module of Effect's is written in PascalCase, a barrel in lower case.
+                module === "effect-sessions" || (/^effect(\/|$)/.test(module) && !/\/[A-Z]\w*$/.test(module))
+          )
+          .map((module) => `${file}: ${module}`)
+      ),
+      []
+    )
+  })
+
+  it("ask for no other package than effect, and for Node only where the name says so", () => {
+    assert.deepStrictEqual(
+      sources.flatMap((file) =>
+        importsOf(file)
+          .filter((module) => !/^(\.|effect\/)/.test(module))
+          .filter((module) => !(module.startsWith("node:") && basename(file).startsWith("Node")))
+          .map((module) => `${file}: ${module}`)
+      ),
+      []
+    )
+  })
+})
+
+// -----------------------------------------------------------------------------
+// What the documents say of the repository
+// -----------------------------------------------------------------------------
+
+describe("documents", () => {
+  const written = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"]
+
+  it("link to files and headings that exist", () => {
+    const anchorsOf = (document: string) =>
+      read(document)
+        .replace(/^```[\s\S]*?^```/gm, "")
+        .split("\n")
+        .flatMap((line) => /^#+ (.+)$/.exec(line)?.slice(1) ?? [])
+        .map((heading) =>
+          heading
+            .toLowerCase()
+            .replace(/[^\w\- ]/g, "")
+            .replaceAll(" ", "-")
+        )
+    const broken = written.flatMap((document) =>
+      [...read(document).matchAll(/\]\(([^)\s]+)\)/g)].flatMap(([, target]) => {
+        const [file, anchor] = target!.split("#")
+        if (/^https?:/.test(target!)) return []
+        if (file !== "" && !existsSync(join(root, file!))) return [`${document}: ${target}`]
+        const anchored = file === "" ? document : file!
+        return anchor === undefined || anchorsOf(anchored).includes(anchor) ? [] : [`${document}: ${target}`]
+      })
+    )
+    assert.deepStrictEqual(broken, [])
+  })
+
+  it("name npm scripts that exist", () => {
+    const scripts = Object.keys(JSON.parse(read("package.json")).scripts)
+    const named = written.flatMap((document) =>
+      [...read(document).matchAll(/npm run ([\w:]+)/g)].map(([, name]) => name!)
+    )
+    assert.isAbove(named.length, 0)
+    assert.deepStrictEqual(
+      named.filter((name) => !scripts.includes(name)),
+      []
+    )
+  })
+
+  it("README.md gives the errors the statuses they have", () => {
+    const section = /^## Errors\n([\s\S]*?)^## /m.exec(read("README.md"))![1]!
+    const rows = [...section.matchAll(/^\| `(\w+)`.*\| (\S+) \|$/gm)]
+    const stated = Object.fromEntries(rows.map(([, name, status]) => [name, status]))
+    const statusOf = (value: unknown): string | undefined => {
+      const annotations = (value as { readonly ast?: { readonly annotations?: Record<string, unknown> } }).ast
+        ?.annotations
+      return annotations === undefined ? undefined : String(annotations["httpApiStatus"] ?? "-")
+    }
+    const actual = Object.fromEntries(
+      Object.entries(SessionError).flatMap(([name, value]) =>
+        name.startsWith("Session") ? [[name, statusOf(value) ?? "-"]] : []
+      )
+    )
+    assert.deepStrictEqual(stated, actual)
+  })
+
+  it("ARCHITECTURE.md names every file of src/internal, and no other", () => {
+    const named = [...read("ARCHITECTURE.md").matchAll(/^\| `internal\/(\w+)\.ts` \|/gm)].map(([, name]) => name!)
+    const there = sources.filter((file) => file.startsWith("src/internal/")).map((file) => basename(file, ".ts"))
+    assert.deepStrictEqual(named.sort(), there.sort())
+  })
+})

@@ -1,0 +1,305 @@
+/** The faults of a Redis and of a Postgres, and what a server with sessions makes of them. */
+import { setTimeout as pause } from "node:timers/promises"
+import { newSecret, OwnPostgres, OwnRedis, Proxy, startSessionServer } from "../support/processes.ts"
+import { type Sample, Traffic } from "./traffic.ts"
+
+export type Store = "redis" | "redis with AOF" | "postgres"
+
+interface World {
+  readonly redis: OwnRedis
+  readonly postgres: OwnPostgres
+  readonly proxy: Proxy
+}
+
+export interface Fault {
+  readonly name: string
+  /** The requirements it stands for. */
+  readonly rows: string
+  readonly store: Store
+  /** Whether the store loses sessions it has acknowledged. It does not bring any back: a lost login is a logout. */
+  readonly losesLogins?: true
+  /** Whether the server is to get through it without one request failing. */
+  readonly isUnnoticed?: true
+  /** The fault from its beginning to its end. */
+  readonly inject: (world: World, millis: number) => Promise<void>
+}
+
+const again = async (millis: number, every: number, action: () => Promise<unknown>): Promise<void> => {
+  for (const end = performance.now() + millis; performance.now() < end;) {
+    await action()
+    await pause(every)
+  }
+}
+
+const reset: Fault["inject"] = async ({ proxy }, millis) => {
+  const before = proxy.resets
+  // From the first byte of a reply to past the largest, in steps that share no factor with the replies' lengths.
+  let bytes = 0
+  proxy.resetAfter(() => (bytes = (bytes + 37) % 1500) + 1)
+  await pause(millis)
+  proxy.resetAfter(undefined)
+  if (proxy.resets - before < 5) throw new Error("the proxy has cut next to nothing")
+}
+
+const endConnections = "PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'"
+
+const redisFaults: ReadonlyArray<Fault> = [
+  {
+    name: "killed, restarted empty",
+    rows: "[R78] [R79] [R81]",
+    store: "redis",
+    losesLogins: true,
+    inject: async ({ redis }, millis) => {
+      await redis.kill()
+      await pause(millis)
+      await redis.start()
+    }
+  },
+  {
+    name: "killed, restarted from its AOF",
+    rows: "[R78] [R79] [R81]",
+    store: "redis with AOF",
+    inject: async ({ redis }, millis) => {
+      await redis.kill()
+      await pause(millis)
+      await redis.start()
+    }
+  },
+  {
+    name: "frozen and thawed",
+    rows: "[R78] [R79] [R80]",
+    store: "redis",
+    inject: async ({ redis }, millis) => {
+      redis.signal("SIGSTOP")
+      await pause(millis)
+      redis.signal("SIGCONT")
+    }
+  },
+  {
+    name: "connections killed",
+    rows: "[R78] [R80]",
+    store: "redis",
+    inject: ({ redis }, millis) => again(millis, 50, () => redis.command("CLIENT KILL TYPE normal"))
+  },
+  { name: "connections reset at byte k", rows: "[R74] [R80]", store: "redis", inject: reset },
+  {
+    name: "scripts flushed",
+    rows: "[R78]",
+    store: "redis",
+    isUnnoticed: true,
+    inject: ({ redis }, millis) => again(millis, 100, () => redis.command("SCRIPT FLUSH"))
+  },
+  {
+    name: "out of memory",
+    rows: "[R78]",
+    store: "redis",
+    inject: async ({ redis }, millis) => {
+      await redis.command("CONFIG SET maxmemory 1")
+      await pause(millis)
+      await redis.command("CONFIG SET maxmemory 0")
+    }
+  },
+  {
+    name: "read-only, as a replica",
+    rows: "[R78] [R82]",
+    store: "redis",
+    inject: async ({ redis }, millis) => {
+      // A primary that nobody is: what it holds stays as it is.
+      await redis.command("REPLICAOF 127.0.0.1 1")
+      await pause(millis)
+      await redis.command("REPLICAOF NO ONE")
+    }
+  }
+]
+
+const postgresFaults: ReadonlyArray<Fault> = [
+  {
+    name: "killed, restarted, recovered",
+    rows: "[R78] [R79] [R81]",
+    store: "postgres",
+    inject: async ({ postgres }, millis) => {
+      await postgres.kill()
+      await pause(millis)
+      await postgres.start()
+    }
+  },
+  {
+    name: "frozen and thawed",
+    rows: "[R78] [R79] [R80]",
+    store: "postgres",
+    inject: async ({ postgres }, millis) => {
+      await postgres.signal("SIGSTOP")
+      await pause(millis)
+      await postgres.signal("SIGCONT")
+    }
+  },
+  {
+    name: "connections killed",
+    rows: "[R78] [R80]",
+    store: "postgres",
+    inject: async ({ postgres }, millis) => {
+      const loop = `FOR i IN 1..${Math.floor(millis / 50)} LOOP
+        ${endConnections}; PERFORM pg_sleep(0.05); PERFORM pg_stat_clear_snapshot(); END LOOP`
+      await postgres.sql(`DO $$ BEGIN ${loop}; END $$`)
+    }
+  },
+  { name: "connections reset at byte k", rows: "[R74] [R80]", store: "postgres", inject: reset },
+  {
+    name: "read-only",
+    rows: "[R78] [R82]",
+    store: "postgres",
+    inject: async ({ postgres }, millis) => {
+      await postgres.sql("ALTER SYSTEM SET default_transaction_read_only = on")
+      await postgres.sql("SELECT pg_reload_conf()")
+      await pause(millis)
+      await postgres.sql("ALTER SYSTEM RESET default_transaction_read_only")
+      await postgres.sql("SELECT pg_reload_conf()")
+    }
+  },
+  {
+    name: "table locked",
+    rows: "[R78] [R79]",
+    store: "postgres",
+    inject: async ({ postgres }, millis) => {
+      await postgres.sql(`BEGIN; LOCK TABLE effect_sessions; SELECT pg_sleep(${millis / 1000}); COMMIT`, "app")
+    }
+  },
+  {
+    name: "too many connections",
+    rows: "[R78] [R79]",
+    store: "postgres",
+    inject: async ({ postgres }, millis) => {
+      const sockets = new Set<ReturnType<OwnPostgres["occupy"]>>()
+      const occupy = async () => {
+        // More than there is room for: those refused are closed, and tried again.
+        while (sockets.size < 40) {
+          const socket = postgres.occupy()
+          sockets.add(socket)
+          socket.on("close", () => sockets.delete(socket))
+        }
+      }
+      await occupy()
+      await postgres.sql(`DO $$ BEGIN ${endConnections} AND application_name = 'sessions'; END $$`)
+      await again(millis, 50, occupy)
+      for (const socket of sockets) socket.destroy()
+    }
+  }
+]
+
+export const faults: ReadonlyArray<Fault> = [...redisFaults, ...postgresFaults]
+
+// -----------------------------------------------------------------------------
+// The experiment
+// -----------------------------------------------------------------------------
+
+export interface Result {
+  readonly fault: Fault
+  readonly requests: number
+  readonly counts: ReadonlyMap<number, number>
+  readonly slowest: number
+  /** From the fault's end until fewer than 1 in 100 requests fail. */
+  readonly recovery: number
+  readonly violations: ReadonlyArray<string>
+}
+
+const failing = (samples: ReadonlyArray<Sample>): number =>
+  samples.filter(({ status }) => status !== 200 && status !== 401).length / samples.length
+
+const recoveryOf = (samples: ReadonlyArray<Sample>, end: number): number => {
+  const after = samples.filter(({ at }) => at >= end).sort((a, b) => a.at - b.at)
+  const failures = after.flatMap(({ at, status }) => (status === 503 ? [at] : []))
+  for (const from of [end, ...failures.map((at) => at + 1)]) {
+    if (failing(after.filter(({ at }) => at >= from)) < 0.01) return from - end
+  }
+  return Infinity
+}
+
+const recoveryLimit = 5000
+const requestsPerSecond = 120
+const before = 1500
+/** How long the service is watched after a fault: until it has been well for a while, or this long. */
+const quiet = 1500
+const patience = recoveryLimit + quiet + 500
+
+/** Starts the stores that faults are asked of, gives them to `use`, and ends them. */
+export const withStore = async <A>(
+  store: Store,
+  use: (run: (fault: Fault, millis: number, seed: number) => Promise<Result>) => Promise<A>
+): Promise<A> => {
+  const own =
+    store === "postgres" ? await OwnPostgres.start() : await OwnRedis.start({ isDurable: store === "redis with AOF" })
+  const proxy = await Proxy.start(own.port)
+  // A fault is only injected into the store it is for.
+  const world = { redis: own, postgres: own, proxy } as unknown as World
+  try {
+    return await use((fault, millis, seed) => runFault(world, fault, millis, seed))
+  } finally {
+    await proxy.dispose()
+    await own.dispose()
+  }
+}
+
+const runFault = async (world: World, fault: Fault, millis: number, seed: number): Promise<Result> => {
+  const server = await startSessionServer({
+    SESSION_BACKEND: fault.store === "postgres" ? "postgres" : "redis",
+    REDIS_URL: `redis://127.0.0.1:${world.proxy.port}`,
+    DATABASE_URL: `postgres://app@127.0.0.1:${world.proxy.port}/app`,
+    SESSION_SECRET: newSecret(),
+    // Often enough for touches to meet the fault, too.
+    TOUCH_INTERVAL: "500 millis"
+  })
+  let isOver = false
+  let hasBegun = false
+  let violations: ReadonlyArray<string> = []
+  const traffic = new Traffic(server, { losesLogins: () => fault.losesLogins === true && hasBegun, seed })
+  const running = traffic.run(requestsPerSecond, () => isOver)
+  let began: number
+  let end: number
+  try {
+    await pause(before)
+    hasBegun = true
+    began = performance.now()
+    await fault.inject(world, millis)
+    end = performance.now()
+    const isQuiet = () => {
+      const now = performance.now()
+      const last = traffic.samples.filter(({ at }) => at >= now - quiet)
+      return now - end >= quiet && failing(last) < 0.01
+    }
+    while (performance.now() - end < patience && server.isRunning() && !isQuiet()) await pause(100)
+    isOver = true
+    await running
+    await traffic.settle()
+  } finally {
+    isOver = true
+    const wasRunning = server.isRunning()
+    const stopped = await server.stop()
+    const output = server.output()
+    violations = [
+      ...[...traffic.violations].map(([what, count]) => (count === 1 ? what : `${what} (${count} times)`)),
+      ...(wasRunning ? [] : [`the server ended by itself:\n${output.slice(-2000)}`]),
+      ...(stopped.millis > 5000 ? [`the server took ${Math.round(stopped.millis)} ms to stop`] : []),
+      ...(traffic.secrets().some((secret) => output.includes(secret)) ? ["a token in the log"] : [])
+    ]
+  }
+  const { samples } = traffic
+  const recovery = recoveryOf(samples, end)
+  const failed = samples.filter(({ status }) => status === 503).length
+  if (recovery > recoveryLimit) violations = [...violations, "not back in time"]
+  if (failing(samples.filter(({ at }) => at < began - 1000)) >= 0.01) {
+    violations = [...violations, "requests failed before the fault"]
+  }
+  if (fault.isUnnoticed === true ? failed > 0 : failed === 0) {
+    violations = [...violations, fault.isUnnoticed === true ? "the fault was noticed" : "the fault did nothing"]
+  }
+  const counts = new Map<number, number>()
+  for (const { status } of samples) counts.set(status, (counts.get(status) ?? 0) + 1)
+  return {
+    fault,
+    requests: samples.length,
+    counts,
+    slowest: Math.max(...samples.map(({ millis }) => millis)),
+    recovery,
+    violations
+  }
+}

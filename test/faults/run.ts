@@ -1,0 +1,52 @@
+/**
+ * Every fault, on stores of its own and a server process of ours under traffic, and a table of what came of it. Ends
+ * with 1 if an answer was not what it had to be.
+ *
+ * `node test/faults/run.ts [words]` runs only the faults whose store and name hold these words.
+ */
+import { hasPostgresServer, hasRedisServer } from "../support/processes.ts"
+import { faults, type Result, type Store, withStore } from "./faults.ts"
+import { answerLimit } from "./traffic.ts"
+
+if (!hasRedisServer() || !hasPostgresServer()) {
+  console.error("redis-server on the PATH, and Postgres in /usr/lib/postgresql, are needed; this starts its own")
+  process.exit(2)
+}
+
+const wanted = process.argv.slice(2).join(" ")
+const chosen = faults.filter(({ name, store }) => `${store} ${name}`.includes(wanted))
+
+const widths = [47, 9, 6, 6, 6, 9, 10, 4]
+const row = (cells: ReadonlyArray<string | number>) =>
+  cells.map((cell, i) => (i === 0 ? String(cell).padEnd(widths[i]!) : String(cell).padStart(widths[i]!))).join(" ")
+
+console.log(row(["store and fault", "requests", 200, 401, 503, "slowest", "recovery", "bad"]))
+
+const report = ({ counts, fault, recovery, requests, slowest, violations }: Result) => {
+  const numbers = [200, 401, 503].map((status) => counts.get(status) ?? 0)
+  const times = [slowest, recovery].map((millis) => `${Math.round(millis)} ms`)
+  console.log(row([`${fault.store}: ${fault.name}`, requests, ...numbers, ...times, violations.length]))
+  if (fault.losesLogins === true)
+    console.log("    (this store has lost all logins with the fault; no logout was undone)")
+  for (const violation of violations) console.log(`    ${violation}`)
+}
+
+let bad = 0
+for (const store of ["redis", "redis with AOF", "postgres"] satisfies ReadonlyArray<Store>) {
+  const own = chosen.filter((fault) => fault.store === store)
+  if (own.length === 0) continue
+  await withStore(store, async (run) => {
+    for (const [i, fault] of own.entries()) {
+      const result = await run(fault, 5000, i)
+      report(result)
+      bad += result.violations.length
+    }
+  })
+}
+
+console.log(
+  `\nRequests are sent at 120 a second, each has to be answered within ${answerLimit} ms with 200, 401 or 503. ` +
+    "Recovery is the time from the\nfault's end until fewer than 1 in 100 fail, 5 s at most. " +
+    (bad === 0 ? "Every answer was what it had to be." : `${bad} things were not as they had to be.`)
+)
+process.exit(bad === 0 ? 0 : 1)

@@ -1,0 +1,98 @@
+/**
+ * A server with sessions, to be run as a process of its own, on the very backend of the examples. It prints its port as
+ * soon as it listens.
+ *
+ * `SESSION_BACKEND` and what goes with it as in `examples/backend.ts`; `SESSION_SECRET`; `SESSION_NAME` is the
+ * definition's identifier, and `TOUCH_INTERVAL` its touch interval.
+ */
+import { NodeCrypto, NodeHttpServer, NodeRuntime } from "@effect/platform-node"
+import { Config, Effect, Layer, Schema } from "effect"
+import { HttpRouter, HttpServer, HttpServerResponse } from "effect/http"
+import { Session, SessionFrontend, SessionKeys, SessionMiddleware, SessionVerifier } from "effect-sessions"
+import { createServer } from "node:http"
+import { Backend } from "../../examples/backend.ts"
+
+const UserData = Schema.Struct({ username: Schema.String, marks: Schema.Array(Schema.String) })
+
+class UserSession extends Session.Service<UserSession>()(process.env["SESSION_NAME"] ?? "test/UserSession", {
+  data: UserData,
+  principal: (data) => data.username
+}) {}
+
+const param = (name: "name" | "mark") =>
+  Effect.map(HttpRouter.params, (params) => Schema.decodeUnknownSync(Schema.String)(params[name]))
+
+const Open = Layer.mergeAll(
+  HttpRouter.add(
+    "POST",
+    "/login/:name",
+    Effect.gen(function* () {
+      yield* (yield* UserSession).create({ username: yield* param("name"), marks: [] })
+      return HttpServerResponse.empty({ status: 200 })
+    })
+  ),
+  HttpRouter.add(
+    "POST",
+    "/logout",
+    Effect.gen(function* () {
+      yield* (yield* UserSession).destroy
+      return HttpServerResponse.empty({ status: 200 })
+    })
+  )
+).pipe(Layer.provide(SessionMiddleware.router(UserSession).layer))
+
+const Guarded = Layer.mergeAll(
+  HttpRouter.add(
+    "GET",
+    "/whoami",
+    Effect.flatMap(UserSession.Verified, ({ data }) => HttpServerResponse.json(data))
+  ),
+  HttpRouter.add(
+    "POST",
+    "/mark/:mark",
+    Effect.gen(function* () {
+      const mark = yield* param("mark")
+      const session = yield* UserSession
+      const { data } = yield* session.update((data) => ({ ...data, marks: [...data.marks, mark] }))
+      return yield* HttpServerResponse.json(data)
+    })
+  ),
+  HttpRouter.add(
+    "POST",
+    "/rotate",
+    Effect.gen(function* () {
+      yield* (yield* UserSession).rotate
+      return HttpServerResponse.empty({ status: 200 })
+    })
+  )
+).pipe(Layer.provide(SessionMiddleware.routerRequired(UserSession).layer))
+
+const Sessions = Layer.unwrap(
+  Effect.gen(function* () {
+    const touchInterval = yield* Config.Duration("TOUCH_INTERVAL").pipe(Config.withDefault("1 minute"))
+    return UserSession.layerHttp({ idleTimeout: "30 minutes", absoluteTimeout: "12 hours", touchInterval })
+  })
+).pipe(
+  Layer.provide([
+    SessionFrontend.layerCookie({ secure: false }),
+    Backend,
+    SessionVerifier.layerExists(UserSession),
+    SessionKeys.layerConfig(Config.Redacted("SESSION_SECRET"))
+  ]),
+  Layer.provide(NodeCrypto.layer)
+)
+
+const Announced = Layer.effectDiscard(
+  Effect.gen(function* () {
+    const { address } = yield* HttpServer.HttpServer
+    if ("port" in address) console.log(`PORT=${address.port}`)
+  })
+)
+
+HttpRouter.serve(Layer.mergeAll(Open, Guarded), { disableLogger: true, disableListenLog: true }).pipe(
+  Layer.merge(Announced),
+  Layer.provide(Sessions),
+  Layer.provide(NodeHttpServer.layer(createServer, { port: 0, host: "127.0.0.1" })),
+  Layer.launch,
+  NodeRuntime.runMain
+)

@@ -1,0 +1,250 @@
+// The exact types of what users write against. Compiled by `tsc -p .`, never run.
+import type * as Context from "effect/Context"
+import type * as Digest from "effect/crypto/Digest"
+import type * as Mac from "effect/crypto/Mac"
+import type * as SecureRandom from "effect/crypto/SecureRandom"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Option from "effect/Option"
+import type * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import { Session, SessionBackend, SessionFrontend, SessionKeys, SessionTest, SessionVerifier } from "effect-sessions"
+import type { SessionError, SessionManager } from "effect-sessions"
+
+/** Whether two types are the same type, told apart where one is merely assignable to the other, and from `any`. */
+type Equal<X, Y> = (<T>() => T extends X ? 1 : 2) extends <T>() => T extends Y ? 1 : 2 ? true : false
+const same = <X, Y>(proof: Equal<X, Y>): void => void proof
+
+// `Equal` can tell.
+// @ts-expect-error a union is not one of its members
+same<string, string | number>(true)
+// @ts-expect-error any is not unknown
+same<any, unknown>(true)
+
+interface Data {
+  readonly username: string
+}
+class Suspended extends Schema.TaggedError<Suspended>()("Suspended", { until: Schema.String }, { httpApiStatus: 403 }) {}
+class Locked extends Schema.TaggedError<Locked>()("Locked", {}, { httpApiStatus: 403 }) {}
+const data = Schema.Struct({ username: Schema.String })
+class Plain extends Session.Service<Plain>()("types/Plain", { data }) {}
+class One extends Session.Service<One>()("types/One", { data, refused: Suspended, principal: (d) => d.username }) {}
+class Two extends Session.Service<Two>()("types/Two", { data, refused: [Suspended, Locked] }) {}
+
+type E<X> = X extends Effect.Effect<any, infer E, any> ? E : never
+type A<X> = X extends Effect.Effect<infer A, any, any> ? A : never
+type R<X> = X extends Effect.Effect<any, any, infer R> ? R : never
+type Returned<F> = F extends (...args: never) => infer X ? X : never
+
+type Missing = SessionError.SessionMissing
+type Invalid = SessionError.SessionInvalid
+type Refused = SessionError.SessionRefused
+type Conflict = SessionError.SessionConflict
+type Unavailable = SessionError.SessionUnavailable
+type Loaded = Missing | Invalid | Unavailable
+type Changed = Loaded | Conflict
+
+// -----------------------------------------------------------------------------
+// The request's session
+// -----------------------------------------------------------------------------
+
+type Request<S extends Context.Key<any, any>> = S extends Context.Key<any, infer Shape> ? Shape : never
+type P = Request<typeof Plain>
+type O = Request<typeof One>
+type T = Request<typeof Two>
+
+same<P, Session.RequestSession<Data, readonly [typeof SessionError.SessionRefused]>>(true)
+same<O, Session.RequestSession<Data, readonly [typeof Suspended]>>(true)
+same<T, Session.RequestSession<Data, readonly [typeof Suspended, typeof Locked]>>(true)
+same<keyof P, "get" | "option" | "create" | "update" | "modify" | "replace" | "rotate" | "destroy" | "list" | "revoke" | "revokeOthers" | "revokeAll">(true)
+
+same<P["get"], Effect.Effect<Session.Session<Data>, Loaded | Refused>>(true)
+same<O["get"], Effect.Effect<Session.Session<Data>, Loaded | Suspended>>(true)
+same<T["get"], Effect.Effect<Session.Session<Data>, Loaded | Suspended | Locked>>(true)
+same<P["option"], Effect.Effect<Option.Option<Session.Session<Data>>, Unavailable>>(true)
+same<P["create"], (data: Data, options?: Session.CreateOptions) => Effect.Effect<Session.Session<Data>, Unavailable>>(true)
+same<P["update"], (f: (data: Data) => Data) => Effect.Effect<Session.Session<Data>, Changed | Refused>>(true)
+same<O["update"], (f: (data: Data) => Data) => Effect.Effect<Session.Session<Data>, Changed | Suspended>>(true)
+same<P["modify"], <B>(f: (data: Data) => readonly [B, Data]) => Effect.Effect<B, Changed | Refused>>(true)
+same<P["replace"], (data: Data) => Effect.Effect<Session.Session<Data>, Changed | Refused>>(true)
+same<P["rotate"], Effect.Effect<Session.Session<Data>, Changed | Refused>>(true)
+same<P["destroy"], Effect.Effect<void, Unavailable>>(true)
+same<
+  P["list"],
+  Effect.Effect<ReadonlyArray<Session.SessionInfo<Data> & { readonly current: boolean }>, Loaded | Refused>
+>(true)
+same<P["revoke"], (id: Session.SessionId) => Effect.Effect<boolean, Loaded | Refused>>(true)
+same<P["revokeOthers"], Effect.Effect<number, Changed | Refused>>(true)
+same<P["revokeAll"], Effect.Effect<number, Loaded | Refused>>(true)
+same<E<T["revokeAll"]>, Loaded | Suspended | Locked>(true)
+
+// -----------------------------------------------------------------------------
+// The manager
+// -----------------------------------------------------------------------------
+
+type M = (typeof Plain.Manager)["Service"]
+type MO = (typeof One.Manager)["Service"]
+type Token = Redacted.Redacted<string>
+type Source = Token | Session.Session<Data>
+
+same<M, SessionManager.SessionManager<Data, readonly [typeof SessionError.SessionRefused]>>(true)
+same<keyof M, "create" | "resolve" | "modify" | "replace" | "rotate" | "destroy" | "list" | "revoke" | "revokeAny" | "revokeAll">(true)
+same<M["create"], P["create"]>(true)
+same<M["resolve"], (token: Token) => Effect.Effect<Session.Session<Data>, Invalid | Refused | Unavailable>>(true)
+same<MO["resolve"], (token: Token) => Effect.Effect<Session.Session<Data>, Invalid | Suspended | Unavailable>>(true)
+same<
+  M["modify"],
+  <B>(
+    token: Source,
+    f: (data: Data) => readonly [B, Data]
+  ) => Effect.Effect<readonly [B, Session.Session<Data>], Invalid | Refused | Conflict | Unavailable>
+>(true)
+same<
+  M["replace"],
+  (
+    session: Session.Session<Data>,
+    data: Data
+  ) => Effect.Effect<Session.Session<Data>, Invalid | Refused | Conflict | Unavailable>
+>(true)
+same<
+  M["rotate"],
+  (token: Source) => Effect.Effect<Session.Session<Data>, Invalid | Refused | Conflict | Unavailable>
+>(true)
+same<M["destroy"], (token: Token) => Effect.Effect<void, Unavailable>>(true)
+same<M["list"], (principal: string) => Effect.Effect<ReadonlyArray<Session.SessionInfo<Data>>, Unavailable>>(true)
+same<
+  M["revoke"],
+  (id: Session.SessionId, owner: { readonly principal: string }) => Effect.Effect<boolean, Unavailable>
+>(true)
+same<M["revokeAny"], (id: Session.SessionId) => Effect.Effect<boolean, Unavailable>>(true)
+same<
+  M["revokeAll"],
+  (
+    principal: string,
+    options?: { readonly except?: Session.SessionId | undefined }
+  ) => Effect.Effect<number, Unavailable>
+>(true)
+
+// -----------------------------------------------------------------------------
+// Layers, and what is missing from them
+// -----------------------------------------------------------------------------
+
+type Core =
+  | SessionBackend.SessionBackend
+  | SessionKeys.SessionKeys
+  | Mac.Mac
+  | Digest.Digest
+  | SecureRandom.SecureRandom
+type Http = Returned<typeof One.layerHttp>
+type Manager = Returned<typeof One.layerManager>
+
+same<Layer.Success<Http>, Session.ManagerOf<One> | Session.FrontendOf<One>>(true)
+same<Layer.Success<Http>, Session.Bound<One>>(true)
+same<Layer.Error<Http>, SessionError.SessionConfigError>(true)
+same<Layer.Services<Http>, SessionFrontend.SessionFrontend | Session.VerifierOf<One> | Core>(true)
+same<Layer.Success<Manager>, Session.ManagerOf<One>>(true)
+same<Layer.Error<Manager>, SessionError.SessionConfigError>(true)
+same<Layer.Services<Manager>, Session.VerifierOf<One> | Core>(true)
+
+const left = <Needed>(layer: Layer.Layer<any, any, Needed>): { readonly needed: Needed } => layer as never
+const whole = [
+  SessionFrontend.layerCookie(),
+  SessionBackend.layerMemory(),
+  SessionVerifier.layerExists(One),
+  SessionTest.layerKeys,
+  SessionTest.layerCrypto
+] as const
+const withAll = left(One.layerHttp().pipe(Layer.provide([whole[0], whole[1], whole[2], whole[3], whole[4]])))
+same<(typeof withAll)["needed"], never>(true)
+const withoutFrontend = left(One.layerHttp().pipe(Layer.provide([whole[1], whole[2], whole[3], whole[4]])))
+same<(typeof withoutFrontend)["needed"], SessionFrontend.SessionFrontend>(true)
+const withoutBackend = left(One.layerHttp().pipe(Layer.provide([whole[0], whole[2], whole[3], whole[4]])))
+same<(typeof withoutBackend)["needed"], SessionBackend.SessionBackend>(true)
+const withoutVerifier = left(One.layerHttp().pipe(Layer.provide([whole[0], whole[1], whole[3], whole[4]])))
+same<(typeof withoutVerifier)["needed"], Session.VerifierOf<One>>(true)
+const withAnothers = left(
+  One.layerHttp().pipe(Layer.provide([whole[0], whole[1], SessionVerifier.layerExists(Plain), whole[3], whole[4]]))
+)
+same<(typeof withAnothers)["needed"], Session.VerifierOf<One>>(true)
+const withoutKeys = left(One.layerHttp().pipe(Layer.provide([whole[0], whole[1], whole[2], whole[4]])))
+same<(typeof withoutKeys)["needed"], SessionKeys.SessionKeys>(true)
+
+export const runs = One.Manager.use((sessions) => sessions.list("ada")).pipe(
+  Effect.provide(One.layerManager().pipe(Layer.provide([whole[1], whole[2], whole[3], whole[4]]))),
+  Effect.runPromise
+)
+export const lacksVerifier = One.Manager.use((sessions) => sessions.list("ada")).pipe(
+  Effect.provide(One.layerManager().pipe(Layer.provide([whole[1], whole[3], whole[4]]))),
+  // @ts-expect-error without a verifier it does not run
+  Effect.runPromise
+)
+
+// -----------------------------------------------------------------------------
+// Definitions
+// -----------------------------------------------------------------------------
+
+const errorsOfPlain = Session.errors(Plain)
+same<
+  typeof errorsOfPlain,
+  readonly [
+    typeof SessionError.SessionMissing,
+    typeof SessionError.SessionInvalid,
+    typeof SessionError.SessionRefused,
+    typeof SessionError.SessionCrossOrigin,
+    typeof SessionError.SessionConflict,
+    typeof SessionError.SessionUnavailable
+  ]
+>(true)
+const errorsOfTwo = Session.errors(Two)
+same<
+  typeof errorsOfTwo,
+  readonly [
+    typeof SessionError.SessionMissing,
+    typeof SessionError.SessionInvalid,
+    typeof Suspended,
+    typeof Locked,
+    typeof SessionError.SessionCrossOrigin,
+    typeof SessionError.SessionConflict,
+    typeof SessionError.SessionUnavailable
+  ]
+>(true)
+same<Session.Provided<typeof One>, One | Session.VerifiedOf<One>>(true)
+same<Session.Provided<typeof Two>, Two | Session.VerifiedOf<Two>>(true)
+same<A<typeof One.Verified>, Session.Session<Data>>(true)
+same<E<typeof One.Verified>, never>(true)
+same<R<typeof One.Verified>, Session.VerifiedOf<One>>(true)
+same<R<typeof One>, One>(true)
+
+// Two definitions of one shape are not one another.
+// @ts-expect-error the manager of another session
+export const mixed: Session.ManagerOf<One> = {} as Session.ManagerOf<Two>
+// @ts-expect-error an id is made by the library, or by its schema
+export const anId: Session.SessionId = "abc"
+// @ts-expect-error what a list holds has no token
+export const noToken = (info: Session.SessionInfo<Data>): Token => info.token
+// @ts-expect-error data of another shape
+export const wrongData = Plain.use((session) => session.create({ name: "ada" }))
+
+// -----------------------------------------------------------------------------
+// Verifiers refuse with their definition's errors alone
+// -----------------------------------------------------------------------------
+
+const needing = SessionVerifier.layer(
+  One,
+  Effect.map(Plain.Manager, () => (session) => Effect.fail(new Suspended({ until: session.data.username })))
+)
+same<typeof needing, Layer.Layer<Session.VerifierOf<One>, never, Session.ManagerOf<Plain>>>(true)
+const failing = SessionVerifier.layer(One, Effect.fail("no" as const))
+same<typeof failing, Layer.Layer<Session.VerifierOf<One>, "no", never>>(true)
+const predicate = SessionVerifier.layerPredicate(
+  Two,
+  () => Effect.succeed(true),
+  () => new Locked()
+)
+same<typeof predicate, Layer.Layer<Session.VerifierOf<Two>>>(true)
+// @ts-expect-error another definition's error
+SessionVerifier.layer(One, () => Effect.fail(new Locked()))
+// @ts-expect-error the default error, in a definition that has one of its own
+SessionVerifier.layerPredicate(One, () => Effect.succeed(true), () => ({}) as Refused)
+// @ts-expect-error an answer other than a boolean
+SessionVerifier.layerPredicate(One, () => Effect.succeed("yes"), () => new Suspended({ until: "" }))
