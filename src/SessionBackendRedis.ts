@@ -6,13 +6,14 @@
  * | key | type | holds |
  * | --- | --- | --- |
  * | `<prefix>:s:<namespace>:<id>` | hash | a session: `head` (all its short values, in one line), `data`, `extension` |
- * | `<prefix>:p:<namespace>:<principal>` | sorted set | the sessions of a principal: for each, when it ends and its id |
+ * | `<prefix>:p:<namespace>:<principal>` | sorted set | a principal's sessions: for each, when it ends and its id |
  *
  * - Namespace and principal are base64url in keys, and so is an id of any other shape than the library's own.
  * - A read is one command and so are an update and a touch, each a Lua script that decides and writes in one step.
  *   Creating a principal's session takes two, deleting it two; an anonymous one takes one.
- * - Every key has a time-to-live, up to the nearer deadline plus `ttlSlack`, that only ever grows. Redis removes what has
- *   run out, so `deleteExpired` has nothing to do and answers 0. Whether a session is valid is decided by its deadlines.
+ * - Every key has a time-to-live, up to the nearer deadline plus `ttlSlack`; it is extended, never cut. Redis removes
+ *   what has run out, so `deleteExpired` has nothing to do and answers 0. It decides nothing: a session is valid by its
+ *   deadlines, whatever Redis still holds.
  * - Record and index are never touched in one script, so their order is the law: `create` writes the record, then the
  *   entry, and only then answers; a delete takes the record, then the entry. Whatever fails in between leaves a record
  *   whose token nobody got, or an entry without a record, which is dropped when met.
@@ -27,14 +28,16 @@
  * - `maxmemory-policy` has to be `noeviction`. Any other may evict the index of a live session, which `revokeAll` then
  *   misses; the layer logs a warning. A full Redis refuses new sessions, updates and touches, and goes on reading and
  *   revoking.
- * - What a crash may undo is up to Redis: with `appendfsync always` nothing that was acknowledged, with `everysec` about
- *   a second, with snapshots all since the last. A failover loses what the replica had not received. A session that was
- *   revoked in that time is back until its deadline. Never read from replicas.
+ * - What a crash may undo is up to Redis: with `appendfsync always` nothing that was acknowledged, with `everysec`
+ *   about a second, with snapshots all since the last. A failover loses what the replica had not received. A session
+ *   that was revoked in that time is back until its deadline. Never read from replicas.
+ * - It is for one Redis, with replicas to fail over to, not for a Cluster: the client of `NodeRedis` speaks to none.
  * - Connect with the settings of the example: the client's defaults queue writes while it is offline and send them once
  *   it is back, long after they were reported as failed.
  * - A write that is already on its way when Redis freezes may still be carried out when it thaws, with any settings; it
  *   was reported as `"unknown"`. It does no harm: an update or a touch changes only a record that is still there, the
- *   update only at the version it expected, a delete is what was asked for, and a new session's token was never released.
+ *   update only at the version it expected, a delete is what was asked for, and a new session's token was never given
+ *   out.
  * - node-redis counts its own writes as activity, so under steady traffic `socketTimeout` does not notice a peer that
  *   has silently gone: until the system gives the connection up, requests fail at their deadline.
  *
@@ -58,7 +61,7 @@
  *   socket: {
  *     connectTimeout: 1000,
  *     socketTimeout: 5000,
- *     // The default stops for good after a socket timeout.
+ *     // The default stops for good after a socket timeout. This one also waits for a Redis that is not up yet.
  *     reconnectStrategy: (retries) => Math.min(50 * 2 ** retries, 1000)
  *   }
  * })
@@ -86,7 +89,7 @@ import { SessionConfigError } from "./SessionError.ts"
  */
 export interface SessionBackendRedisOptions {
   /**
-   * What every key begins with: 1 to 64 bytes, without braces, quotes, white space, control characters, and `* ? [ ] \`.
+   * What every key begins with: 1 to 64 bytes, no braces, quotes, white space, control characters or `* ? [ ] \`.
    *
    * @default "effect-sessions"
    */
@@ -195,7 +198,7 @@ const make = (prefix: string, slack: number): Effect.Effect<SessionBackend["Serv
         )
       )
 
-    /** Takes entries out of an index. A failure is of no account: they are entries without a record, dropped when met. */
+    /** Takes entries out of an index. A failure is of no account: their records are gone, they go when met. */
     const dropEntries = (index: string, dropped: ReadonlyArray<string>) =>
       dropped.length === 0 ? Effect.void : Effect.ignore(redis.send("ZREM", index, ...dropped))
 
@@ -336,8 +339,8 @@ const warnOfEviction = (redis: Redis.Redis["Service"]): Effect.Effect<void> =>
       return policy === undefined || policy === "noeviction"
         ? Effect.void
         : Effect.logWarning(
-            `Redis has maxmemory-policy ${policy}: it may evict live sessions, and the index by which they are revoked. ` +
-              "Set it to noeviction."
+            `Redis has maxmemory-policy ${policy}: it may evict live sessions, and the index by which they are ` +
+              "revoked. Set it to noeviction."
           )
     }),
     // Some servers forbid INFO. The check is a courtesy.
@@ -381,8 +384,8 @@ const endAndPrincipal = (head: string): readonly [end: string, principal: string
 }
 
 /**
- * None, too, for a hash that some other hand has left incomplete or illegible: nobody is let in by half a record, nor by
- * a deadline that is not a number.
+ * None, too, for a hash that some other hand has left incomplete or illegible: nobody is let in by half a record, nor
+ * by a deadline that is not a number.
  */
 const toRecord = (namespace: string, id: string, row: Scripts.Row): Option.Option<SessionRecord> => {
   const [head, data, extension] = row
@@ -413,10 +416,12 @@ const toRecord = (namespace: string, id: string, row: Scripts.Row): Option.Optio
 }
 
 /** Replies that refuse a command before any of it was done, and what node-redis says of one that it did not send. */
-const refused =
-  /^(?:(?:OOM|READONLY|LOADING|NOAUTH|MASTERDOWN|MOVED|ASK|TRYAGAIN|CLUSTERDOWN|NOSCRIPT|BUSY|MISCONF|NOREPLICAS) |The client is (?:offline|closed)$|The queue is full$)/
+const isRefusal = (text: string): boolean =>
+  isTransient(text) ||
+  /^(?:OOM|NOAUTH|MASTERDOWN|ASK|BUSY|MISCONF|NOREPLICAS) /.test(text) ||
+  /^The (?:client is (?:offline|closed)|queue is full)$/.test(text)
 
-const transient = /^(?:READONLY|LOADING|MOVED|TRYAGAIN|CLUSTERDOWN|NOSCRIPT) /
+const isTransient = (text: string): boolean => /^(?:READONLY|LOADING|MOVED|TRYAGAIN|CLUSTERDOWN|NOSCRIPT) /.test(text)
 
 /** One try, and one more where Redis says "not now". */
 const attempt = <A>(
@@ -424,7 +429,7 @@ const attempt = <A>(
   command: Effect.Effect<A, Redis.RedisError>
 ): Effect.Effect<A, SessionBackendError> =>
   Effect.catch(command, (error) =>
-    transient.test(textOf(error))
+    isTransient(textOf(error))
       ? Effect.mapError(Effect.delay(command, "50 millis"), (error) => failure(operation, error))
       : Effect.fail(failure(operation, error))
   )
@@ -437,13 +442,13 @@ const textOf = ({ cause }: Redis.RedisError): string =>
       : "unknown failure"
 
 /**
- * The cause is a new error with the text alone: a driver may keep the command on its own, and so keys and data, and Redis
- * itself repeats the arguments of a command it does not know.
+ * The cause is a new error with the text alone: a driver may keep the command on its own, and so keys and data, and
+ * Redis itself repeats the arguments of a command it does not know.
  */
 const failure = (
   operation: Operation,
   error: Redis.RedisError,
-  outcome: "notApplied" | "unknown" = refused.test(textOf(error)) ? "notApplied" : "unknown"
+  outcome: "notApplied" | "unknown" = isRefusal(textOf(error)) ? "notApplied" : "unknown"
 ): SessionBackendError =>
   new SessionBackendError({
     operation,

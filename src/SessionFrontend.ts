@@ -293,7 +293,7 @@ export const layerBearer = (): Layer.Layer<SessionFrontend> =>
     extract: (request) => {
       const value = request.headers["authorization"]
       // Another scheme is another party's business, a proxy's say.
-      if (value === undefined || !/^bearer( |$)/i.test(value)) return missing
+      if (value === undefined || !/^bearer +[^ ]/i.test(value)) return missing
       const token = bearer.exec(value)?.[1]
       // What is not one token is none that we know, and is told so.
       return credentials([token ?? value], "header")

@@ -211,6 +211,9 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
   const late = { _tag: "TimedOut" }
   const shortly = times.backend / 4
 
+  /** What is left for a call whose caller has waited for its turn already: enough to reach a backend that is well. */
+  const remaining = (arrived: number, now: number): number => Math.max(shortly / 2, times.backend - (now - arrived))
+
   /** A write that may have been carried out is `unknown`; a read never changes anything. */
   const call = <B>(
     operation: Operation,
@@ -459,7 +462,7 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
     source: Redacted.Redacted<string> | Session<A>,
     next: (session: Session<A>, record: SessionRecord) => Effect.Effect<readonly [B, Write<A> | undefined]>
   ): Effect.Effect<readonly [B, Session<A>], SessionInvalid | Refused | SessionConflict | SessionUnavailable> =>
-    Effect.flatMap(start(source), (held) => {
+    Effect.flatMap(Effect.all([start(source), Clock.currentTimeMillis]), ([held, arrived]) => {
       const loop = Effect.gen(function* () {
         let { record, session }: { record: SessionRecord; session: Session<A> } = held
         const began = yield* Clock.currentTimeMillis
@@ -471,7 +474,8 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
           if (record.dataVersion > definition.dataVersion) return yield* conflict
           const result = yield* call(
             "update",
-            backend.update(namespace, record.id, record.version, { ...write.patch, ...seen(record, now) })
+            backend.update(namespace, record.id, record.version, { ...write.patch, ...seen(record, now) }),
+            remaining(arrived, now)
           )
           if (result._tag === "gone") return yield* notFound
           if (result._tag === "updated") {
@@ -520,7 +524,7 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
   }, Effect.uninterruptible)
 
   const rotate: SessionManager<A, R>["rotate"] = (source) =>
-    Effect.flatMap(start(source), ({ record: held, session }) =>
+    Effect.flatMap(Effect.all([start(source), Clock.currentTimeMillis]), ([{ record: held, session }, arrived]) =>
       oneAtATime(
         held.id,
         times.backend,
@@ -536,7 +540,7 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
             if (now >= expiryOf(record)) return yield* expired
             const set = backend.update(namespace, record.id, record.version, { secretHash, ...seen(record, now) })
             const result = yield* Effect.catchIf(
-              call("update", set),
+              call("update", set, remaining(arrived, now)),
               (error) => error.outcome === "unknown",
               // The same again: if the first one was carried out after all, the answer shows our own hash.
               // If that fails, whatever it says of itself, the first may have been carried out.

@@ -5,7 +5,6 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Schedule from "effect/Schedule"
 import * as TestClock from "effect/testing/TestClock"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
@@ -40,10 +39,8 @@ const record = (id: string, changes: Partial<SessionRecord> = {}): SessionRecord
   ...changes
 })
 
-const withMemory = <A, E>(
-  options: MemoryOptions,
-  body: (backend: SessionBackend["Service"]) => Effect.Effect<A, E>
-) => SessionBackend.use(body).pipe(Effect.provide(layerMemory(options)))
+const withMemory = <A, E>(options: MemoryOptions, body: (backend: SessionBackend["Service"]) => Effect.Effect<A, E>) =>
+  SessionBackend.use(body).pipe(Effect.provide(layerMemory(options)))
 
 const present = (backend: SessionBackend["Service"], ids: ReadonlyArray<string>) =>
   Effect.map(
@@ -105,19 +102,20 @@ describe("bounds", () => {
       Effect.gen(function* () {
         const logins = Array.from({ length: 100 }, (_, i) => `login${i}`)
         for (const id of logins) yield* backend.create(record(id, { principal: id }))
-        let slowest = 0
+        const times = new Float64Array(100_000)
         for (let i = 0; i < 100_000; i++) {
           const began = process.hrtime.bigint()
           const result = yield* backend.create(record(`visitor${i}`, { createdAt: i, idleExpiresAt: 86_400_000 }))
-          slowest = Math.max(slowest, Number(process.hrtime.bigint() - began) / 1e6)
+          times[i] = Number(process.hrtime.bigint() - began) / 1e6
           if (result !== "created") assert.fail(result)
         }
         assert.deepStrictEqual(yield* present(backend, logins), logins)
         const newest = Array.from({ length: 900 }, (_, i) => `visitor${99_100 + i}`)
         assert.deepStrictEqual(yield* present(backend, newest), newest)
         assert.deepStrictEqual(yield* present(backend, ["visitor99099", "visitor0", "visitor50000"]), [])
-        // What blocks the process for longer than this is no eviction (a machine that is busy may pause us anyhow).
-        assert.isBelow(slowest, 200)
+        // No create blocks the process for long, nor those in which the heap is tidied, about fifty of them; a machine
+        // that is busy may have paused a few.
+        assert.isBelow(times.toSorted()[100_000 - 30]!, 20)
       })
     )
   )
@@ -154,10 +152,12 @@ describe("bounds", () => {
   it.effect("[R84d] the expired make room however many live sessions have been touched since", () =>
     withMemory({ maxSessions: 3000 }, (backend) =>
       Effect.gen(function* () {
-        for (let i = 0; i < 2000; i++) yield* backend.create(record(`busy${i}`, { principal: "p", idleExpiresAt: 1000 }))
+        for (let i = 0; i < 2000; i++)
+          yield* backend.create(record(`busy${i}`, { principal: "p", idleExpiresAt: 1000 }))
         for (let i = 0; i < 999; i++) yield* backend.create(record(`idle${i}`, { principal: "p", idleExpiresAt: 1001 }))
         yield* backend.create(record("visitor", { idleExpiresAt: 100_000 }))
-        for (let i = 0; i < 2000; i++) yield* backend.touch("memory", `busy${i}`, { lastSeenAt: 900, idleExpiresAt: 1900 })
+        for (let i = 0; i < 2000; i++)
+          yield* backend.touch("memory", `busy${i}`, { lastSeenAt: 900, idleExpiresAt: 1900 })
         yield* backend.create(record("next", { principal: "p", createdAt: 1500, idleExpiresAt: 5000 }))
         assert.deepStrictEqual(yield* present(backend, ["next", "visitor", "busy0", "busy1999"]), [
           "next",
@@ -304,5 +304,3 @@ describe("in production", () => {
     })
   }
 })
-
-void Schedule

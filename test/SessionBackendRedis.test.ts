@@ -401,6 +401,19 @@ describe("SessionBackendRedis", () => {
       })
     )
 
+    it.effect("scripts flushed anew while they were being loaded anew are loaded once more", () =>
+      Effect.gen(function* () {
+        let flushes = 2
+        const { backend, commands } = yield* backendOver((command) =>
+          flushes-- > 0 ? fail("NOSCRIPT No matching script.") : willing(command)
+        )
+        const fiber = yield* Effect.forkChild(operations.touch(backend))
+        yield* TestClock.adjust("50 millis")
+        assert.strictEqual(yield* Fiber.join(fiber), "touched")
+        assert.deepStrictEqual(names(commands), ["touch", "touch", "touch"])
+      })
+    )
+
     it.effect("[R82] once is once, and a lost reply is not retried at all", () =>
       Effect.gen(function* () {
         for (const [message, tries] of [

@@ -430,7 +430,7 @@ describe("SessionFrontend.layerHeader and layerBearer", () => {
         ["Bearer  x", ["header:Bearer  x"]],
         ["Bearer x y", ["header:Bearer x y"]],
         ["Bearer x, Bearer y", ["header:Bearer x, Bearer y"]],
-        ["Bearer", ["header:Bearer"]],
+        ["Bearer", "SessionMissing"],
         ["Bearer x\u00a0", ["header:Bearer x\u00a0"]]
       ]
       for (const [authorization, expected] of rows) {

@@ -44,7 +44,9 @@ const { SessionBackendError } = SessionBackend
 type Data = typeof UserData.Type
 
 const manager = UserSession.Manager
-const addWord = (word: string) => (data: Data): readonly [string, Data] => [word, { ...data, words: [...data.words, word] }]
+const addWord =
+  (word: string) =>
+  (data: Data): readonly [string, Data] => [word, { ...data, words: [...data.words, word] }]
 
 /** Crypto whose random bytes are given one after the other; real ones once they are used up. */
 const scripted = (script: Array<Uint8Array>) =>
@@ -311,9 +313,7 @@ const requestWith = (sessions: typeof UserSession.Manager.Service, token?: Redac
   const frontend: SessionFrontend["Service"] = {
     security: [],
     extract: () =>
-      token === undefined
-        ? Effect.fail(new SessionMissing())
-        : Effect.succeed([{ token, via: "cookie" }]),
+      token === undefined ? Effect.fail(new SessionMissing()) : Effect.succeed([{ token, via: "cookie" }]),
     attach: (response) => response,
     detach: (response) => response
   }
@@ -478,9 +478,7 @@ describe("touch", () => {
       yield* TestClock.adjust(1)
       yield* sessions.resolve(session.token)
       assert.strictEqual(countOf(calls, "touch"), 1)
-    }).pipe(
-      Effect.provide(stackOf(UserSession, { backend: watched(calls), times: { idleTimeout: "100 seconds" } }))
-    )
+    }).pipe(Effect.provide(stackOf(UserSession, { backend: watched(calls), times: { idleTimeout: "100 seconds" } })))
   })
 
   it.effect("comes in time for a session with a shorter idle timeout than the interval", () =>
@@ -731,7 +729,13 @@ describe("rotate and destroy", () => {
     }).pipe(Effect.provide(stackOf(UserSession)))
   )
 
-  const unknownOnce = (isApplied: boolean, meanwhile: (backend: SessionBackend.SessionBackend["Service"], id: string) => Effect.Effect<unknown, SessionBackend.SessionBackendError> = () => Effect.void) => {
+  const unknownOnce = (
+    isApplied: boolean,
+    meanwhile: (
+      backend: SessionBackend.SessionBackend["Service"],
+      id: string
+    ) => Effect.Effect<unknown, SessionBackend.SessionBackendError> = () => Effect.void
+  ) => {
     let first = true
     const calls: Array<Call> = []
     return {
@@ -1061,7 +1065,23 @@ describe("stored data", () => {
         return (state >> 8) % bound
       }
       const good = '{"username":"ada","words":["one","two"]}'
-      const bits = ['"', "{", "}", "[", "]", ":", ",", "\\", "\\u0000", "null", "1e999", "__proto__", "\ud800", "x", " "]
+      const bits = [
+        '"',
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        ",",
+        "\\",
+        "\\u0000",
+        "null",
+        "1e999",
+        "__proto__",
+        "\ud800",
+        "x",
+        " "
+      ]
       let refused = 0
       let accepted = 0
       for (let version = 1; version <= 100_000; version++) {
@@ -1114,52 +1134,62 @@ describe("stored data", () => {
         const [, changed] = yield* sessions.modify(session.token, (data) => [0, { ...data, more: 1 }])
         check(changed.data)
         check((yield* sessions.resolve(session.token)).data)
-        const plain = yield* (yield* manager).create(JSON.parse(`{"username":"ada","words":[],"__proto__":{"isAdmin":true}}`))
+        const plain = yield* (yield* manager).create(
+          JSON.parse(`{"username":"ada","words":[],"__proto__":{"isAdmin":true}}`)
+        )
         assert.isUndefined((plain.data as unknown as Record<string, unknown>)["isAdmin"])
         assert.notInclude((yield* recordOf(UserSession, plain.id)).data, "isAdmin")
       }
-    }).pipe(Effect.provide([loose, Layer.provide(UserSession.layerManager(), [loose, SessionVerifier.layerExists(UserSession)])]))
+    }).pipe(
+      Effect.provide([
+        loose,
+        Layer.provide(UserSession.layerManager(), [loose, SessionVerifier.layerExists(UserSession)])
+      ])
+    )
   })
 
-  it.effect("[R66] depth 32 and 64 KiB are stored, one more of either is a defect, and so is what JSON cannot say", () => {
-    class Loose extends Session.Service<Loose>()("test/Loose", { data: Schema.Unknown }) {}
-    const nested = (depth: number): unknown => {
-      let value: unknown = 1
-      for (let i = 0; i < depth; i++) value = [value]
-      return value
+  it.effect(
+    "[R66] depth 32 and 64 KiB are stored, one more of either is a defect, and so is what JSON cannot say",
+    () => {
+      class Loose extends Session.Service<Loose>()("test/Loose", { data: Schema.Unknown }) {}
+      const nested = (depth: number): unknown => {
+        let value: unknown = 1
+        for (let i = 0; i < depth; i++) value = [value]
+        return value
+      }
+      const cyclic: Record<string, unknown> = {}
+      cyclic["self"] = cyclic
+      return Effect.gen(function* () {
+        const sessions = yield* Loose.Manager
+        const good: ReadonlyArray<unknown> = [
+          nested(32),
+          "x".repeat(65_534),
+          "\u20ac".repeat(21_844),
+          { a: null, b: [true, "\u2028"] }
+        ]
+        for (const data of good) {
+          const { token } = yield* sessions.create(data)
+          assert.deepStrictEqual((yield* sessions.resolve(token)).data, data)
+        }
+        const bad: ReadonlyArray<unknown> = [
+          nested(33),
+          "x".repeat(65_535),
+          "\u20ac".repeat(21_845),
+          cyclic,
+          1n,
+          undefined,
+          nested(20_000)
+        ]
+        for (const data of bad) {
+          const exit = yield* Effect.exit(sessions.create(data))
+          assert.instanceOf(defectOf(exit), SessionDataError)
+          const { token } = yield* sessions.create(1)
+          assert.instanceOf(defectOf(yield* Effect.exit(sessions.modify(token, () => [0, data]))), SessionDataError)
+          assert.strictEqual((yield* sessions.resolve(token)).version, 1)
+        }
+      }).pipe(Effect.provide(stackOf(Loose)))
     }
-    const cyclic: Record<string, unknown> = {}
-    cyclic["self"] = cyclic
-    return Effect.gen(function* () {
-      const sessions = yield* Loose.Manager
-      const good: ReadonlyArray<unknown> = [
-        nested(32),
-        "x".repeat(65_534),
-        "\u20ac".repeat(21_844),
-        { a: null, b: [true, "\u2028"] }
-      ]
-      for (const data of good) {
-        const { token } = yield* sessions.create(data)
-        assert.deepStrictEqual((yield* sessions.resolve(token)).data, data)
-      }
-      const bad: ReadonlyArray<unknown> = [
-        nested(33),
-        "x".repeat(65_535),
-        "\u20ac".repeat(21_845),
-        cyclic,
-        1n,
-        undefined,
-        nested(20_000)
-      ]
-      for (const data of bad) {
-        const exit = yield* Effect.exit(sessions.create(data))
-        assert.instanceOf(defectOf(exit), SessionDataError)
-        const { token } = yield* sessions.create(1)
-        assert.instanceOf(defectOf(yield* Effect.exit(sessions.modify(token, () => [0, data]))), SessionDataError)
-        assert.strictEqual((yield* sessions.resolve(token)).version, 1)
-      }
-    }).pipe(Effect.provide(stackOf(Loose)))
-  })
+  )
 
   it.effect("[R66] odd numbers and half characters come back by the schema, or are refused", () => {
     class Odd extends Session.Service<Odd>()("test/Odd", {
@@ -1186,17 +1216,25 @@ describe("a backend that fails", () => {
   const everything = {
     create: (sessions: typeof manager.Service) => sessions.create(ada),
     resolve: (sessions: typeof manager.Service, token: Redacted.Redacted<string>) => sessions.resolve(token),
-    modify: (sessions: typeof manager.Service, token: Redacted.Redacted<string>) => sessions.modify(token, addWord("x")),
+    modify: (sessions: typeof manager.Service, token: Redacted.Redacted<string>) =>
+      sessions.modify(token, addWord("x")),
     rotate: (sessions: typeof manager.Service, token: Redacted.Redacted<string>) => sessions.rotate(token),
     destroy: (sessions: typeof manager.Service, token: Redacted.Redacted<string>) => sessions.destroy(token),
     list: (sessions: typeof manager.Service) => sessions.list("ada"),
     revoke: (sessions: typeof manager.Service) =>
       sessions.revoke(Schema.decodeSync(Session.SessionId)("A".repeat(22)), { principal: "ada" }),
-    revokeAny: (sessions: typeof manager.Service) => sessions.revokeAny(Schema.decodeSync(Session.SessionId)("A".repeat(22))),
+    revokeAny: (sessions: typeof manager.Service) =>
+      sessions.revokeAny(Schema.decodeSync(Session.SessionId)("A".repeat(22))),
     revokeAll: (sessions: typeof manager.Service) => sessions.revokeAll("ada")
   }
 
-  type Ways = Record<string, <A>(run: Effect.Effect<A, SessionBackend.SessionBackendError>, operation: SessionBackend.Operation) => Effect.Effect<A, SessionBackend.SessionBackendError>>
+  type Ways = Record<
+    string,
+    <A>(
+      run: Effect.Effect<A, SessionBackend.SessionBackendError>,
+      operation: SessionBackend.Operation
+    ) => Effect.Effect<A, SessionBackend.SessionBackendError>
+  >
   const ways: Ways = {
     "fails, nothing applied": (_, operation) => fails(operation, "notApplied"),
     "fails, outcome unknown": (_, operation) => fails(operation, "unknown"),
@@ -1352,12 +1390,7 @@ describe("a backend that fails", () => {
       const words: Array<string> = []
       for (const fiber of fibers) words.push(yield* Fiber.join(fiber))
       // A write takes 400 ms; the second meets the first one's version and takes two: the others' second is over.
-      assert.deepStrictEqual(words, [
-        "ok",
-        "ok",
-        "SessionUnavailable notApplied",
-        "SessionUnavailable notApplied"
-      ])
+      assert.deepStrictEqual(words, ["ok", "ok", "SessionUnavailable notApplied", "SessionUnavailable notApplied"])
       const late = yield* Effect.forkChild(outcome(sessions.modify(session.token, addWord("e"))))
       yield* TestClock.adjust("1 second")
       assert.strictEqual(yield* Fiber.join(late), "ok")
@@ -1433,7 +1466,12 @@ describe("configuration", () => {
 
   it.effect("[R87a] all that is wrong is said at once", () =>
     Effect.gen(function* () {
-      const times = { idleTimeout: "3 days", absoluteTimeout: "2 days", touchInterval: "4 days", backendTimeout: -1 } as const
+      const times = {
+        idleTimeout: "3 days",
+        absoluteTimeout: "2 days",
+        touchInterval: "4 days",
+        backendTimeout: -1
+      } as const
       const error = yield* Effect.flip(Layer.build(stackOf(UserSession, { times })))
       assert.strictEqual(error.problems.length, 3)
       for (const problem of error.problems) assert.include(error.message, problem)
@@ -1521,7 +1559,11 @@ describe("layerSweeper", () => {
       const lines: Array<string> = []
       let isBroken = true
       return Effect.gen(function* () {
-        yield* Layer.build(sweeping(calls, (...args) => Effect.suspend(() => (isBroken ? failing() : Effect.as(Effect.void, args.length - 1)))))
+        yield* Layer.build(
+          sweeping(calls, (...args) =>
+            Effect.suspend(() => (isBroken ? failing() : Effect.as(Effect.void, args.length - 1)))
+          )
+        )
         for (let minute = 0; minute < 30; minute++) yield* TestClock.adjust("1 minute")
         assert.isAtLeast(sweeps(calls), 4)
         assert.match(lines.join("\n"), /sweeping expired sessions failed/)

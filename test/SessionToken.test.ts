@@ -157,7 +157,10 @@ describe("issue and check", () => {
         createHmac("sha512", secretA).update(`${v}.${kid}.${id}.${secret}`).digest("base64url")
       ]
       for (const other of macs) {
-        assert.match(yield* check(tokens, `${v}.${kid}.${id}.${secret}.${other}`), /^SessionInvalid (Malformed|Signature)$/)
+        assert.match(
+          yield* check(tokens, `${v}.${kid}.${id}.${secret}.${other}`),
+          /^SessionInvalid (Malformed|Signature)$/
+        )
       }
       for (const version of ["v0", "v2", "V1", "none", "", "hs256"]) {
         assert.match(
@@ -330,7 +333,16 @@ describe("the fast path", () => {
   const web = Layer.mergeAll(Mac.layerWebCrypto, Digest.layerWebCrypto, Kdf.layerWebCrypto).pipe(
     Layer.provideMerge(SecureRandom.layerWebCrypto)
   )
-  const texts = ["", "a", "effect-sessions probe", "é\u{1f600}", "x".repeat(256), "x".repeat(257), "x".repeat(1000), "v1.kid.id.secret"]
+  const texts = [
+    "",
+    "a",
+    "effect-sessions probe",
+    "é\u{1f600}",
+    "x".repeat(256),
+    "x".repeat(257),
+    "x".repeat(1000),
+    "v1.kid.id.secret"
+  ]
   const key = new Uint8Array(32).map((_, i) => i * 7)
 
   for (const [name, layer] of Object.entries({ node: NodeCrypto.layer, "Web Crypto": web })) {

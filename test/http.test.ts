@@ -313,7 +313,13 @@ describe("over a real server", () => {
 
   it.live("law 4: a client that hangs up in the middle of a log-in leaves nothing half done", () =>
     Effect.gen(function* () {
-      const { backend, send } = yield* start()
+      let hangUp = (): void => {}
+      const hungUp = new Promise<void>((resolve) => (hangUp = resolve))
+      const { backend, send } = yield* start(undefined, () =>
+        Http.createServer().on("request", (request, response) => {
+          if (request.url === "/login/eve") response.on("close", hangUp)
+        })
+      )
       const { cookie } = yield* send("POST", "/login")
       const [old] = yield* backend.stored
       const inFlight = yield* Deferred.make<void>()
@@ -333,6 +339,8 @@ describe("over a real server", () => {
       yield* Deferred.await(inFlight)
       client.abort()
       assert.isTrue(Exit.isFailure(yield* Fiber.join(request)))
+      // The server has heard of it.
+      yield* Effect.promise(() => hungUp)
       yield* Deferred.succeed(gate, undefined)
       yield* Deferred.await(ended)
       const stored = yield* backend.stored

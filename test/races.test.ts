@@ -8,7 +8,7 @@ import * as Exit from "effect/Exit"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Redacted from "effect/Redacted"
+import type * as Redacted from "effect/Redacted"
 import { RequestHandle } from "../src/internal/requestHandle.ts"
 import type { Session } from "../src/Session.ts"
 import * as SessionBackend from "../src/SessionBackend.ts"
@@ -104,7 +104,9 @@ const rawRead = (world: World, id: string = world.session.id) =>
 // What actors do, and what must hold whatever they do
 // -----------------------------------------------------------------------------
 
-const add = (word: string) => (data: Data): readonly [string, Data] => [word, { ...data, words: [...data.words, word] }]
+const add =
+  (word: string) =>
+  (data: Data): readonly [string, Data] => [word, { ...data, words: [...data.words, word] }]
 
 type Act = (world: World, manager: Manager) => Effect.Effect<unknown, unknown>
 
@@ -231,12 +233,16 @@ const report = (name: string, explored: Explored) =>
 
 describe("every interleaving", () => {
   for (const [name, scenario] of Object.entries(scenarios)) {
-    it(`[R69] [R70] ${name}: no resurrection, no lost update, no version going back`, { timeout: 120_000 }, async () => {
-      const explored = await explore(scenarioOf(scenario))
-      report(name, explored)
-      assert.deepStrictEqual(explored.violations.slice(0, 3), [])
-      assert.isAtLeast(explored.schedules, 6)
-    })
+    it(
+      `[R69] [R70] ${name}: no resurrection, no lost update, no version going back`,
+      { timeout: 120_000 },
+      async () => {
+        const explored = await explore(scenarioOf(scenario))
+        report(name, explored)
+        assert.deepStrictEqual(explored.violations.slice(0, 3), [])
+        assert.isAtLeast(explored.schedules, 6)
+      }
+    )
   }
 })
 
@@ -278,7 +284,8 @@ const carryingScenario =
         }),
       finish: async (exits) => {
         const problems: Array<string> = []
-        if (Exit.isSuccess(await world.run(judge.resolve(world.session.token)))) problems.push("the carried token opens")
+        if (Exit.isSuccess(await world.run(judge.resolve(world.session.token))))
+          problems.push("the carried token opens")
         for (const [name, exit] of Object.entries(exits)) {
           if (Exit.isFailure(exit)) problems.push(`${name} ended with ${wordOf(exit)}`)
           else if (isSession(exit.value)) {
@@ -404,7 +411,8 @@ describe("interruption", () => {
       const record = rawRead(world)
       const before = initial.get(world)!
       if (record === undefined) return "between"
-      if (record.version === 1 && record.data === before.data && record.secretHash === before.secretHash) return "before"
+      if (record.version === 1 && record.data === before.data && record.secretHash === before.secretHash)
+        return "before"
       return record.version === 2 && isAfter(record, before) ? "after" : "between"
     }
   const initial = new WeakMap<World, SessionBackend.SessionRecord>()
@@ -422,7 +430,8 @@ describe("interruption", () => {
     revoke: { act: ({ session }, manager) => manager.revoke(session.id, { principal: "ada" }), state: isGone },
     create: {
       act: (_, manager) => manager.create(ada),
-      state: (world) => (sessionsOf(world).length === 2 ? "after" : sessionsOf(world).length === 1 ? "before" : "between")
+      state: (world) =>
+        sessionsOf(world).length === 2 ? "after" : sessionsOf(world).length === 1 ? "before" : "between"
     },
     "the request's create": {
       act: logIn,
@@ -495,7 +504,7 @@ describe("50 at once", () => {
   /** Lets parked operations go in an order drawn from a seed, until all is done. */
   const drive = async (world: World, isDone: () => boolean) => {
     let state = 42
-    for (let idle = 0; !isDone() && idle < 1000; ) {
+    for (let idle = 0; !isDone() && idle < 1000;) {
       if (world.parked.length === 0) {
         idle++
         await new Promise<void>((resolve) => setImmediate(resolve))
@@ -511,7 +520,9 @@ describe("50 at once", () => {
     it(`[R70] updates of one session, in ${count} process(es), keep all 50`, { timeout: 60_000 }, async () => {
       const world = await makeWorld()
       const managers = await processes(world, count)
-      const fibers = Array.from({ length: 50 }, (_, i) => world.fork(`u${i}`, update(`w${i}`)(world, managers[i % count]!)))
+      const fibers = Array.from({ length: 50 }, (_, i) =>
+        world.fork(`u${i}`, update(`w${i}`)(world, managers[i % count]!))
+      )
       await drive(world, () => fibers.every((fiber) => fiber.pollUnsafe() !== undefined))
       assert.deepStrictEqual([...new Set(fibers.map((fiber) => wordOf(fiber.pollUnsafe()!)))], ["ok"])
       const record = rawRead(world)!
@@ -534,34 +545,38 @@ describe("50 at once", () => {
     assert.deepStrictEqual(JSON.parse(rawRead(world)!.data).words, [`w${winner}`])
   })
 
-  it("[R56] [R69] 10^4 random schedules of five processes: nothing is there once destroy has returned", {
-    timeout: 120_000
-  }, async () => {
-    let state = 7
-    const next = (bound: number) => {
-      state = (state * 1103515245 + 12345) & 0x7fffffff
-      return (state >> 8) % bound
-    }
-    for (let round = 0; round < 10_000; round++) {
-      const world = await makeWorld()
-      const manager = await world.process()
-      world.time.now += next(2) * 120_000
-      const acts: ReadonlyArray<Act> = [update("a"), updateHeld("b"), rotate, resolve, destroy]
-      const fibers = acts.map((act, i) => world.fork(`a${i}`, act(world, manager)))
-      const ended = fibers[4]!
-      for (;;) {
-        for (let i = 0; i < 3 && world.parked.length === 0; i++) {
-          await new Promise<void>((resolve) => setImmediate(resolve))
-        }
-        if (world.parked.length === 0) break
-        if (ended.pollUnsafe() !== undefined) assert.isUndefined(rawRead(world))
-        world.parked.splice(next(world.parked.length), 1)[0]!.go()
+  it(
+    "[R56] [R69] 10^4 random schedules of five processes: nothing is there once destroy has returned",
+    {
+      timeout: 120_000
+    },
+    async () => {
+      let state = 7
+      const next = (bound: number) => {
+        state = (state * 1103515245 + 12345) & 0x7fffffff
+        return (state >> 8) % bound
       }
-      assert.strictEqual(wordOf(ended.pollUnsafe()!), "ok")
-      assert.isTrue(fibers.every((fiber) => fiber.pollUnsafe() !== undefined))
-      assert.isUndefined(rawRead(world))
+      for (let round = 0; round < 10_000; round++) {
+        const world = await makeWorld()
+        const manager = await world.process()
+        world.time.now += next(2) * 120_000
+        const acts: ReadonlyArray<Act> = [update("a"), updateHeld("b"), rotate, resolve, destroy]
+        const fibers = acts.map((act, i) => world.fork(`a${i}`, act(world, manager)))
+        const ended = fibers[4]!
+        for (;;) {
+          for (let i = 0; i < 3 && world.parked.length === 0; i++) {
+            await new Promise<void>((resolve) => setImmediate(resolve))
+          }
+          if (world.parked.length === 0) break
+          if (ended.pollUnsafe() !== undefined) assert.isUndefined(rawRead(world))
+          world.parked.splice(next(world.parked.length), 1)[0]!.go()
+        }
+        assert.strictEqual(wordOf(ended.pollUnsafe()!), "ok")
+        assert.isTrue(fibers.every((fiber) => fiber.pollUnsafe() !== undefined))
+        assert.isUndefined(rawRead(world))
+      }
     }
-  })
+  )
 })
 
 // -----------------------------------------------------------------------------

@@ -1,5 +1,8 @@
 /** Two server processes on one store. */
+import { PgClient } from "@effect/sql-pg"
 import { afterAll, assert, beforeAll, it } from "@effect/vitest"
+import { ManagedRuntime, Redacted } from "effect"
+import { SqlClient } from "effect/sql"
 import { randomBytes } from "node:crypto"
 import { setTimeout as pause } from "node:timers/promises"
 import { createClient } from "redis"
@@ -12,9 +15,9 @@ import {
   type SessionServer,
   startSessionServer
 } from "./support/processes.ts"
-import { sqlOn } from "./support/sqlOn.ts"
 
 const name = `test/twoProcesses/${randomBytes(6).toString("hex")}`
+const touchInterval = 3000
 const namespace = Buffer.from(name).toString("base64url")
 
 interface Store {
@@ -60,8 +63,10 @@ const redisStore = async (): Promise<Store> => {
 }
 
 const postgresStore = async (): Promise<Store> => {
-  const { close, query } = await sqlOn(databaseUrl)
-  const count = (statement: string) => query(statement).then(([row]) => Number(row!["count"]))
+  const runtime = ManagedRuntime.make(PgClient.layer({ url: Redacted.make(databaseUrl), maxConnections: 1 }))
+  const query = (statement: string) =>
+    runtime.runPromise(SqlClient.SqlClient.use((sql) => sql.unsafe<{ readonly count?: bigint }>(statement)))
+  const count = (statement: string) => query(statement).then(([row]) => Number(row!.count))
   const trigger = `watch_${randomBytes(6).toString("hex")}`
   return {
     backend: "postgres",
@@ -86,19 +91,22 @@ const postgresStore = async (): Promise<Store> => {
     },
     clear: async () => {
       await query(`DELETE FROM effect_sessions WHERE namespace = '${name}'`)
-      await close()
+      await runtime.dispose()
     }
   }
 }
 
 const suite = (describe: ReturnType<typeof needing>, backend: Store["backend"], open: () => Promise<Store>) =>
-  describe(`two processes on one ${backend}`, () => {
+  describe(`two processes on one ${backend}`, { timeout: 120_000 }, () => {
     const env = {
       SESSION_BACKEND: backend,
       SESSION_SECRET: newSecret(),
       SESSION_NAME: name,
       REDIS_URL: redisUrl,
-      DATABASE_URL: databaseUrl
+      DATABASE_URL: databaseUrl,
+      TOUCH_INTERVAL: `${touchInterval} millis`,
+      // A slow machine is not what is tested here.
+      BACKEND_TIMEOUT: "20 seconds"
     }
     let one: SessionServer
     let other: SessionServer
@@ -188,39 +196,25 @@ const suite = (describe: ReturnType<typeof needing>, backend: Store["backend"], 
       assert.isBelow(refused, 1000)
       assert.strictEqual(await store.records(), records)
     })
-  })
 
-const touchSuite = (describe: ReturnType<typeof needing>, backend: Store["backend"], open: () => Promise<Store>) =>
-  describe(`a touch storm on two processes and one ${backend}`, () => {
-    it("[R84c] 1,000 requests of one session at once touch it once a process at most", async () => {
-      const store = await open()
-      const env = {
-        SESSION_BACKEND: backend,
-        SESSION_SECRET: newSecret(),
-        SESSION_NAME: name,
-        REDIS_URL: redisUrl,
-        DATABASE_URL: databaseUrl,
-        TOUCH_INTERVAL: "30 seconds"
-      }
-      const servers = await Promise.all([startSessionServer(env), startSessionServer(env)])
-      try {
-        const { cookie } = await servers[0].send("POST", "/login/storm")
-        await store.age(31_000)
-        const writes = await store.watch()
-        const answers = await Promise.all(
-          Array.from({ length: 1000 }, (_, i) =>
-            i === 500 ? servers[0].send("POST", "/mark/kept", cookie) : servers[i % 2]!.send("GET", "/whoami", cookie)
-          )
+    it("[R84c] 1,000 requests of one session at once touch it once an interval and process at most", async () => {
+      const cookie = await login(one)
+      await pause(touchInterval + 100)
+      const writes = await store.watch()
+      const began = performance.now()
+      const answers = await Promise.all(
+        Array.from({ length: 1000 }, (_, i) =>
+          i === 500 ? one.send("POST", "/mark/kept", cookie) : [one, other][i % 2]!.send("GET", "/whoami", cookie)
         )
-        assert.isTrue(answers.every(({ status }) => status === 200))
-        // One of the writes is the update.
-        assert.isAtMost((await writes()) - 1, 2)
-        const { body } = await servers[1].send("GET", "/whoami", cookie)
-        assert.deepStrictEqual((JSON.parse(body) as { marks: Array<string> }).marks, ["kept"])
-      } finally {
-        await Promise.all(servers.map((server) => server.stop()))
-        await store.clear()
-      }
+      )
+      const intervals = Math.ceil((performance.now() - began) / touchInterval)
+      assert.isTrue(answers.every(({ status }) => status === 200))
+      const touches = (await writes()) - 1
+      assert.isAtLeast(touches, 1)
+      assert.isAtMost(touches, 2 * intervals)
+      const { body } = await other.send("GET", "/whoami", cookie)
+      assert.deepStrictEqual((JSON.parse(body) as { marks: Array<string> }).marks, ["kept"])
+      await one.send("POST", "/logout", cookie)
     })
   })
 
@@ -228,5 +222,3 @@ const withRedis = needing(await listens(redisUrl, 6379), "no Redis at REDIS_URL,
 const withPostgres = needing(await listens(databaseUrl, 5432), "no Postgres at DATABASE_URL, nor at 127.0.0.1:5432")
 suite(withRedis, "redis", redisStore)
 suite(withPostgres, "postgres", postgresStore)
-touchSuite(withRedis, "redis", redisStore)
-touchSuite(withPostgres, "postgres", postgresStore)

@@ -111,6 +111,8 @@ export const make = (limits: {
       if (own?.size === 0) space.byPrincipal.delete(principal)
     }
     entry.gone = true
+    // The heap holds the entry for some time yet; what takes room in it goes now.
+    entry.record = { ...entry.record, data: "", extension: "" }
     sessions--
     bytes -= entry.bytes
     if (deadlines.size > 2 * sessions + 1024) deadlines.compact()
@@ -138,7 +140,8 @@ export const make = (limits: {
   const makeRoom = (more: number, extra: number, now: number, keep: Entry | undefined): boolean => {
     collect(now, collectedPerWrite)
     const full = () => sessions + more > limits.maxSessions || bytes + extra > limits.maxBytes
-    while (full() && collect(now, collectedPerWrite) > 0);
+    // On to the last that has expired, though a call may meet none but sessions that were touched since.
+    while (full() && (deadlines.first?.at ?? Infinity) <= now) collect(now, collectedPerWrite)
     for (const oldest of anonymous) {
       if (!full()) break
       if (oldest !== keep) remove(oldest)

@@ -4,7 +4,10 @@
  * A record is a hash of three fields, because what a read costs grows with their number: `data`, `extension`, and all
  * the rest as one line, the head:
  *
- * `end:version:lastSeenAt:idleExpiresAt:dataVersion:secretHash:createdAt:authenticatedAt:idleTimeout:absoluteExpiresAt:persistent:principal`
+ * ```text
+ * end:version:lastSeenAt:idleExpiresAt:dataVersion:secretHash
+ *   :createdAt:authenticatedAt:idleTimeout:absoluteExpiresAt:persistent:principal
+ * ```
  *
  * Only the principal, at its end, may hold a colon; it is empty if there is none. `end` is the latest time at which
  * Redis may still hold the record, by its own clock.

@@ -126,7 +126,7 @@ type Outcome<A, R extends ReadonlyArray<Tagged>> = Exit.Exit<
 
 /** @internal */
 export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements RequestSession<A, R> {
-  readonly request: HttpServerRequest
+  readonly #request: HttpServerRequest
   readonly definition: Definition<Self, A, R>
   readonly #manager: SessionManager<A, R>
   readonly #frontend: SessionFrontend["Service"]
@@ -149,10 +149,15 @@ export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements 
     manager: SessionManager<A, R>,
     frontend: SessionFrontend["Service"]
   ) {
-    this.request = request
+    this.#request = request
     this.definition = definition
     this.#manager = manager
     this.#frontend = frontend
+  }
+
+  /** No field: whoever prints the session must not print the request's headers, with the token in them. */
+  get request(): HttpServerRequest {
+    return this.#request
   }
 
   // ---------------------------------------------------------------------------
@@ -247,22 +252,29 @@ export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements 
   ): Changed<B, R> {
     return Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(restore(this.get), (session) =>
-        Effect.map(
-          Effect.tapCause(f(session), (cause) =>
-            Effect.sync(() => {
-              this.#note(cause)
-              const error = Option.getOrUndefined(Cause.findErrorOption(cause))
+        Effect.matchCauseEffect(f(session), {
+          onFailure: (cause): Changed<B, R> => {
+            const error = Option.getOrUndefined(Cause.findErrorOption(cause))
+            if (error?._tag === "SessionInvalid") {
+              // Another change by this very request was faster: this one is made on what that one left.
+              if (!this.#isStill(session)) return this.#change(f)
               // The session turned out to be gone: the next to ask is told so.
-              if (error?._tag === "SessionInvalid") this.#state = Exit.fail(error as SessionInvalid)
-            })
-          ),
-          ([answer, changed]) => {
+              this.#state = Exit.fail(error as SessionInvalid)
+            }
+            this.#note(cause)
+            return Effect.failCause(cause)
+          },
+          onSuccess: ([answer, changed]) => {
             this.#state = Exit.succeed(changed)
-            return answer
+            return Effect.succeed(answer)
           }
-        )
+        })
       )
     )
+  }
+
+  #isStill(session: Session<A>): boolean {
+    return this.#state !== undefined && Exit.isSuccess(this.#state) && this.#state.value === session
   }
 
   get update(): RequestSession<A, R>["update"] {

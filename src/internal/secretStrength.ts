@@ -35,7 +35,7 @@ const bitsPerCharacter = (text: string): number => {
 /** An estimate of a secret's entropy in bits. Words count as drawn from a list of 7,776. */
 const estimate = (text: string): number => {
   const words = text.split(/[\s_.,;:+-]+/).filter((word) => word.length > 0)
-  if (words.length >= 3 && words.every((word) => /^[a-z]{1,12}\d{0,4}$/i.test(word))) {
+  if (words.length >= 3 && words.every((word) => /^([a-z]{1,12}|[A-Z][a-z]{0,11}|[A-Z]{1,12})\d{0,4}$/.test(word))) {
     return new Set(words).size * Math.log2(7776)
   }
   return surprising(text) * bitsPerCharacter(text)

@@ -5,7 +5,7 @@
 import { NodeCrypto } from "@effect/platform-node"
 import * as Cause from "effect/Cause"
 import type * as Digest from "effect/crypto/Digest"
-import * as Kdf from "effect/crypto/Kdf"
+import type * as Kdf from "effect/crypto/Kdf"
 import type * as Mac from "effect/crypto/Mac"
 import type * as SecureRandom from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"

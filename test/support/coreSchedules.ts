@@ -75,7 +75,7 @@ export const explore = async (scenario: () => Promise<Run>, most = 100_000): Pro
     const found = new Set<string>()
     for (;;) {
       // Every actor has parked or ended, or waits for another's turn.
-      for (let quiet = 0; quiet < 4; ) {
+      for (let quiet = 0; quiet < 4;) {
         const busy = names.filter((name) => exitOf(name) === undefined && !run.parked.some((p) => p.actor === name))
         if (busy.length === 0) break
         const before = run.parked.length

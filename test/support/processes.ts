@@ -90,7 +90,7 @@ export const freePort = async (): Promise<number> => {
   return port
 }
 
-const until = async (isSo: () => Promise<boolean>, what: string, millis = 20_000): Promise<void> => {
+const until = async (isSo: () => Promise<boolean>, what: string, millis = 60_000): Promise<void> => {
   const deadline = performance.now() + millis
   while (!(await isSo())) {
     if (performance.now() > deadline) throw new Error(`waited in vain until ${what}`)

@@ -3,7 +3,7 @@
  * soon as it listens.
  *
  * `SESSION_BACKEND` and what goes with it as in `examples/backend.ts`; `SESSION_SECRET`; `SESSION_NAME` is the
- * definition's identifier, and `TOUCH_INTERVAL` its touch interval.
+ * definition's identifier, `TOUCH_INTERVAL` and `BACKEND_TIMEOUT` are its options.
  */
 import { NodeCrypto, NodeHttpServer, NodeRuntime } from "@effect/platform-node"
 import { Config, Effect, Layer, Schema } from "effect"
@@ -67,10 +67,19 @@ const Guarded = Layer.mergeAll(
   )
 ).pipe(Layer.provide(SessionMiddleware.routerRequired(UserSession).layer))
 
+/** Knows nothing of sessions: what it takes is what the machine takes. */
+const Bare = HttpRouter.add("GET", "/bare", HttpServerResponse.empty({ status: 200 }))
+
 const Sessions = Layer.unwrap(
   Effect.gen(function* () {
     const touchInterval = yield* Config.Duration("TOUCH_INTERVAL").pipe(Config.withDefault("1 minute"))
-    return UserSession.layerHttp({ idleTimeout: "30 minutes", absoluteTimeout: "12 hours", touchInterval })
+    const backendTimeout = yield* Config.Duration("BACKEND_TIMEOUT").pipe(Config.withDefault("1 second"))
+    return UserSession.layerHttp({
+      idleTimeout: "30 minutes",
+      absoluteTimeout: "12 hours",
+      touchInterval,
+      backendTimeout
+    })
   })
 ).pipe(
   Layer.provide([
@@ -89,7 +98,7 @@ const Announced = Layer.effectDiscard(
   })
 )
 
-HttpRouter.serve(Layer.mergeAll(Open, Guarded), { disableLogger: true, disableListenLog: true }).pipe(
+HttpRouter.serve(Layer.mergeAll(Open, Guarded, Bare), { disableLogger: true, disableListenLog: true }).pipe(
   Layer.merge(Announced),
   Layer.provide(Sessions),
   Layer.provide(NodeHttpServer.layer(createServer, { port: 0, host: "127.0.0.1" })),

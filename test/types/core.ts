@@ -8,8 +8,8 @@ import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
-import { Session, SessionBackend, SessionFrontend, SessionKeys, SessionTest, SessionVerifier } from "effect-sessions"
-import type { SessionError, SessionManager } from "effect-sessions"
+import { Session, SessionBackend, SessionFrontend, SessionTest, SessionVerifier } from "effect-sessions"
+import type { SessionError, SessionKeys, SessionManager } from "effect-sessions"
 
 /** Whether two types are the same type, told apart where one is merely assignable to the other, and from `any`. */
 type Equal<X, Y> = (<T>() => T extends X ? 1 : 2) extends <T>() => T extends Y ? 1 : 2 ? true : false
@@ -24,7 +24,11 @@ same<any, unknown>(true)
 interface Data {
   readonly username: string
 }
-class Suspended extends Schema.TaggedError<Suspended>()("Suspended", { until: Schema.String }, { httpApiStatus: 403 }) {}
+class Suspended extends Schema.TaggedError<Suspended>()(
+  "Suspended",
+  { until: Schema.String },
+  { httpApiStatus: 403 }
+) {}
 class Locked extends Schema.TaggedError<Locked>()("Locked", {}, { httpApiStatus: 403 }) {}
 const data = Schema.Struct({ username: Schema.String })
 class Plain extends Session.Service<Plain>()("types/Plain", { data }) {}
@@ -56,13 +60,29 @@ type T = Request<typeof Two>
 same<P, Session.RequestSession<Data, readonly [typeof SessionError.SessionRefused]>>(true)
 same<O, Session.RequestSession<Data, readonly [typeof Suspended]>>(true)
 same<T, Session.RequestSession<Data, readonly [typeof Suspended, typeof Locked]>>(true)
-same<keyof P, "get" | "option" | "create" | "update" | "modify" | "replace" | "rotate" | "destroy" | "list" | "revoke" | "revokeOthers" | "revokeAll">(true)
+same<
+  keyof P,
+  | "get"
+  | "option"
+  | "create"
+  | "update"
+  | "modify"
+  | "replace"
+  | "rotate"
+  | "destroy"
+  | "list"
+  | "revoke"
+  | "revokeOthers"
+  | "revokeAll"
+>(true)
 
 same<P["get"], Effect.Effect<Session.Session<Data>, Loaded | Refused>>(true)
 same<O["get"], Effect.Effect<Session.Session<Data>, Loaded | Suspended>>(true)
 same<T["get"], Effect.Effect<Session.Session<Data>, Loaded | Suspended | Locked>>(true)
 same<P["option"], Effect.Effect<Option.Option<Session.Session<Data>>, Unavailable>>(true)
-same<P["create"], (data: Data, options?: Session.CreateOptions) => Effect.Effect<Session.Session<Data>, Unavailable>>(true)
+same<P["create"], (data: Data, options?: Session.CreateOptions) => Effect.Effect<Session.Session<Data>, Unavailable>>(
+  true
+)
 same<P["update"], (f: (data: Data) => Data) => Effect.Effect<Session.Session<Data>, Changed | Refused>>(true)
 same<O["update"], (f: (data: Data) => Data) => Effect.Effect<Session.Session<Data>, Changed | Suspended>>(true)
 same<P["modify"], <B>(f: (data: Data) => readonly [B, Data]) => Effect.Effect<B, Changed | Refused>>(true)
@@ -88,7 +108,10 @@ type Token = Redacted.Redacted<string>
 type Source = Token | Session.Session<Data>
 
 same<M, SessionManager.SessionManager<Data, readonly [typeof SessionError.SessionRefused]>>(true)
-same<keyof M, "create" | "resolve" | "modify" | "replace" | "rotate" | "destroy" | "list" | "revoke" | "revokeAny" | "revokeAll">(true)
+same<
+  keyof M,
+  "create" | "resolve" | "modify" | "replace" | "rotate" | "destroy" | "list" | "revoke" | "revokeAny" | "revokeAll"
+>(true)
 same<M["create"], P["create"]>(true)
 same<M["resolve"], (token: Token) => Effect.Effect<Session.Session<Data>, Invalid | Refused | Unavailable>>(true)
 same<MO["resolve"], (token: Token) => Effect.Effect<Session.Session<Data>, Invalid | Suspended | Unavailable>>(true)
@@ -106,10 +129,9 @@ same<
     data: Data
   ) => Effect.Effect<Session.Session<Data>, Invalid | Refused | Conflict | Unavailable>
 >(true)
-same<
-  M["rotate"],
-  (token: Source) => Effect.Effect<Session.Session<Data>, Invalid | Refused | Conflict | Unavailable>
->(true)
+same<M["rotate"], (token: Source) => Effect.Effect<Session.Session<Data>, Invalid | Refused | Conflict | Unavailable>>(
+  true
+)
 same<M["destroy"], (token: Token) => Effect.Effect<void, Unavailable>>(true)
 same<M["list"], (principal: string) => Effect.Effect<ReadonlyArray<Session.SessionInfo<Data>>, Unavailable>>(true)
 same<
@@ -244,7 +266,10 @@ const predicate = SessionVerifier.layerPredicate(
 same<typeof predicate, Layer.Layer<Session.VerifierOf<Two>>>(true)
 // @ts-expect-error another definition's error
 SessionVerifier.layer(One, () => Effect.fail(new Locked()))
+const yes = () => Effect.succeed(true)
+const word = () => Effect.succeed("yes")
+const suspended = () => new Suspended({ until: "" })
 // @ts-expect-error the default error, in a definition that has one of its own
-SessionVerifier.layerPredicate(One, () => Effect.succeed(true), () => ({}) as Refused)
+SessionVerifier.layerPredicate(One, yes, () => ({}) as Refused)
 // @ts-expect-error an answer other than a boolean
-SessionVerifier.layerPredicate(One, () => Effect.succeed("yes"), () => new Suspended({ until: "" }))
+SessionVerifier.layerPredicate(One, word, suspended)

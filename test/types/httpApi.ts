@@ -155,6 +155,25 @@ class Undeclared extends HttpApiMiddleware.Service<Undeclared, { provides: Sessi
 // @ts-expect-error a guard declares all of the session's errors
 SessionHttpApi.layer(Undeclared, MemberSession)
 
+class Lenient extends HttpApiMiddleware.Service<Lenient, { provides: MemberSession }>()("app/Lenient", {
+  error: Session.errors(MemberSession)
+}) {}
+// @ts-expect-error nor is it enough to declare them, without providing a verified session
+SessionHttpApi.layer(Lenient, MemberSession)
+// An open form may declare them all.
+SessionHttpApi.layerOptional(Lenient, MemberSession)
+
+class AdminSession extends Session.Service<AdminSession>()("app/AdminSession", {
+  data: Schema.Struct({ username: Schema.String })
+}) {}
+class Admin extends HttpApiMiddleware.Service<Admin, { provides: Session.Provided<typeof AdminSession> }>()(
+  "app/Admin",
+  { error: Session.errors(AdminSession) }
+) {}
+SessionHttpApi.layer(Admin, AdminSession)
+// @ts-expect-error the same errors and the same data do not make it the same session
+SessionHttpApi.layer(Admin, UserSession)
+
 // A handler that needs a verified session in a group without the middleware.
 const Bare = HttpApi.make("bare").add(
   HttpApiGroup.make("account").add(HttpApiEndpoint.get("whoami", "/whoami", { success: MemberData }))

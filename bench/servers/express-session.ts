@@ -1,0 +1,73 @@
+import { RedisStore } from "connect-redis"
+import express from "express"
+import session from "express-session"
+import { once } from "node:events"
+import { createClient } from "redis"
+import * as common from "./common.ts"
+
+declare module "express-session" {
+  interface SessionData {
+    user: common.UserData
+  }
+}
+
+const redisStore = async () => {
+  const client = createClient({ url: common.redisUrl })
+  await client.connect()
+  return new RedisStore({ client, prefix: "express:" })
+}
+
+export const start: common.Start = async (store) => {
+  const app = express()
+  app.set("trust proxy", 1)
+  app.disable("x-powered-by")
+  app.disable("etag")
+  app.get("/bare", (_request, response) => {
+    response.json(common.bare)
+  })
+  if (store !== "none") {
+    app.use(
+      session({
+        secret: common.secret,
+        name: common.cookieName,
+        resave: false,
+        saveUninitialized: false,
+        cookie: { path: "/", httpOnly: true, secure: true, sameSite: "lax", maxAge: common.maxAgeSeconds * 1000 },
+        ...(store === "redis" ? { store: await redisStore() } : {})
+      })
+    )
+    app.get("/visitor", (_request, response) => {
+      response.json(common.bare)
+    })
+    app.get("/whoami", (request, response) => {
+      if (request.session.user === undefined) response.sendStatus(401)
+      else response.json(request.session.user)
+    })
+    app.post("/create_session/:name", (request, response, next) => {
+      request.session.regenerate((error) => {
+        if (error) return next(error)
+        request.session.user = { username: request.params.name }
+        response.send(common.created(request.params.name))
+      })
+    })
+    app.post("/update_session", (request, response) => {
+      const { user } = request.session
+      if (user === undefined) {
+        response.sendStatus(401)
+        return
+      }
+      request.session.user = common.visited(user)
+      response.send(common.updated(request.session.user))
+    })
+    app.post("/delete_session", (request, response, next) => {
+      request.session.destroy((error) => {
+        if (error) return next(error)
+        response.clearCookie(common.cookieName, { path: "/", httpOnly: true, secure: true, sameSite: "lax" })
+        response.send(common.deleted)
+      })
+    })
+  }
+  const server = app.listen(0, common.host)
+  await once(server, "listening")
+  return common.portOf(server)
+}

@@ -1,0 +1,55 @@
+import { getIronSession, type SessionOptions } from "iron-session"
+import { once } from "node:events"
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
+import * as common from "./common.ts"
+
+const options: SessionOptions = {
+  password: common.secret,
+  cookieName: common.cookieName,
+  ttl: common.maxAgeSeconds,
+  cookieOptions: { path: "/", httpOnly: true, secure: true, sameSite: "lax", maxAge: common.maxAgeSeconds }
+}
+
+const send = (response: ServerResponse, status: number, type: string, body: string) => {
+  response.writeHead(status, { "content-type": type, "content-length": body.length })
+  response.end(body)
+}
+const json = (response: ServerResponse, value: unknown) =>
+  send(response, 200, "application/json", JSON.stringify(value))
+const text = (response: ServerResponse, body: string) => send(response, 200, "text/plain", body)
+const unauthorized = (response: ServerResponse) => send(response, 401, "text/plain", "")
+
+const handleSession = async (request: IncomingMessage, response: ServerResponse, path: string) => {
+  const session = await getIronSession<{ user: common.UserData }>(request, response, options)
+  if (path === "/visitor") return json(response, common.bare)
+  if (path === "/whoami") return session.user === undefined ? unauthorized(response) : json(response, session.user)
+  if (path.startsWith("/create_session/")) {
+    const name = decodeURIComponent(path.slice("/create_session/".length))
+    session.user = { username: name }
+    await session.save()
+    return text(response, common.created(name))
+  }
+  if (path === "/update_session") {
+    if (session.user === undefined) return unauthorized(response)
+    session.user = common.visited(session.user)
+    await session.save()
+    return text(response, common.updated(session.user))
+  }
+  if (path === "/delete_session") {
+    session.destroy()
+    return text(response, common.deleted)
+  }
+  send(response, 404, "text/plain", "")
+}
+
+export const start: common.Start = async (store) => {
+  const server = createServer((request, response) => {
+    const path = request.url ?? "/"
+    if (path === "/bare") json(response, common.bare)
+    else if (store === "none") send(response, 404, "text/plain", "")
+    else void handleSession(request, response, path)
+  })
+  server.listen(0, common.host)
+  await once(server, "listening")
+  return common.portOf(server)
+}

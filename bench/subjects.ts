@@ -1,0 +1,73 @@
+import type { Store } from "./servers/common.ts"
+
+export interface Subject {
+  readonly name: string
+  /** The file in servers/, and the store it is started with. */
+  readonly server: string
+  readonly store: Store
+  /** Packages whose versions the result names. */
+  readonly packages: ReadonlyArray<string>
+  readonly ours?: true
+}
+
+const effect = ["effect", "@effect/platform-node"]
+
+export const subjects: ReadonlyArray<Subject> = [
+  { name: "Effect", server: "effect-bare", store: "none", packages: effect },
+  { name: "effect-sessions", server: "effect-sessions", store: "memory", packages: effect, ours: true },
+  { name: "effect-sessions", server: "effect-sessions", store: "redis", packages: [...effect, "redis"], ours: true },
+  {
+    name: "effect-sessions",
+    server: "effect-sessions",
+    store: "postgres",
+    packages: [...effect, "@effect/sql-pg"],
+    ours: true
+  },
+  { name: "Fastify", server: "fastify-session", store: "none", packages: ["fastify"] },
+  {
+    name: "@fastify/session",
+    server: "fastify-session",
+    store: "memory",
+    packages: ["fastify", "@fastify/session", "@fastify/cookie"]
+  },
+  {
+    name: "@fastify/session",
+    server: "fastify-session",
+    store: "redis",
+    packages: ["fastify", "@fastify/session", "@fastify/cookie", "connect-redis", "redis"]
+  },
+  {
+    name: "@fastify/secure-session",
+    server: "fastify-secure-session",
+    store: "cookie",
+    packages: ["fastify", "@fastify/secure-session"]
+  },
+  { name: "Express", server: "express-session", store: "none", packages: ["express"] },
+  { name: "express-session", server: "express-session", store: "memory", packages: ["express", "express-session"] },
+  {
+    name: "express-session",
+    server: "express-session",
+    store: "redis",
+    packages: ["express", "express-session", "connect-redis", "redis"]
+  },
+  { name: "Koa", server: "koa-session", store: "none", packages: ["koa", "@koa/router"] },
+  { name: "koa-session", server: "koa-session", store: "memory", packages: ["koa", "@koa/router", "koa-session"] },
+  { name: "koa-session", server: "koa-session", store: "cookie", packages: ["koa", "@koa/router", "koa-session"] },
+  { name: "Hono", server: "hono-sessions", store: "none", packages: ["hono", "@hono/node-server"] },
+  {
+    name: "hono-sessions",
+    server: "hono-sessions",
+    store: "memory",
+    packages: ["hono", "@hono/node-server", "hono-sessions"]
+  },
+  { name: "node:http", server: "iron-session", store: "none", packages: [] },
+  { name: "iron-session", server: "iron-session", store: "cookie", packages: ["iron-session"] }
+]
+
+export const label = (subject: Subject): string =>
+  subject.store === "none" ? `${subject.name}, bare` : `${subject.name} (${subject.store})`
+
+/** What `--quick` measures: ourselves and the fastest server-side peer. */
+export const quick: ReadonlyArray<Subject> = subjects.filter(
+  ({ server, store }) => store === "memory" && (server === "effect-sessions" || server === "fastify-session")
+)
