@@ -68,10 +68,24 @@ const Guarded = HttpRouter.add(
   Effect.flatMap(UserSession.Verified, ({ data }) => json(data))
 ).pipe(Layer.provide(SessionMiddleware.routerRequired(UserSession).layer))
 
+// The settings the documentation of `SessionBackendRedis` gives.
+const redis = NodeRedis.layer({
+  url: common.redisUrl,
+  disableOfflineQueue: true,
+  commandsQueueMaxLength: 10_000,
+  commandOptions: { timeout: 0 },
+  pingInterval: 2000,
+  socket: {
+    connectTimeout: 1000,
+    socketTimeout: 5000,
+    reconnectStrategy: (retries) => Math.min(50 * 2 ** retries, 1000)
+  }
+})
+
 const backend = (store: common.Store) => {
   switch (store) {
     case "redis":
-      return SessionBackendRedis.layer.pipe(Layer.provide(NodeRedis.layer({ url: common.redisUrl })))
+      return SessionBackendRedis.layer.pipe(Layer.provide(redis))
     case "postgres":
       return SessionBackendSql.layerWith({ table: common.postgresTable }).pipe(
         Layer.provide(PgClient.layer({ url: Redacted.make(common.postgresUrl) }))
