@@ -211,8 +211,9 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
   const late = { _tag: "TimedOut" }
   const shortly = times.backend / 4
 
-  /** What is left for a call whose caller has waited for its turn already: enough to reach a backend that is well. */
-  const remaining = (arrived: number, now: number): number => Math.max(shortly / 2, times.backend - (now - arrived))
+  /** An operation of several calls, or one that has waited for its turn, takes little longer in all than one call. */
+  const remaining = (arrived: number, now: number): number =>
+    Math.min(times.backend, Math.max(shortly / 2, times.backend + shortly - (now - arrived)))
 
   /** A write that may have been carried out is `unknown`; a read never changes anything. */
   const call = <B>(
@@ -544,7 +545,10 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
               (error) => error.outcome === "unknown",
               // The same again: if the first one was carried out after all, the answer shows our own hash.
               // If that fails, whatever it says of itself, the first may have been carried out.
-              () => Effect.catch(call("update", set, shortly), () => unavailable.unknown)
+              () =>
+                Effect.flatMap(Clock.currentTimeMillis, (now) =>
+                  Effect.catch(call("update", set, remaining(arrived, now)), () => unavailable.unknown)
+                )
             )
             if (result._tag === "gone") return yield* notFound
             if (result.record.secretHash === secretHash) {

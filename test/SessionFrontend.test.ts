@@ -505,7 +505,6 @@ describe("SessionFrontend.layerFirst", () => {
         yield* send("POST", "/logout", { cookie: dead })
         for (const [token, reason] of [
           ["junk", "Malformed"],
-          ["", "Malformed"],
           [`${tokenOf(good)}x`, "Malformed"],
           [tokenOf(good).slice(0, -1) + (good.endsWith("A") ? "B" : "A"), "Signature"],
           [tokenOf(dead), "NotFound"]
@@ -513,7 +512,9 @@ describe("SessionFrontend.layerFirst", () => {
           const answer = yield* send("GET", "/whoami", { cookie: good, headers: { authorization: `Bearer ${token}` } })
           assert.deepStrictEqual([answer.status, JSON.parse(answer.text)], [401, { _tag: "SessionInvalid", reason }])
         }
-        // Another party's scheme is no token of ours.
+        // Another party's scheme is no token of ours, and an empty one is none at all.
+        const none = yield* send("GET", "/whoami", { cookie: good, headers: { authorization: "Bearer " } })
+        assert.deepStrictEqual([none.status, none.text], [200, "ada"])
         const basic = yield* send("GET", "/whoami", { cookie: good, headers: { authorization: "Basic eA==" } })
         assert.deepStrictEqual([basic.status, basic.text], [200, "ada"])
       }
@@ -707,11 +708,22 @@ describe("two definitions in one application", () => {
         const message = String(error ?? all.map((reason) => (reason._tag === "Die" ? reason.defect : undefined))[0])
         assert.match(message, /the cookie "__Host-session" serves test\/\w+Session already/)
       }
-      // One after the other, and in two applications, they may.
-      for (let i = 0; i < 2; i++) {
-        yield* Effect.scoped(Layer.build(layerStack(backend)))
-        yield* Effect.scoped(Layer.build(layerAdmin(backend, SessionFrontend.layerCookie())))
-      }
+      // In two applications they may, and in one that has let go of the first.
+      const application = () => Layer.makeMemoMapUnsafe()
+      const build = (layer: Layer.Layer<never, unknown>, memoMap: Layer.MemoMap) =>
+        Effect.flatMap(Effect.scope, (scope) => Layer.buildWithMemoMap(layer, memoMap, scope))
+      const user = Layer.effectDiscard(Effect.void).pipe(Layer.provide(layerStack(backend)))
+      const admin = Layer.effectDiscard(Effect.void).pipe(
+        Layer.provide(layerAdmin(backend, SessionFrontend.layerCookie()))
+      )
+      yield* build(user, application())
+      yield* build(admin, application())
+      const one = application()
+      for (const layer of [user, admin, user]) yield* Effect.scoped(build(layer, one))
+      yield* build(user, one)
+      // Built a second time, and let go of once: it is still there.
+      yield* Effect.scoped(build(Layer.effectDiscard(Effect.void).pipe(Layer.provide(layerStack(backend))), one))
+      assert.isTrue(Exit.isFailure(yield* Effect.exit(build(admin, one))))
     })
   )
 })

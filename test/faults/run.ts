@@ -5,7 +5,7 @@
  * `node test/faults/run.ts [words]` runs only the faults whose store and name hold these words.
  */
 import { hasPostgresServer, hasRedisServer } from "../support/processes.ts"
-import { faults, type Result, type Store, withStore } from "./faults.ts"
+import { faults, openLaboratory, type Result, type Store } from "./faults.ts"
 import { answerLimit } from "./traffic.ts"
 
 if (!hasRedisServer() || !hasPostgresServer()) {
@@ -35,18 +35,22 @@ let bad = 0
 for (const store of ["redis", "redis with AOF", "postgres"] satisfies ReadonlyArray<Store>) {
   const own = chosen.filter((fault) => fault.store === store)
   if (own.length === 0) continue
-  await withStore(store, async (run) => {
-    for (const [i, fault] of own.entries()) {
-      const result = await run(fault, 5000, i)
+  const laboratory = await openLaboratory(store)
+  try {
+    for (const [seed, fault] of own.entries()) {
+      const result = await laboratory.run(fault, { millis: 5000, perSecond: 120, seed })
       report(result)
       bad += result.violations.length
     }
-  })
+  } finally {
+    await laboratory.dispose()
+  }
 }
 
 console.log(
   `\nRequests are sent at 120 a second, each has to be answered with 200, 401 or 503 within ${answerLimit} ms, and\n` +
-    "later only as far as a route without a session is slow at the same time. Recovery is the time from the fault's end until fewer than 1 in 100 fail, 5 s at most. " +
+    "later only as far as a route without a session is slow at the same time. Recovery is the time from the fault's\n" +
+    "end until fewer than 1 in 100 fail, 5 s at most. " +
     (bad === 0 ? "Every answer was what it had to be." : `${bad} things were not as they had to be.`)
 )
 process.exit(bad === 0 ? 0 : 1)
