@@ -82,6 +82,11 @@ export class SessionFrontend extends Context.Service<
       via: Transport
     ) => HttpServerResponse.HttpServerResponse
     /**
+     * Every token the request carries, even if there are too many for `extract`: log-out ends all their sessions.
+     * Without it, those `extract` answers.
+     */
+    readonly carried?: ((request: HttpServerRequest) => Effect.Effect<ReadonlyArray<Credential>>) | undefined
+    /**
      * What the cross-origin check goes by: whether the cookie travels over https alone, and which origins besides the
      * app's own may send unsafe requests. Without it: https, and no other.
      */
@@ -185,6 +190,13 @@ const makeCookie = /* @__PURE__ */ Effect.fnUntraced(function* (options: CookieO
       const header = request.headers["cookie"]
       return header === undefined ? missing : credentials(CookieHeader.values(header, name), "cookie")
     },
+    carried: (request) =>
+      Effect.succeed(
+        CookieHeader.values(request.headers["cookie"] ?? "", name).map((token) => ({
+          token: Redacted.make(token, redactedAs),
+          via: "cookie" as const
+        }))
+      ),
     attach: (response, { maxAge, token, via }) => {
       if (Option.isSome(via) && via.value !== "cookie") return response
       return HttpServerResponse.setCookieUnsafe(
@@ -341,6 +353,18 @@ export const layerFirst = <const Ls extends readonly [AnyFrontend, ...ReadonlyAr
     // The memo map and the scope are the layer's own, provided wherever a layer is built.
   ) as Layer.Layer<SessionFrontend, SessionConfigError | Layer.Error<Ls[number]>, Layer.Services<Ls[number]>>
 
+/**
+ * Every token a request carries in a frontend's places.
+ *
+ * @internal
+ */
+export const carriedBy = (
+  frontend: SessionFrontend["Service"],
+  request: HttpServerRequest
+): Effect.Effect<ReadonlyArray<Credential>> =>
+  frontend.carried?.(request) ??
+  Effect.match(frontend.extract(request), { onFailure: () => [], onSuccess: (credentials) => credentials })
+
 const combine = (members: ReadonlyArray<SessionFrontend["Service"]>): SessionFrontend["Service"] => {
   const origins = members.flatMap((member) => (member.origins === undefined ? [] : [member.origins]))
   return {
@@ -358,6 +382,11 @@ const combine = (members: ReadonlyArray<SessionFrontend["Service"]>): SessionFro
       if (first === undefined) return yield* missing
       return found.length > maxTokens ? yield* tooMany : ([first, ...rest] as const)
     }),
+    carried: (request) =>
+      Effect.map(
+        Effect.forEach(members, (member) => carriedBy(member, request)),
+        (found) => found.flat()
+      ),
     attach: (response, issued) => {
       for (const member of members) {
         const attached = member.attach(response, issued)

@@ -76,12 +76,14 @@ export interface SessionToken {
   readonly check: (token: Redacted.Redacted<string>) => Effect.Effect<Claims, SessionInvalid>
 }
 
-/** The whole token has one length, so anything else is refused before a pattern runs over it. */
+/** Everything in a token has its place: `v1.`, kid to 11, id from 12 to 34, secret from 35 to 78, mac from 79. */
 const tokenLength = 122
 const signedLength = tokenLength - 44
-const pattern = /^v1\.([\w-]{8})\.([\w-]{22})\.([\w-]{43})\.([\w-]{43})$/
+const pattern = /^v1\.[\w-]{8}\.[\w-]{22}\.[\w-]{43}\.[\w-]{43}$/
 const malformed = failure(new SessionInvalid({ reason: "Malformed" }))
 const wrongSignature = failure(new SessionInvalid({ reason: "Signature" }))
+
+const refuse = (token: string) => (pattern.test(token) ? wrongSignature : malformed)
 
 /**
  * Creates what makes and checks tokens, from the keys of one definition: the first signs, all verify.
@@ -100,13 +102,13 @@ export const make = (ring: readonly [Signer, ...ReadonlyArray<Signer>]): Session
     check: (redacted) => {
       const token = Redacted.value(redacted)
       if (token.length !== tokenLength) return malformed
-      const parts = pattern.exec(token)
-      if (parts === null) return malformed
-      const signer = byKid.get(parts[1]!)
-      if (signer === undefined) return wrongSignature
-      const claims = { id: parts[2]!, secret: parts[3]! }
+      const signer = byKid.get(token.slice(3, 11))
+      if (signer === undefined) return refuse(token)
       return Effect.flatMapEager(signer.sign(token.slice(0, signedLength)), (mac) =>
-        timingSafeEqual(mac, parts[4]!) ? Exit.succeed(claims) : wrongSignature
+        // What stands between is what was signed, and so has the form it was signed in.
+        timingSafeEqual(mac, token.slice(signedLength + 1)) && token[signedLength] === "."
+          ? Exit.succeed({ id: token.slice(12, 34), secret: token.slice(35, signedLength) })
+          : refuse(token)
       )
     }
   }

@@ -1125,11 +1125,13 @@ describe("stored data", () => {
         const session = yield* sessions.create(JSON.parse(text))
         const check = (data: typeof Any.Type) => {
           // As a careless handler might.
-          const copies = [data, { ...data }, structuredClone(data)]
+          const copies = [data, { ...data }, structuredClone(data), Object.assign({}, data)]
           for (const copy of copies) assert.isUndefined((copy as Record<string, unknown>)["isAdmin"])
           assert.isUndefined(({} as Record<string, unknown>)["isAdmin"])
         }
+        check(session.data)
         check((yield* sessions.resolve(session.token)).data)
+        assert.notInclude((yield* recordOf(Loose, session.id)).data, "__proto__")
         yield* backend.update(Loose.key, session.id, 1, { data: text, lastSeenAt: 0, idleExpiresAt: 3_600_000 })
         const [, changed] = yield* sessions.modify(session.token, (data) => [0, { ...data, more: 1 }])
         check(changed.data)

@@ -1090,6 +1090,21 @@ describe("log-out", () => {
     })
   )
 
+  it.effect("[R47] [R29] also for a request with more cookies than are read: planted ones keep no session alive", () =>
+    Effect.gen(function* () {
+      const stage = yield* Stage.make()
+      const send = yield* stage.open(logout)
+      const session = yield* stage.login(ada)
+      const planted = Array.from({ length: 20 }, (_, i) => `${Stage.cookieName}=planted-${i}`)
+      const cookie = [...planted, Stage.cookieOf(session), ...planted].join("; ")
+      const guarded = yield* stage.guarded(verified)
+      assert.strictEqual(reasonOf(yield* guarded("GET", "/", { cookie })), "Ambiguous")
+      const answer = yield* send("POST", "/", { cookie })
+      assert.deepStrictEqual([answer.status, answer.setCookie.length], [204, 1])
+      assert.isFalse(yield* isLive(stage, session.token))
+    })
+  )
+
   it.effect("[R48] a captured cookie is dead after log-out: later, after a restart, after key rotation", () =>
     Effect.gen(function* () {
       const stage = yield* Stage.make()

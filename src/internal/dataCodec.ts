@@ -22,14 +22,29 @@ export interface DataCodec<A> {
   readonly decode: (text: string) => { readonly value: A } | undefined
 }
 
-const isTooDeep = (json: unknown, levels: number): boolean => {
-  if (typeof json !== "object" || json === null) return false
-  if (levels === 0) return true
+/**
+ * What is wrong with a JSON value: nothing, a key named `__proto__` in it, or too many levels.
+ *
+ * Such a key is an ordinary one to `JSON.parse`, and to `Object.assign` in some handler it sets the prototype.
+ */
+const survey = (json: unknown, levels: number): "fine" | "proto" | "deep" => {
+  if (typeof json !== "object" || json === null) return "fine"
+  if (levels === 0) return "deep"
+  let found: "fine" | "proto" = Object.hasOwn(json, "__proto__") ? "proto" : "fine"
   for (const key in json) {
-    if (isTooDeep((json as Record<string, unknown>)[key], levels - 1)) return true
+    const below = survey((json as Record<string, unknown>)[key], levels - 1)
+    if (below === "deep") return below
+    if (below === "proto") found = below
   }
-  return false
+  return found
 }
+
+/** The same JSON without keys named `__proto__`, at any depth. */
+const withoutProto = (text: string): unknown =>
+  JSON.parse(text, (_, value: unknown) => {
+    if (typeof value === "object" && value !== null) delete (value as Record<string, unknown>)["__proto__"]
+    return value
+  })
 
 const utf8 = new TextEncoder()
 
@@ -61,8 +76,16 @@ export const make = <A>(schema: Schema.Codec<A, any>): DataCodec<A> => {
         value = made.value
         const encoded = encodeExit(value)
         if (Exit.isFailure(encoded)) return refuse("the value does not encode by its schema")
-        if (isTooDeep(encoded.value, maxDepth)) return refuse(`nested deeper than ${maxDepth} levels`)
+        const found = survey(encoded.value, maxDepth)
+        if (found === "deep") return refuse(`nested deeper than ${maxDepth} levels`)
         text = JSON.stringify(encoded.value)
+        if (found === "proto") {
+          const clean = withoutProto(text)
+          const decoded = decodeExit(clean)
+          if (Exit.isFailure(decoded)) return refuse("a key is named __proto__")
+          value = decoded.value
+          text = JSON.stringify(clean)
+        }
       } catch {
         return refuse("it is no JSON")
       }
@@ -78,7 +101,9 @@ export const make = <A>(schema: Schema.Codec<A, any>): DataCodec<A> => {
       } catch {
         return undefined
       }
-      if (isTooDeep(json, maxDepth)) return undefined
+      const found = survey(json, maxDepth)
+      if (found === "deep") return undefined
+      if (found === "proto") json = withoutProto(text)
       const exit = decodeExit(json)
       return Exit.isSuccess(exit) ? exit : undefined
     }

@@ -31,6 +31,7 @@ import type {
 import { failure } from "./constant.ts"
 import { SessionCrossOrigin, SessionInvalid, SessionMissing } from "../SessionError.ts"
 import type { SessionConflict, SessionUnavailable } from "../SessionError.ts"
+import { carriedBy } from "../SessionFrontend.ts"
 import type { Credential, SessionFrontend, Transport } from "../SessionFrontend.ts"
 import type { SessionManager } from "../SessionManager.ts"
 import { isAuthentic } from "./authentic.ts"
@@ -342,10 +343,9 @@ export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements 
    */
   get #endCarried(): Effect.Effect<boolean, SessionUnavailable> {
     return Effect.gen({ self: this }, function* () {
-      const credentials = yield* Effect.option(this.#frontend.extract(this.request))
       const tokens = new Set<string>()
       let via: Transport | undefined
-      for (const credential of Option.getOrElse(credentials, (): ReadonlyArray<Credential> => [])) {
+      for (const credential of yield* carriedBy(this.#frontend, this.request)) {
         via ??= credential.via
         if (!(yield* isAuthentic(this.#manager, credential.token))) continue
         if (tokens.size === 0) via = credential.via
@@ -517,11 +517,13 @@ export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements 
 const mergeVary = (given: string | undefined, binding: Binding): string | undefined => {
   if (given === undefined || given === "") return binding.varyText
   if (given.trim() === "*") return undefined
-  const named = given
-    .toLowerCase()
-    .split(",")
-    .map((name) => name.trim())
-  return binding.vary.every((name) => named.includes(name)) ? undefined : `${given}, ${binding.varyText}`
+  const named = new Set(
+    given
+      .toLowerCase()
+      .split(",")
+      .map((name) => name.trim())
+  )
+  return binding.vary.every((name) => named.has(name)) ? undefined : `${given}, ${binding.varyText}`
 }
 
 // -----------------------------------------------------------------------------

@@ -52,6 +52,8 @@ const oneShotHmac = (node: NodeCrypto, key: Uint8Array): ((text: string) => stri
     inner[i] = byte ^ 0x36
     outer[i] = byte ^ 0x5c
   })
+  // Texts of one definition have one length, and a view of the buffer costs as much as a fifth of its hash.
+  let padded = inner
   return (text) => {
     if (text.length > maxText) return undefined
     let all = 0
@@ -61,7 +63,8 @@ const oneShotHmac = (node: NodeCrypto, key: Uint8Array): ((text: string) => stri
       inner[blockSize + i] = code
     }
     if (all > 0x7f) return undefined
-    const hashed = node.hash("sha256", inner.subarray(0, blockSize + text.length), "latin1")
+    if (padded.length !== blockSize + text.length) padded = inner.subarray(0, blockSize + text.length)
+    const hashed = node.hash("sha256", padded, "latin1")
     for (let i = 0; i < hashSize; i++) outer[blockSize + i] = hashed.charCodeAt(i)
     return node.hash("sha256", outer, "base64url")
   }

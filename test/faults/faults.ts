@@ -222,11 +222,20 @@ const before = 1500
 const quiet = 1500
 const patience = recoveryLimit + quiet + 500
 
-/** Starts the stores that faults are asked of, gives them to `use`, and ends them. */
-export const withStore = async <A>(
-  store: Store,
-  use: (run: (fault: Fault, millis: number, seed: number) => Promise<Result>) => Promise<A>
-): Promise<A> => {
+/** How long a fault lasts, and what traffic meets it. */
+export interface Conditions {
+  readonly millis: number
+  readonly perSecond: number
+  readonly seed: number
+}
+
+/** A store that faults are asked of, until it is disposed of. */
+export interface Laboratory {
+  readonly run: (fault: Fault, conditions: Conditions) => Promise<Result>
+  readonly dispose: () => Promise<void>
+}
+
+export const openLaboratory = async (store: Store): Promise<Laboratory> => {
   const own =
     store === "postgres" ? await OwnPostgres.start() : await OwnRedis.start({ isDurable: store === "redis with AOF" })
   const proxy = await Proxy.start(own.port)
@@ -286,6 +295,7 @@ const runFault = async (world: World, fault: Fault, { millis, perSecond, seed }:
     ]
   }
   const { samples } = traffic
+  console.log("began", Math.round(performance.timeOrigin + began) % 100000, "end", Math.round(performance.timeOrigin + end) % 100000, server.output().split("\n").filter((l) => l.startsWith("SLAG")).join("; "), "LOG", server.output().length, [...new Set(server.output().split("\n").filter((l) => /cause/.test(l)))].slice(0,8).join("|"))
   const recovery = recoveryOf(samples, end)
   const isNoticed = failing(samples.filter(({ at }) => at >= began && at < end)) >= 0.01
   if (recovery > recoveryLimit) violations = [...violations, "not back in time"]
@@ -309,3 +319,5 @@ const runFault = async (world: World, fault: Fault, { millis, perSecond, seed }:
     violations
   }
 }
+let lastT = performance.now()
+setInterval(() => { const n = performance.now(); if (n - lastT > 250) console.log("TLAG", Math.round(n - lastT), "at", Math.round(performance.timeOrigin + n) % 100000); lastT = n }, 20).unref()
