@@ -78,8 +78,8 @@ describe("a store that does not answer", () => {
 
   it.effect("[R79] rotations of one session at once are all answered within 1.5 s", () =>
     Effect.gen(function* () {
-      const rotations = ["/rotate", "/count", "/rotate", "/rotate"]
-      assert.deepStrictEqual(yield* answers(["update"], rotations, 1500), [503, 503, 503, 503])
+      const rotations = ["/count", "/rotate", "/rotate"]
+      assert.deepStrictEqual(yield* answers(["update"], rotations, 1500), [503, 503, 503])
     })
   )
 

@@ -20,6 +20,8 @@ export interface Fault {
   readonly losesLogins?: true
   /** Whether the server is to get through it with fewer than 1 in 100 requests failing. */
   readonly isUnnoticed?: true
+  /** What a reader of the table should know. */
+  readonly note?: string
   /** The fault from its beginning to its end. */
   readonly inject: (world: World, millis: number) => Promise<void>
 }
@@ -49,6 +51,7 @@ const redisFaults: ReadonlyArray<Fault> = [
     rows: "[R78] [R79] [R81]",
     store: "redis",
     losesLogins: true,
+    note: "this store lost all logins with the fault, and undid no logout",
     inject: async ({ redis }, millis) => {
       await redis.kill()
       await pause(millis)
@@ -168,6 +171,7 @@ const postgresFaults: ReadonlyArray<Fault> = [
     name: "too many connections",
     rows: "[R78] [R79]",
     store: "postgres",
+    note: "the pool of Effect wakes all that wait for a connection each time one is refused: see the bare route",
     inject: async ({ postgres }, millis) => {
       const sockets = new Set<ReturnType<OwnPostgres["occupy"]>>()
       const occupy = async () => {
@@ -295,7 +299,6 @@ const runFault = async (world: World, fault: Fault, { millis, perSecond, seed }:
     ]
   }
   const { samples } = traffic
-  console.log("began", Math.round(performance.timeOrigin + began) % 100000, "end", Math.round(performance.timeOrigin + end) % 100000, server.output().split("\n").filter((l) => l.startsWith("SLAG")).join("; "), "LOG", server.output().length, [...new Set(server.output().split("\n").filter((l) => /cause/.test(l)))].slice(0,8).join("|"))
   const recovery = recoveryOf(samples, end)
   const isNoticed = failing(samples.filter(({ at }) => at >= began && at < end)) >= 0.01
   if (recovery > recoveryLimit) violations = [...violations, "not back in time"]
@@ -319,5 +322,3 @@ const runFault = async (world: World, fault: Fault, { millis, perSecond, seed }:
     violations
   }
 }
-let lastT = performance.now()
-setInterval(() => { const n = performance.now(); if (n - lastT > 250) console.log("TLAG", Math.round(n - lastT), "at", Math.round(performance.timeOrigin + n) % 100000); lastT = n }, 20).unref()

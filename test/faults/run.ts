@@ -26,8 +26,7 @@ const report = ({ bare, counts, fault, recovery, requests, slowest, violations }
   const numbers = [200, 401, 503].map((status) => counts.get(status) ?? 0)
   const times = [slowest, bare, recovery].map((millis) => `${Math.round(millis)} ms`)
   console.log(row([`${fault.store}: ${fault.name}`, requests, ...numbers, ...times, violations.length]))
-  if (fault.losesLogins === true)
-    console.log("    (this store has lost all logins with the fault; no logout was undone)")
+  if (fault.note !== undefined) console.log(`    (${fault.note})`)
   for (const violation of violations) console.log(`    ${violation}`)
 }
 

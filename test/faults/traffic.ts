@@ -35,6 +35,12 @@ export interface Sample {
   readonly bare: number
 }
 
+/** A request to a route without a session, under way as long as it has taken no time yet. */
+interface Probe {
+  readonly at: number
+  millis: number | undefined
+}
+
 /** Numbers that look random and are the same in every run (mulberry32). */
 const numbers = (seed: number) => () => {
   seed = (seed + 0x6d2b79f5) | 0
@@ -56,7 +62,7 @@ export class Traffic {
   }
   readonly #underWay = new Set<Promise<void>>()
   /** The latest requests to the route without a session, those under way among them. */
-  #bare: Array<{ readonly at: number; millis: number }> = []
+  #bare: Array<Probe> = []
   #named = 0
 
   /** `losesLogins` says whether the store has by now lost sessions that it had acknowledged. */
@@ -73,7 +79,10 @@ export class Traffic {
   async #send(method: string, path: string, cookie?: string): Promise<Answer> {
     const at = performance.now()
     const answer = await this.#server.send(method, path, cookie)
-    const bare = Math.max(0, ...this.#bare.filter((probe) => probe.at + probe.millis >= at).map(({ millis }) => millis))
+    const now = performance.now()
+    // One that is under way has taken this long at least.
+    const probes = this.#bare.map((probe) => ({ at: probe.at, millis: probe.millis ?? now - probe.at }))
+    const bare = Math.max(0, ...probes.filter((probe) => probe.at + probe.millis >= at).map(({ millis }) => millis))
     this.samples.push({ at, status: answer.status, millis: answer.millis, bare })
     if (answer.status !== 200 && answer.status !== 401 && answer.status !== 503) {
       this.#violation(`${method} ${path.split("/")[1]} answered ${answer.status || answer.body}`)
@@ -198,7 +207,7 @@ export class Traffic {
   /** How fast this machine is just now, whatever our sessions do. */
   async #probe(isOver: () => boolean): Promise<void> {
     while (!isOver()) {
-      const probe = { at: performance.now(), millis: 0 }
+      const probe: Probe = { at: performance.now(), millis: undefined }
       this.#bare.push(probe)
       probe.millis = (await this.#server.send("GET", "/bare")).millis
       this.#bare = this.#bare.filter(({ at }) => at > probe.at - 20_000)

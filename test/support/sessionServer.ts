@@ -105,5 +105,3 @@ HttpRouter.serve(Layer.mergeAll(Open, Guarded, Bare), { disableLogger: true, dis
   Layer.launch,
   NodeRuntime.runMain
 )
-let lastT = performance.now()
-setInterval(() => { const n = performance.now(); if (n - lastT > 250) console.log("SLAG", Math.round(n - lastT), "at", Math.round(performance.timeOrigin + n) % 100000); lastT = n }, 20)
