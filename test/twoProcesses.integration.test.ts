@@ -208,7 +208,7 @@ const suite = (describe: ReturnType<typeof needing>, backend: Store["backend"], 
         )
       )
       const intervals = Math.ceil((performance.now() - began) / touchInterval)
-      assert.isTrue(answers.every(({ status }) => status === 200))
+      assert.deepStrictEqual([...new Set(answers.map(({ status }) => status))], [200])
       const touches = (await writes()) - 1
       assert.isAtLeast(touches, 1)
       assert.isAtMost(touches, 3 * intervals)

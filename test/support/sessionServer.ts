@@ -101,7 +101,10 @@ const Announced = Layer.effectDiscard(
 HttpRouter.serve(Layer.mergeAll(Open, Guarded, Bare), { disableLogger: true, disableListenLog: true }).pipe(
   Layer.merge(Announced),
   Layer.provide(Sessions),
-  Layer.provide(NodeHttpServer.layer(createServer, { port: 0, host: "127.0.0.1" })),
+  // Longer than a test pauses: a client that sends on a connection just being closed gets no answer.
+  Layer.provide(
+    NodeHttpServer.layer(() => createServer({ keepAliveTimeout: 120_000 }), { port: 0, host: "127.0.0.1" })
+  ),
   Layer.launch,
   NodeRuntime.runMain
 )
