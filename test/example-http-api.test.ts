@@ -208,7 +208,8 @@ describe("examples/http-api.ts", () => {
     const known = { TOKEN: "", ID: "" }
     const statuses: Array<number> = []
     for (const command of commands) {
-      const filled = command.replace("TOKEN", known.TOKEN).replace("ID", known.ID)
+      // In one pass: a token may have "ID" in it.
+      const filled = command.replace(/TOKEN|ID/g, (word) => known[word as keyof typeof known])
       const option = (name: string) => new RegExp(` -${name} (?:'([^']*)'|(\\S+))`).exec(filled)?.slice(1).find(Boolean)
       const jar = jars.get(option("b") ?? "") ?? new Map<string, string>()
       const header = option("H")

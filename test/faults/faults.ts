@@ -1,6 +1,6 @@
 /** The faults of a Redis and of a Postgres, and what a server with sessions makes of them. */
 import { setTimeout as pause } from "node:timers/promises"
-import { newSecret, OwnPostgres, OwnRedis, Proxy, startSessionServer } from "../support/processes.ts"
+import { newSecret, OwnPostgres, OwnRedis, Proxy, startBareServer, startSessionServer } from "../support/processes.ts"
 import { type Sample, Traffic } from "./traffic.ts"
 
 export type Store = "redis" | "redis with AOF" | "postgres"
@@ -171,7 +171,6 @@ const postgresFaults: ReadonlyArray<Fault> = [
     name: "too many connections",
     rows: "[R78] [R79]",
     store: "postgres",
-    note: "the pool of Effect wakes all that wait for a connection each time one is refused: see the bare route",
     inject: async ({ postgres }, millis) => {
       const sockets = new Set<ReturnType<OwnPostgres["occupy"]>>()
       const occupy = async () => {
@@ -200,7 +199,7 @@ export interface Result {
   readonly fault: Fault
   readonly requests: number
   readonly counts: ReadonlyMap<number, number>
-  /** The longest wait for an answer, and that for one to a request without a session. */
+  /** The longest wait for an answer, and that for one of a server that does nothing. */
   readonly slowest: number
   readonly bare: number
   /** From the fault's end until fewer than 1 in 100 requests fail. */
@@ -266,7 +265,8 @@ const runFault = async (world: World, fault: Fault, { millis, perSecond, seed }:
   let isOver = false
   let hasBegun = false
   let violations: ReadonlyArray<string> = []
-  const traffic = new Traffic(server, { losesLogins: () => fault.losesLogins === true && hasBegun, seed })
+  const control = await startBareServer()
+  const traffic = new Traffic(server, control, { losesLogins: () => fault.losesLogins === true && hasBegun, seed })
   await traffic.warmUp()
   const running = traffic.run(perSecond, () => isOver)
   let began: number
@@ -289,7 +289,7 @@ const runFault = async (world: World, fault: Fault, { millis, perSecond, seed }:
   } finally {
     isOver = true
     const wasRunning = server.isRunning()
-    const stopped = await server.stop()
+    const [stopped] = await Promise.all([server.stop(), control.stop()])
     const output = server.output()
     violations = [
       ...[...traffic.violations].map(([what, count]) => (count === 1 ? what : `${what} (${count} times)`)),

@@ -48,7 +48,7 @@ for (const store of ["redis", "redis with AOF", "postgres"] satisfies ReadonlyAr
 
 console.log(
   `\nRequests are sent at 120 a second, each has to be answered with 200, 401 or 503 within ${answerLimit} ms, and\n` +
-    "later only as far as a route without a session is slow at the same time. Recovery is the time from the fault's\n" +
+    "later only as far as a process that does nothing (bare) is slow at the same time. Recovery is the time from the fault's\n" +
     "end until fewer than 1 in 100 fail, 5 s at most. " +
     (bad === 0 ? "Every answer was what it had to be." : `${bad} things were not as they had to be.`)
 )

@@ -9,7 +9,7 @@ import type { Answer, SessionServer } from "../support/processes.ts"
 
 /** The longest a request may wait for its answer, on a machine that is not held up by something else. */
 export const answerLimit = 1500
-/** A request waits for the processor a few times, where one to a route without a session does so once. */
+/** A request waits for the processor a few times, where one to a server that does nothing does so once. */
 const patience = 3
 
 /**
@@ -31,11 +31,11 @@ export interface Sample {
   readonly at: number
   readonly status: number
   readonly millis: number
-  /** What a request to a route without a session took meanwhile, at most. */
+  /** What a request to a server that does nothing took meanwhile, at most. */
   readonly bare: number
 }
 
-/** A request to a route without a session, under way as long as it has taken no time yet. */
+/** A request to a server that does nothing, under way as long as it has taken no time yet. */
 interface Probe {
   readonly at: number
   millis: number | undefined
@@ -53,6 +53,7 @@ export class Traffic {
   readonly samples: Array<Sample> = []
   readonly violations: Map<string, number> = new Map()
   readonly #server: SessionServer
+  readonly #control: SessionServer
   readonly #losesLogins: () => boolean
   readonly #random: () => number
   readonly #clients: Record<"live" | "ended" | "doubtful", Set<Client>> = {
@@ -61,13 +62,21 @@ export class Traffic {
     doubtful: new Set()
   }
   readonly #underWay = new Set<Promise<void>>()
-  /** The latest requests to the route without a session, those under way among them. */
+  /** The latest requests to the server that does nothing, those under way among them. */
   #bare: Array<Probe> = []
   #named = 0
 
-  /** `losesLogins` says whether the store has by now lost sessions that it had acknowledged. */
-  constructor(server: SessionServer, options: { readonly losesLogins: () => boolean; readonly seed: number }) {
+  /**
+   * `control` is a process that does nothing: what is slow there is the machine. `losesLogins` says whether the store has
+   * by now lost sessions that it had acknowledged.
+   */
+  constructor(
+    server: SessionServer,
+    control: SessionServer,
+    options: { readonly losesLogins: () => boolean; readonly seed: number }
+  ) {
     this.#server = server
+    this.#control = control
     this.#losesLogins = options.losesLogins
     this.#random = numbers(options.seed)
   }
@@ -204,12 +213,12 @@ export class Traffic {
     await Promise.all([...this.#underWay, probing])
   }
 
-  /** How fast this machine is just now, whatever our sessions do. */
+  /** How fast this machine is just now, whatever our server does. */
   async #probe(isOver: () => boolean): Promise<void> {
     while (!isOver()) {
       const probe: Probe = { at: performance.now(), millis: undefined }
       this.#bare.push(probe)
-      probe.millis = (await this.#server.send("GET", "/bare")).millis
+      probe.millis = (await this.#control.send("GET", "/")).millis
       this.#bare = this.#bare.filter(({ at }) => at > probe.at - 20_000)
       await pause(50)
     }

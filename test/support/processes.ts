@@ -123,9 +123,20 @@ const requestLimit = 15_000
 
 export const newSecret = (): string => randomBytes(32).toString("base64")
 
-export const startSessionServer = async (env: Record<string, string>): Promise<SessionServer> => {
+export const startSessionServer = (env: Record<string, string>): Promise<SessionServer> => {
   const script = join(import.meta.dirname, "sessionServer.ts")
-  const child = start(process.execPath, ["--import", join(import.meta.dirname, "resolveSource.ts"), script], {
+  return startServer(["--import", join(import.meta.dirname, "resolveSource.ts"), script], env)
+}
+
+/** A server that knows nothing of sessions or stores: what it takes to answer is what the machine takes. */
+export const startBareServer = (): Promise<SessionServer> => {
+  const listen = `server.listen(0, "127.0.0.1", () => console.log("PORT=" + server.address().port))`
+  const script = `const server = require("node:http").createServer((_, response) => response.end()); ${listen}`
+  return startServer(["--eval", script], {})
+}
+
+const startServer = async (args: ReadonlyArray<string>, env: Record<string, string>): Promise<SessionServer> => {
+  const child = start(process.execPath, args, {
     env: { PATH: process.env["PATH"], HOME: process.env["HOME"], NO_COLOR: "1", ...env },
     isHeard: true
   })

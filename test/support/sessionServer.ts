@@ -67,9 +67,6 @@ const Guarded = Layer.mergeAll(
   )
 ).pipe(Layer.provide(SessionMiddleware.routerRequired(UserSession).layer))
 
-/** Knows nothing of sessions: what it takes is what the machine takes. */
-const Bare = HttpRouter.add("GET", "/bare", HttpServerResponse.empty({ status: 200 }))
-
 const Sessions = Layer.unwrap(
   Effect.gen(function* () {
     const touchInterval = yield* Config.Duration("TOUCH_INTERVAL").pipe(Config.withDefault("1 minute"))
@@ -98,7 +95,7 @@ const Announced = Layer.effectDiscard(
   })
 )
 
-HttpRouter.serve(Layer.mergeAll(Open, Guarded, Bare), { disableLogger: true, disableListenLog: true }).pipe(
+HttpRouter.serve(Layer.mergeAll(Open, Guarded), { disableLogger: true, disableListenLog: true }).pipe(
   Layer.merge(Announced),
   Layer.provide(Sessions),
   // Longer than a test pauses: a client that sends on a connection just being closed gets no answer.
