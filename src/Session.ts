@@ -320,7 +320,8 @@ export interface LayerOptions {
    */
   readonly touchInterval?: Duration.Input | undefined
   /**
-   * How long a backend call may take. What a request does in all may take a quarter more.
+   * How long a backend call may take. One operation on a session takes a quarter more at most, a log-in that revokes
+   * another session or `revokeOthers` may take two or three calls one after the other.
    *
    * @default 1 second
    */

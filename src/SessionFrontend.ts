@@ -192,7 +192,7 @@ const makeCookie = /* @__PURE__ */ Effect.fnUntraced(function* (options: CookieO
     },
     carried: (request) =>
       Effect.succeed(
-        CookieHeader.values(request.headers["cookie"] ?? "", name).map((token) => ({
+        CookieHeader.allValues(request.headers["cookie"] ?? "", name).map((token) => ({
           token: Redacted.make(token, redactedAs),
           via: "cookie" as const
         }))

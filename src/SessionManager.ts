@@ -125,7 +125,7 @@ const maxAbsolute = Duration.toMillis(Duration.days(400))
 /** How long an update goes on meeting newer versions. */
 const contentionLimit = 1000
 const maxListed = 1000
-const pageSize = 100
+const pageSize = 250
 
 interface Times {
   readonly idle: number
@@ -218,10 +218,16 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
   /** A write that may have been carried out is `unknown`; a read never changes anything. */
   const call = <B>(
     operation: Operation,
-    effect: Effect.Effect<B, SessionBackendError>,
+    ask: () => Effect.Effect<B, SessionBackendError>,
     millis: number = times.backend
   ): Effect.Effect<B, SessionUnavailable> => {
     const outcome = operation === "read" || operation === "listByPrincipal" ? "notApplied" : "unknown"
+    let effect: Effect.Effect<B, SessionBackendError>
+    try {
+      effect = ask()
+    } catch (defect) {
+      return failed(operation, outcome, defect)
+    }
     return Effect.catchCause(
       backend.immediate === true
         ? effect
@@ -237,15 +243,15 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
   }
 
   /** Deleting is the same done twice, so a quick failure is tried again within the deadline. */
-  const callDelete = <B>(operation: Operation, effect: Effect.Effect<B, SessionBackendError>, millis?: number) =>
+  const callDelete = <B>(operation: Operation, ask: () => Effect.Effect<B, SessionBackendError>) =>
     Effect.uninterruptible(
-      call(
-        operation,
-        Effect.catch(effect, (first) =>
-          // What is not known of the first stays unknown, however the second fails.
-          Effect.mapError(effect, (second) => (first.outcome === "unknown" ? first : second))
-        ),
-        millis
+      Effect.suspend(() =>
+        call(operation, () =>
+          Effect.catch(ask(), (first) =>
+            // What is not known of the first stays unknown, however the second fails.
+            Effect.mapError(ask(), (second) => (first.outcome === "unknown" ? first : second))
+          )
+        )
       )
     )
 
@@ -317,16 +323,19 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
   ): Effect.Effect<LiveSession<A>, SessionInvalid> => {
     // One touch at a time says for all requests of a session that it was seen: each of them has read it.
     if (touching.has(record.id)) return Exit.succeed(session)
-    touching.add(record.id)
     const at = seen(record, now)
     // A touch that fails costs the session some of its idle time, and the request nothing: it was read and is good.
     return Effect.uninterruptible(
-      Effect.onExit(
-        Effect.catch(call("touch", backend.touch(namespace, record.id, at), shortly), () =>
-          Effect.succeed("unchanged")
-        ),
-        () => Effect.sync(() => touching.delete(record.id))
-      )
+      Effect.suspend(() => {
+        touching.add(record.id)
+        return Effect.onExit(
+          Effect.catch(
+            call("touch", () => backend.touch(namespace, record.id, at), shortly),
+            () => Effect.succeed("unchanged")
+          ),
+          () => Effect.sync(() => touching.delete(record.id))
+        )
+      })
     ).pipe(
       Effect.flatMap((result) =>
         result === "gone" ? notFound : Exit.succeed(snapshot({ ...record, ...at }, session.data, session.token))
@@ -342,16 +351,19 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
       const clock = fiber.getRef(Clock.Clock)
       return Effect.flatMapEager(tokens.check(token), ({ id, secret }) =>
         Effect.flatMapEager(sha256(secret), (hash) =>
-          Effect.flatMap(call("read", backend.read(namespace, id)), (found) => {
-            if (found._tag === "None") return notFound
-            const record = found.value
-            if (!TokenCrypto.timingSafeEqual(hash, record.secretHash)) return notFound
-            const now = clock.currentTimeMillisUnsafe()
-            const session = admit(record, token, now)
-            return touch && isTouchDue(record, now)
-              ? Effect.flatMap(session, (session) => touched(session, record, now))
-              : session
-          })
+          Effect.flatMap(
+            call("read", () => backend.read(namespace, id)),
+            (found) => {
+              if (found._tag === "None") return notFound
+              const record = found.value
+              if (!TokenCrypto.timingSafeEqual(hash, record.secretHash)) return notFound
+              const now = clock.currentTimeMillisUnsafe()
+              const session = admit(record, token, now)
+              return touch && isTouchDue(record, now)
+                ? Effect.flatMap(session, (session) => touched(session, record, now))
+                : session
+            }
+          )
         )
       )
     })
@@ -440,7 +452,7 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
         persistent: (options?.cookie ?? "persistent") === "persistent"
       }
       const token = yield* tokens.issue({ id, secret })
-      if ((yield* call("create", backend.create(record))) === "created") return snapshot(record, value, token)
+      if ((yield* call("create", () => backend.create(record))) === "created") return snapshot(record, value, token)
     }
     return yield* failed("create", "notApplied", { _tag: "FreshIdTaken" })
   }, Effect.uninterruptible)
@@ -475,7 +487,7 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
           if (record.dataVersion > definition.dataVersion) return yield* conflict
           const result = yield* call(
             "update",
-            backend.update(namespace, record.id, record.version, { ...write.patch, ...seen(record, now) }),
+            () => backend.update(namespace, record.id, record.version, { ...write.patch, ...seen(record, now) }),
             remaining(arrived, now)
           )
           if (result._tag === "gone") return yield* notFound
@@ -518,7 +530,7 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
     if (now >= expiryOf(record)) return yield* expired
     if (record.dataVersion > definition.dataVersion) return yield* conflict
     const patch = { data: text, dataVersion: definition.dataVersion, ...seen(record, now) }
-    const result = yield* call("update", backend.update(namespace, given.id, given.version, patch))
+    const result = yield* call("update", () => backend.update(namespace, record.id, given.version, patch))
     if (result._tag === "gone") return yield* notFound
     if (result._tag === "updated") return snapshot(result.record, value, given.token)
     return yield* result.record.secretHash === record.secretHash ? conflict : notFound
@@ -539,7 +551,9 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
           for (let round = 0; ; round++) {
             const now = yield* Clock.currentTimeMillis
             if (now >= expiryOf(record)) return yield* expired
-            const set = backend.update(namespace, record.id, record.version, { secretHash, ...seen(record, now) })
+            const { id, version } = record
+            const at = seen(record, now)
+            const set = () => backend.update(namespace, id, version, { secretHash, ...at })
             const result = yield* Effect.catchIf(
               call("update", set, remaining(arrived, now)),
               (error) => error.outcome === "unknown",
@@ -571,15 +585,14 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
     )
 
   const remove = (id: string, options?: { readonly principal?: string | undefined }) =>
-    callDelete("delete", backend.delete(namespace, id, options))
+    callDelete("delete", () => backend.delete(namespace, id, options))
 
   const list: SessionManager<A, R>["list"] = Effect.fnUntraced(function* (principal) {
     const found: Array<SessionInfo<A>> = []
     const now = yield* Clock.currentTimeMillis
     let after: string | undefined
     do {
-      const page = yield* call(
-        "listByPrincipal",
+      const page = yield* call("listByPrincipal", () =>
         backend.listByPrincipal(namespace, principal, { limit: pageSize, after })
       )
       for (const record of page.records) {
@@ -606,10 +619,11 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
         onSuccess: ({ id }) => Effect.asVoid(remove(id))
       }),
     list,
-    revoke: (id, owner) => remove(id, owner),
+    // Without an owner this would be `revokeAny`, and types do not bind every caller.
+    revoke: (id, owner) => (typeof owner.principal === "string" ? remove(id, owner) : Effect.succeed(false)),
     revokeAny: (id) => remove(id),
     revokeAll: (principal, options) =>
-      callDelete("deleteByPrincipal", backend.deleteByPrincipal(namespace, principal, options))
+      callDelete("deleteByPrincipal", () => backend.deleteByPrincipal(namespace, principal, options))
   }
   return manager
 })

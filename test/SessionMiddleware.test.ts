@@ -390,6 +390,82 @@ describe("law 2: lazy", () => {
   )
 })
 
+describe("laws 1 and 2, as attacked", () => {
+  it.effect("law 1: a guard of another binding of the definition asks its own verifier", () =>
+    Effect.gen(function* () {
+      const stage = yield* Stage.make()
+      const strict = yield* Layer.build(
+        layerStack(stage.backend, {
+          verifier: SessionVerifier.layer(UserSession, () =>
+            Effect.fail(new SessionError.SessionRefused({ message: "no" }))
+          )
+        })
+      )
+      const session = yield* stage.login(ada)
+      const inner = Effect.provideContext(SessionMiddleware.required(UserSession)(verified), strict)
+      const send = yield* stage.app(
+        SessionMiddleware.required(UserSession)(Effect.flatMap(UserSession.Verified, () => inner))
+      )
+      assert.strictEqual((yield* send("GET", "/", { cookie: Stage.cookieOf(session) })).status, 403)
+    })
+  )
+
+  it.effect("law 1: what a sub-request logs in or out is not put on the caller's response", () =>
+    Effect.gen(function* () {
+      const stage = yield* Stage.make()
+      const bob = yield* stage.login(eve)
+      const session = yield* stage.login(ada)
+      const call = (method: "login" | "logout", cookie: string) =>
+        Effect.provideContext(
+          SessionMiddleware.make(UserSession)(
+            Effect.flatMap(UserSession, (session) =>
+              Effect.as(method === "login" ? session.create(eve) : session.destroy, empty)
+            )
+          ),
+          stage.context
+        ).pipe(
+          Effect.provideService(
+            HttpServerRequest.HttpServerRequest,
+            HttpServerRequest.fromWeb(new Request("https://app.test/", { method: "POST", headers: { cookie } }))
+          )
+        )
+      for (const [method, cookie] of [
+        ["login", ""],
+        ["logout", Stage.cookieOf(bob)]
+      ] as const) {
+        const send = yield* stage.open(call(method, cookie))
+        assert.deepStrictEqual((yield* send("GET", "/", { cookie: Stage.cookieOf(session) })).setCookie, [])
+      }
+      assert.isFalse(yield* isLive(stage, bob.token))
+      assert.isTrue(yield* isLive(stage, session.token))
+    })
+  )
+
+  it.effect("law 2: a read that was overtaken by create or destroy does not bring the old answer back", () =>
+    Effect.gen(function* () {
+      for (const overtake of ["create", "destroy"] as const) {
+        const stage = yield* Stage.make()
+        const session = yield* stage.login(ada)
+        const gate = yield* Deferred.make<void>()
+        const send = yield* stage.open(
+          Effect.gen(function* () {
+            const request = yield* UserSession
+            stage.backend.wire = (operation, call) =>
+              operation === "read" ? Effect.andThen(Deferred.await(gate), call) : call
+            const reading = yield* Effect.forkChild(Effect.exit(request.get), { startImmediately: true })
+            yield* overtake === "create" ? request.create(eve) : request.destroy
+            yield* Deferred.succeed(gate, undefined)
+            yield* Fiber.join(reading)
+            return text(Option.match(yield* request.option, { onNone: () => "nobody", onSome: name }))
+          })
+        )
+        const answer = yield* send("POST", "/", { cookie: Stage.cookieOf(session) })
+        assert.strictEqual(answer.text, overtake === "create" ? eve.username! : "nobody")
+      }
+    })
+  )
+})
+
 describe("law 3: Verified", () => {
   it.effect("law 3: UserSession.Verified stays what the guard verified, whatever the handler changes", () =>
     Effect.gen(function* () {
@@ -1101,6 +1177,17 @@ describe("log-out", () => {
       assert.strictEqual(reasonOf(yield* guarded("GET", "/", { cookie })), "Ambiguous")
       const answer = yield* send("POST", "/", { cookie })
       assert.deepStrictEqual([answer.status, answer.setCookie.length], [204, 1])
+      assert.isFalse(yield* isLive(stage, session.token))
+    })
+  )
+
+  it.effect("[R47] [R32] also for a cookie behind more others than are read", () =>
+    Effect.gen(function* () {
+      const stage = yield* Stage.make()
+      const send = yield* stage.open(logout)
+      const session = yield* stage.login(ada)
+      const cookie = `${"a=b; ".repeat(300)}${Stage.cookieOf(session)}`
+      assert.strictEqual((yield* send("POST", "/", { cookie })).setCookie.length, 1)
       assert.isFalse(yield* isLive(stage, session.token))
     })
   )

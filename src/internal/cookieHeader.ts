@@ -20,7 +20,17 @@ const isBlank = (code: number): boolean => code === 0x20 || code === 0x09
  *
  * @internal
  */
-export const values = (header: string, name: string): ReadonlyArray<string> => {
+export const values = (header: string, name: string): ReadonlyArray<string> => read(header, name, maxLength, maxPairs)
+
+/**
+ * The same without a limit, for log-out: what stands behind a thousand other cookies is ended too.
+ *
+ * @internal
+ */
+export const allValues = (header: string, name: string): ReadonlyArray<string> =>
+  read(header, name, header.length, header.length)
+
+const read = (header: string, name: string, maxLength: number, maxPairs: number): ReadonlyArray<string> => {
   const prefix = `${name}=`
   const found: Array<string> = []
   const end = Math.min(header.length, maxLength)

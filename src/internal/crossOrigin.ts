@@ -37,7 +37,8 @@ export const isCrossOrigin = (
   request: HttpServerRequest,
   policy: { readonly secure: boolean; readonly trusted: ReadonlySet<string> }
 ): boolean => {
-  if (isSafe(request.method)) return false
+  // Pages may open WebSockets to any origin, with cookies and without a preflight (ASVS 4.4.2).
+  if (isSafe(request.method) && request.headers["upgrade"] === undefined) return false
   const origin = request.headers["origin"]?.toLowerCase()
   if (origin !== undefined && policy.trusted.has(origin)) return false
   const site = request.headers["sec-fetch-site"]

@@ -46,6 +46,10 @@ const withoutProto = (text: string): unknown =>
     return value
   })
 
+/** A path may lead through keys that are data themselves: those not written like a field are left out. */
+const masked = (message: string): string =>
+  message.replace(/\["(?![A-Za-z_$][\w$]{0,40}"\])(?:[^"\\]|\\.)*"\]/g, '["…"]')
+
 const utf8 = new TextEncoder()
 
 /** Counts bytes only where the characters leave a doubt. */
@@ -69,9 +73,9 @@ export const make = <A>(schema: Schema.Codec<A, any>): DataCodec<A> => {
         // What `make` takes is the type's own input, which the type itself always is.
         const made = Effect.runSyncExit(schema.makeEffect(given as never))
         if (Exit.isFailure(made)) {
-          // The message names the path and the rule, never the value.
+          // The message names the path and the rule, and not the value.
           const issue = Option.getOrUndefined(Exit.findErrorOption(made))
-          return refuse(issue === undefined ? "its schema fails" : new Schema.SchemaError(issue).message)
+          return refuse(issue === undefined ? "its schema fails" : masked(new Schema.SchemaError(issue).message))
         }
         value = made.value
         const encoded = encodeExit(value)

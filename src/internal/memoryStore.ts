@@ -8,6 +8,8 @@ import * as Option from "effect/Option"
 import type { SessionBackend, SessionBackendError, SessionRecord, UpdateResult } from "../SessionBackend.ts"
 
 interface Entry {
+  /** Grows from entry to entry. */
+  readonly number: number
   record: SessionRecord
   bytes: number
   /** Set once the entry has left the maps; the heap drops it when it comes by. */
@@ -88,6 +90,7 @@ export const make = (limits: {
   /** In which nobody is logged in, oldest first. */
   const anonymous = new Set<Entry>()
   const deadlines = new Deadlines()
+  let created = 0
   let sessions = 0
   let bytes = 0
 
@@ -156,7 +159,7 @@ export const make = (limits: {
         const record = Object.freeze({ ...given })
         const space = spaceOf(record.namespace)
         if (space.byId.has(record.id)) return Effect.succeed("exists" as const)
-        const entry: Entry = { record, bytes: sizeOf(record), gone: false }
+        const entry: Entry = { number: ++created, record, bytes: sizeOf(record), gone: false }
         if (!makeRoom(1, entry.bytes, record.createdAt, undefined)) return Effect.fail(limits.full("create"))
         space.byId.set(record.id, entry)
         if (record.principal === undefined) anonymous.add(entry)
@@ -237,10 +240,17 @@ export const make = (limits: {
     listByPrincipal: (namespace, principal, { after, limit }) =>
       Effect.sync(() => {
         const own = namespaces.get(namespace)?.byPrincipal.get(principal)
-        if (own === undefined) return { records: [] }
-        const ids = [...own.keys()].filter((id) => after === undefined || id > after).sort()
-        const records = ids.slice(0, limit).map((id) => own.get(id)!.record)
-        return ids.length > limit ? { records, next: records[limit - 1]!.id } : { records }
+        const records: Array<SessionRecord> = []
+        // A map keeps the order in which its entries came, and each has a number that grows with it.
+        const last = after === undefined ? 0 : Number(after)
+        let next = last
+        for (const entry of own?.values() ?? []) {
+          if (entry.number <= last) continue
+          if (records.length === limit) return { records, next: String(next) }
+          records.push(entry.record)
+          next = entry.number
+        }
+        return { records }
       }),
     deleteExpired: ({ before, limit }) => Effect.sync(() => collect(before, limit))
   }

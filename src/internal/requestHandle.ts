@@ -156,6 +156,11 @@ export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements 
     this.#frontend = frontend
   }
 
+  /** Whether this is the handle a middleware with this manager and frontend would make for this request. */
+  serves(request: HttpServerRequest, manager: object, frontend: object): boolean {
+    return this.#request.source === request.source && this.#manager === manager && this.#frontend === frontend
+  }
+
   /** No field: whoever prints the session must not print the request's headers, with the token in them. */
   get request(): HttpServerRequest {
     return this.#request
@@ -174,11 +179,9 @@ export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements 
       return Effect.onExitPrimitive(this.#read, (exit) => {
         this.#isReading = false
         // Whoever was interrupted has learnt nothing; the next to ask reads again.
-        if (Exit.isSuccess(exit)) this.#state = exit
-        else if (!Cause.hasInterrupts(exit.cause)) {
-          this.#note(exit.cause)
-          this.#state = exit
-        }
+        if (Exit.isFailure(exit)) this.#note(exit.cause)
+        // A `create` or `destroy` that was faster knows better. Whoever was interrupted has learnt nothing.
+        if (this.#state === undefined && !(Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause))) this.#state = exit
         if (this.#bell !== undefined) {
           Deferred.doneUnsafe(this.#bell, Exit.void)
           this.#bell = undefined
@@ -220,7 +223,7 @@ export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements 
         const exit: Outcome<A, R> = yield* Effect.exit(this.#manager.resolve(token))
         if (Exit.isFailure(exit)) {
           const error = Option.getOrUndefined(Cause.findErrorOption(exit.cause))
-          if (error?._tag !== "SessionInvalid") return yield* exit
+          if (error === undefined || error._tag === "SessionUnavailable") return yield* exit
           refused ??= exit
           if (via === "header") refusedHeader ??= exit
         } else if (accepted !== undefined && accepted.id !== exit.value.id) {
@@ -301,7 +304,7 @@ export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements 
     return this.#whileOpen("rotate", () =>
       this.#change((session) =>
         Effect.map(this.#manager.rotate(session), (rotated) => {
-          this.#issue(rotated, undefined)
+          this.#issue(rotated, this.#issued?.cookie)
           return [rotated, rotated]
         })
       )
@@ -438,7 +441,8 @@ export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements 
 
   #whileOpen<B, E>(operation: string, effect: () => Effect.Effect<B, E>): Effect.Effect<B, E> {
     return Effect.suspend(() =>
-      this.#isSealed
+      // A request upgraded to a WebSocket has had its response. Only Node's server says so, on its own request.
+      this.#isSealed || (this.#request as { readonly upgradedResponse?: unknown }).upgradedResponse !== undefined
         ? Effect.die(
             new Error(
               `${this.definition.key}: ${operation} after the response's headers were made; call it before the body streams`
@@ -454,18 +458,25 @@ export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements 
 
   /** The pre-response handler. Total: one that fails would leave the request without an answer. */
   readonly respond = (
-    _request: HttpServerRequest,
+    request: HttpServerRequest,
     response: HttpServerResponse.HttpServerResponse
   ): Effect.Effect<HttpServerResponse.HttpServerResponse> => {
+    // An app called with another request in the midst of this one is answered to its caller, not to this client.
+    if (request.source !== this.#request.source) return Effect.succeed(response)
     this.#isSealed = true
     try {
       return this.#finish(response)
     } catch {
-      return Effect.as(
+      return this.#afterLogging(
         Effect.logError(`${this.definition.key}: the frontend failed to put the session on the response`),
         HttpServerResponse.empty({ status: 500, headers: { "cache-control": "no-store" } })
       )
     }
+  }
+
+  /** The response, whatever becomes of the log line. */
+  #afterLogging(log: Effect.Effect<void>, response: HttpServerResponse.HttpServerResponse) {
+    return Effect.catchCause(Effect.as(log, response), () => Effect.succeed(response))
   }
 
   #finish(given: HttpServerResponse.HttpServerResponse): Effect.Effect<HttpServerResponse.HttpServerResponse> {
@@ -487,7 +498,7 @@ export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements 
     if (this.#issued !== undefined) response = this.#attach(response, this.#issued)
     else if (this.#detach !== undefined) response = this.#frontend.detach(response, this.#detach)
     return isPrivate && cacheControl !== undefined && /public|max-?age|immutable/i.test(cacheControl)
-      ? Effect.as(
+      ? this.#afterLogging(
           Effect.logWarning(
             `${this.definition.key}: Cache-Control was replaced by no-store, since the response depends on a session`
           ),
@@ -546,10 +557,6 @@ const keyOf = <Self, A, R extends ReadonlyArray<Tagged>>(
 }
 const keys = new Map<string, Context.Service<never, never>>()
 
-/** A request is the same one as long as what the server received is, however often it was rewritten on the way. */
-const isOf = (handle: unknown, request: HttpServerRequest): handle is RequestHandle<never, never, never> =>
-  handle instanceof RequestHandle && handle.request.source === request.source
-
 /**
  * Unsafe requests from another origin are refused, unless they carry their token in a header and none in a cookie: no
  * page can be made to send such a header elsewhere without being asked first.
@@ -586,10 +593,11 @@ const withHandle = <Self, A, R extends ReadonlyArray<Tagged>, E, RA>(
   Effect.withFiber((fiber) => {
     const context = fiber.context
     const request = Context.getUnsafe(context, HttpServerRequest)
-    const outer = Context.getOrUndefined(context, keyOf(definition))
-    if (isOf(outer, request)) {
+    const outer: unknown = Context.getOrUndefined(context, keyOf(definition))
+    // A request is the same one as long as what the server received is, however often it was rewritten on the way.
+    if (outer instanceof RequestHandle && outer.serves(request, manager, frontend)) {
       // Found under this definition's key, so it is this definition's.
-      const handle = outer as unknown as RequestHandle<Self, A, R>
+      const handle = outer as RequestHandle<Self, A, R>
       return Effect.onExitPrimitive(app(handle, fiber, Exit.void), () => {
         fiber.setContext(context)
         return undefined

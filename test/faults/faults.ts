@@ -22,6 +22,8 @@ export interface Fault {
   readonly isUnnoticed?: true
   /** What a reader of the table should know. */
   readonly note?: string
+  /** Why a fault is not survived yet. It then runs only if asked for by name. */
+  readonly unsolved?: string | undefined
   /** The fault from its beginning to its end. */
   readonly inject: (world: World, millis: number) => Promise<void>
 }
@@ -171,6 +173,7 @@ const postgresFaults: ReadonlyArray<Fault> = [
     name: "too many connections",
     rows: "[R78] [R79]",
     store: "postgres",
+    unsolved: "answers are right and up to seconds late, while the pool of the SQL client keeps trying to connect",
     inject: async ({ postgres }, millis) => {
       const sockets = new Set<ReturnType<OwnPostgres["occupy"]>>()
       const occupy = async () => {

@@ -66,7 +66,7 @@ const start = (
   } = {}
 ): ChildProcess => {
   const { isHeard, ...rest } = options
-  const child = spawn(command, args, { ...rest, stdio: isHeard === true ? ["ignore", "pipe", "pipe"] : "ignore" })
+  const child = spawn(command, args, { ...rest, stdio: isHeard === true ? "pipe" : "ignore" })
   children.add(child)
   child.once("exit", () => children.delete(child))
   // A command that is not there; whoever waits for the process to answer reports it.
@@ -147,7 +147,10 @@ const startServer = async (args: ReadonlyArray<string>, env: Record<string, stri
   await until(async () => {
     if (hasEnded(child)) throw new Error(`the server ended:\n${output}`)
     return announced() !== undefined
-  }, "the server listens")
+  }, "the server listens").catch((error: unknown) => {
+    child.kill("SIGKILL")
+    throw error
+  })
   const port = Number(announced())
   const agent = new Agent({ keepAlive: true, maxSockets: 512 })
 

@@ -95,6 +95,9 @@ const Announced = Layer.effectDiscard(
   })
 )
 
+// A test that is killed cannot end its server; its end of the pipe closes all the same.
+process.stdin.on("end", () => process.exit()).resume()
+
 HttpRouter.serve(Layer.mergeAll(Open, Guarded), { disableLogger: true, disableListenLog: true }).pipe(
   Layer.merge(Announced),
   Layer.provide(Sessions),
