@@ -94,8 +94,9 @@ const Server = Layer.unwrap(
       ].join("\n")
     )
     return HttpRouter.serve(Routes).pipe(
-      Layer.provide(UserSessionLive),
-      Layer.provide(NodeHttpServer.layer(createServer, { port }))
+      Layer.provide(NodeHttpServer.layer(createServer, { port })),
+      // Provided last and so built first: the server does not listen before sessions are ready.
+      Layer.provide(UserSessionLive)
     )
   })
 )

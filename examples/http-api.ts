@@ -380,9 +380,10 @@ const Server = Layer.unwrap(
       ].join("\n")
     )
     return HttpRouter.serve(Routes).pipe(
+      Layer.provide(NodeHttpServer.layer(createServer, { port })),
+      // Provided last and so built first: the server does not listen before sessions are ready.
       Layer.provide(Sessions),
-      Layer.provide(NodeCrypto.layer),
-      Layer.provide(NodeHttpServer.layer(createServer, { port }))
+      Layer.provide(NodeCrypto.layer)
     )
   })
 )

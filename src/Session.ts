@@ -38,7 +38,7 @@ import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
-import * as CookieNames from "./internal/cookieNames.ts"
+import * as Claims from "./internal/claims.ts"
 import type { SessionBackend } from "./SessionBackend.ts"
 import {
   SessionConflict,
@@ -431,14 +431,16 @@ export const Service =
       layerManager: (layerOptions = {}) =>
         Layer.effect(
           Manager,
-          SessionKeys.use((keys) => keys.makeManager(definition, layerOptions))
+          SessionKeys.use((keys) =>
+            Effect.andThen(Claims.identifier(definition), keys.makeManager(definition, layerOptions))
+          )
         ),
       layerHttp: (layerOptions) =>
         Layer.merge(
           definition.layerManager(layerOptions),
           Layer.effect(
             Frontend,
-            Effect.tap(SessionFrontend, (frontend) => CookieNames.claim(id, frontend))
+            Effect.tap(SessionFrontend, (frontend) => Claims.cookies(definition, frontend))
           )
         )
     }

@@ -1,7 +1,27 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Config, ConfigProvider, Context, Duration, Effect, Exit, Layer, Option, Redacted, Result } from "effect"
+import {
+  Cause,
+  Config,
+  ConfigProvider,
+  Context,
+  Duration,
+  Effect,
+  Exit,
+  Layer,
+  Option,
+  Redacted,
+  Result,
+  Schema
+} from "effect"
 import { Headers, HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
-import { Session, SessionBackend, SessionFrontend, SessionMiddleware, SessionVerifier } from "effect-sessions"
+import {
+  Session,
+  SessionBackend,
+  SessionFrontend,
+  SessionMiddleware,
+  SessionTest,
+  SessionVerifier
+} from "effect-sessions"
 import type { SessionError } from "effect-sessions"
 import { TestClock } from "effect/testing"
 import * as Browser from "./support/browser.ts"
@@ -724,6 +744,20 @@ describe("two definitions in one application", () => {
       // Built a second time, and let go of once: it is still there.
       yield* Effect.scoped(build(Layer.effectDiscard(Effect.void).pipe(Layer.provide(layerStack(backend))), one))
       assert.isTrue(Exit.isFailure(yield* Effect.exit(build(admin, one))))
+    })
+  )
+
+  it.effect("[R87b] two with one identifier do not build: a copied one would let each other's users in", () =>
+    Effect.gen(function* () {
+      const data = Schema.Struct({ username: Schema.String })
+      class First extends Session.Service<First>()("test/Copied", { data }) {}
+      class Second extends Session.Service<Second>()("test/Copied", { data }) {}
+      const admin = SessionTest.layer(Second, { frontend: SessionFrontend.layerCookie({ name: "__Host-admin" }) })
+      const exit = yield* Effect.exit(Effect.scoped(Layer.build(Layer.merge(SessionTest.layer(First), admin))))
+      // The test layers turn a configuration error into a defect.
+      assert.match(String(Exit.isFailure(exit) && Cause.squash(exit.cause)), /identifier "test\/Copied"/)
+      // The same definition twice is fine.
+      yield* Effect.scoped(Layer.build(Layer.merge(SessionTest.layer(First), SessionTest.layer(First))))
     })
   )
 })

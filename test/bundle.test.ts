@@ -82,7 +82,7 @@ describe("the bundle of an API definition alone", () => {
       "src/SessionError.ts",
       "src/SessionFrontend.ts",
       "src/SessionKeys.ts",
-      "src/internal/cookieNames.ts"
+      "src/internal/claims.ts"
     ])
     for (const trace of ["openssl rand", "effect-sessions/v1", "session backend failed", "MemoryBackendFull"]) {
       assert.isFalse(session.text.includes(trace), trace)
