@@ -1380,6 +1380,65 @@ describe("a backend that fails", () => {
     )
   })
 
+  it.effect(
+    "[R78] a backend that throws where it should answer an effect is unavailable, and a touch goes on after",
+    () => {
+      let throwing = ""
+      const touches: Array<string> = []
+      const thrower = (operation: string) => {
+        if (throwing === operation) throw new Error("thrown")
+      }
+      return Effect.gen(function* () {
+        const sessions = yield* manager
+        const { token } = yield* sessions.create(ada)
+        throwing = "read"
+        assert.strictEqual(yield* outcome(sessions.resolve(token)), "SessionUnavailable notApplied")
+        throwing = "touch"
+        yield* TestClock.adjust("2 minutes")
+        assert.strictEqual(yield* outcome(sessions.resolve(token)), "ok")
+        throwing = ""
+        assert.strictEqual(yield* outcome(sessions.resolve(token)), "ok")
+        assert.deepStrictEqual(touches, ["touch"])
+        throwing = "delete"
+        assert.strictEqual(yield* outcome(sessions.destroy(token)), "SessionUnavailable unknown")
+      }).pipe(
+        Effect.provide([
+          stackOf(UserSession, {
+            backend: backendWith((memory) => ({
+              read: (...args) => {
+                thrower("read")
+                return memory.read(...args)
+              },
+              touch: (...args) => {
+                thrower("touch")
+                touches.push("touch")
+                return memory.touch(...args)
+              },
+              delete: (...args) => {
+                thrower("delete")
+                return memory.delete(...args)
+              }
+            }))
+          }),
+          silent
+        ])
+      )
+    }
+  )
+
+  it.effect("[R52] replace and revoke keep to the owner, whatever is put beside the token", () =>
+    Effect.gen(function* () {
+      const sessions = yield* manager
+      const mine = yield* sessions.create(ada)
+      const theirs = yield* sessions.create({ username: "eve", words: [] })
+      yield* sessions.replace({ ...mine, id: theirs.id }, { ...ada, words: ["mine"] })
+      assert.deepStrictEqual((yield* sessions.resolve(theirs.token)).data, { username: "eve", words: [] })
+      // As JavaScript may call it.
+      assert.isFalse(yield* sessions.revoke(theirs.id, { principal: undefined as unknown as string }))
+      assert.strictEqual(yield* outcome(sessions.resolve(theirs.token)), "ok")
+    }).pipe(Effect.provide(stackOf(UserSession)))
+  )
+
   it.effect("an update whose turn does not come within the deadline is not applied, and holds nobody up after", () =>
     Effect.gen(function* () {
       const sessions = yield* manager

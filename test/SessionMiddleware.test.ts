@@ -464,6 +464,40 @@ describe("laws 1 and 2, as attacked", () => {
       }
     })
   )
+
+  it.effect("law 5: a cookie that was not to be set is not set by a rotation either", () =>
+    Effect.gen(function* () {
+      const stage = yield* Stage.make()
+      const send = yield* stage.open(
+        Effect.gen(function* () {
+          const session = yield* UserSession
+          yield* session.create(ada, { cookie: "none" })
+          yield* session.rotate
+          return empty
+        })
+      )
+      assert.deepStrictEqual((yield* send("POST", "/")).setCookie, [])
+    })
+  )
+
+  it.effect("[R29] a session the verifier refuses, beside a good one, locks nobody out", () =>
+    Effect.gen(function* () {
+      const stage = yield* Stage.make({
+        verifier: SessionVerifier.layer(UserSession, ({ data }) =>
+          data.username === eve.username ? Effect.fail(new SessionError.SessionRefused({ message: "no" })) : Effect.void
+        )
+      })
+      const [good, refused] = [yield* stage.login(ada), yield* stage.login(eve)]
+      const send = yield* stage.guarded(verified)
+      for (const cookie of [
+        `${Stage.cookieOf(refused)}; ${Stage.cookieOf(good)}`,
+        `${Stage.cookieOf(good)}; ${Stage.cookieOf(refused)}`
+      ]) {
+        assert.strictEqual((yield* send("GET", "/", { cookie })).text, "ada")
+      }
+      assert.strictEqual((yield* send("GET", "/", { cookie: Stage.cookieOf(refused) })).status, 403)
+    })
+  )
 })
 
 describe("law 3: Verified", () => {

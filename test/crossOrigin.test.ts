@@ -69,6 +69,20 @@ const headersOf = (site: string | undefined, origin: string | undefined, more?: 
 })
 
 describe("cross-origin protection", () => {
+  it.effect(
+    "[R59] [R88] a WebSocket asked for from another origin's page is refused, though it begins with a GET",
+    () =>
+      Effect.gen(function* () {
+        const { send } = yield* start()
+        const { cookie } = yield* send("POST", "/login")
+        const upgrade = (origin: string) =>
+          send("GET", "/guarded", { cookie, headers: { upgrade: "websocket", host: "app.test", origin } })
+        assert.strictEqual((yield* upgrade("https://evil.example")).status, 403)
+        assert.strictEqual((yield* upgrade("null")).status, 403)
+        assert.strictEqual((yield* upgrade("https://app.test")).status, 200)
+      })
+  )
+
   it.effect("[R59] every method x Sec-Fetch-Site x Origin, on open and guarded routes", () =>
     Effect.gen(function* () {
       const { backend, send } = yield* start()

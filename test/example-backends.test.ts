@@ -53,7 +53,7 @@ const suite = (describe: ReturnType<typeof needing>, backend: string, variable: 
       await new Promise<void>((resolve) => {
         const look = () => /ECONNREFUSED|listening/i.test(output()) && resolve()
         process.stdout!.on("data", look)
-        process.once("exit", () => resolve())
+        process.once("close", () => resolve())
       })
       assert.match(output(), /ECONNREFUSED/)
       assert.notMatch(output(), /listening/i)
