@@ -81,7 +81,7 @@ export const make = (
 ): Effect.Effect<SqlClient.SqlClient, SqlError, Scope.Scope | Reactivity.Reactivity> =>
   Effect.gen(function* () {
     const database = yield* Effect.acquireRelease(
-      attempt("connect", () => open(options)),
+      attempt("connect", () => open(options), `cannot open ${options.filename}`),
       (database) => Effect.sync(() => database.close())
     )
     const connection = makeConnection(database)
@@ -166,7 +166,7 @@ const makeConnection = (database: DatabaseSync): Connection => {
 /** `node:sqlite` itself refuses a value SQLite cannot hold, by throwing. */
 const bind = (params: ReadonlyArray<unknown>): Array<SQLInputValue> => params as Array<SQLInputValue>
 
-const attempt = <A>(operation: string, evaluate: () => A): Effect.Effect<A, SqlError> =>
+const attempt = <A>(operation: string, evaluate: () => A, what = `${operation} failed`): Effect.Effect<A, SqlError> =>
   Effect.try({
     try: evaluate,
     catch: (cause) => {
@@ -174,7 +174,7 @@ const attempt = <A>(operation: string, evaluate: () => A): Effect.Effect<A, SqlE
       const error =
         cause instanceof Error && "errcode" in cause ? Object.assign(cause, { errno: cause.errcode }) : cause
       return new SqlError({
-        reason: classifySqliteError(error, { message: `NodeSqliteClient: ${operation} failed`, operation })
+        reason: classifySqliteError(error, { message: `NodeSqliteClient: ${what}`, operation })
       })
     }
   })

@@ -110,6 +110,14 @@ describe("NodeSqliteClient", () => {
     }).pipe(Effect.provide(memory))
   )
 
+  it.effect("says which file it cannot open", () =>
+    Effect.gen(function* () {
+      const filename = join(yield* temporaryFile, "no", "such", "folder.db")
+      const error = yield* Effect.flip(Effect.scoped(Layer.build(NodeSqliteClient.layer({ filename }))))
+      assert.include(error.message, filename)
+    })
+  )
+
   it.effect("opens a file durably, and keeps its content", () =>
     Effect.gen(function* () {
       const filename = yield* temporaryFile
