@@ -38,9 +38,10 @@ const estimate = (text: string): number => {
   if (words.length >= 3 && words.every((word) => /^([a-z]{1,12}|[A-Z][a-z]{0,11}|[A-Z]{1,12})\d{0,4}$/.test(word))) {
     return new Set(words).size * Math.log2(7776)
   }
-  // Words written together, each with a capital. In random letters the case changes every second character.
+  // Words written together, each with a capital. Random letters have capitals side by side.
   const joined = text.split(/(?<=[a-z])(?=[A-Z])/)
-  if (/^[a-z]+$/i.test(text) && text.length / joined.length >= 3) return joined.length * Math.log2(7776)
+  if (joined.length >= 3 && joined.every((word) => /^[A-Z]?[a-z]{2,}$/.test(word)))
+    return joined.length * Math.log2(7776)
   return surprising(text) * bitsPerCharacter(text)
 }
 
