@@ -125,6 +125,12 @@ describe("weak secrets", () => {
     )
   })
 
+  it("[R86a] words written together are words, random letters are not", () => {
+    assert.match(weakness("TheQuickBrownFoxJumpsOverTheLazyDog")!, /bits of entropy/)
+    assert.isUndefined(weakness("qwhdkslamxnvbqpwoeirutyazgskdjfhtcmxnebvqp"))
+    assert.isUndefined(weakness("bXqTzRmWnLkVsPyHgJdFcAoQeUiZwCxNtYrKvBhSpGf"))
+  })
+
   it("[R86a] 10^4 random keys pass, written in base64, base64url and hex", () => {
     // Dashes may fall so that the pieces have the length of words.
     assert.isUndefined(weakness("xKdPzWbTnVqL-rGhMcYfJsBe_uDnZoQpXaTk-iLwEvRy"))
