@@ -1,5 +1,5 @@
 import { NodeRedis } from "@effect/platform-node"
-import { assert, describe, layer } from "@effect/vitest"
+import { assert, layer } from "@effect/vitest"
 import { Context, Effect, Exit, Fiber, Layer, Logger, ManagedRuntime, Option, type Scope } from "effect"
 import { Redis } from "effect/persistence"
 import { type ChildProcess, spawn } from "node:child_process"
@@ -15,6 +15,7 @@ import * as Scripts from "../src/internal/redisScripts.ts"
 import { SessionBackend, type SessionBackendError, type SessionRecord } from "../src/SessionBackend.ts"
 import * as SessionBackendRedis from "../src/SessionBackendRedis.ts"
 import * as SessionBackendTest from "../src/testing/SessionBackendTest.ts"
+import { hasRedisServer, needing } from "./support/processes.ts"
 
 // -----------------------------------------------------------------------------
 // what the tests work with
@@ -34,25 +35,8 @@ const isReachable = async (): Promise<boolean> => {
   }
 }
 
-const hasServerBinary = (): Promise<boolean> =>
-  new Promise((resolve) => {
-    const child = spawn("redis-server", ["--version"], { stdio: "ignore" })
-    child.on("error", () => resolve(false)).on("exit", (code) => resolve(code === 0))
-  })
-
-/** Skips where a thing is missing on a developer's machine. CI has it, so there its absence is a failure. */
-const needs = (present: boolean, what: string) => {
-  if (present) return describe
-  if (process.env.CI) {
-    return ((name: string) =>
-      test(name, () => assert.fail(`${what}, and CI must not skip these tests`))) as unknown as typeof describe
-  }
-  console.warn(`SKIPPED, tests of the Redis backend: ${what}`)
-  return describe.skip
-}
-
-const withRedis = needs(await isReachable(), `no Redis answers at ${url.replace(/\/\/[^@]*@/, "//")}, set REDIS_URL`)
-const withServer = needs(await hasServerBinary(), "there is no redis-server on the PATH to start")
+const withRedis = needing(await isReachable(), `no Redis answers at ${url.replace(/\/\/[^@]*@/, "//")}, set REDIS_URL`)
+const withServer = needing(hasRedisServer(), "there is no redis-server on the PATH to start")
 
 /** The client settings of the module's example, the very ones that its reader will copy. */
 const recipe = (url: string): NonNullable<Parameters<typeof NodeRedis.layer>[0]> => {
