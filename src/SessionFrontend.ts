@@ -21,6 +21,8 @@ import type * as Scope from "effect/Scope"
 import { failure } from "./internal/constant.ts"
 import { isToken, problemsOf } from "./internal/cookieAttributes.ts"
 import * as CookieHeader from "./internal/cookieHeader.ts"
+import { requestHeader } from "./internal/requestHeader.ts"
+import { TextCredential } from "./internal/tokenText.ts"
 import { SessionConfigError, SessionInvalid, SessionMissing } from "./SessionError.ts"
 
 /**
@@ -105,13 +107,11 @@ const credentials = (
   tokens: ReadonlyArray<string>,
   via: Transport
 ): ReturnType<SessionFrontend["Service"]["extract"]> => {
-  if (tokens.length === 1) return Exit.succeed([{ token: Redacted.make(tokens[0]!, redactedAs), via }])
+  if (tokens.length === 1) return Exit.succeed([new TextCredential(tokens[0]!, via)])
   if (tokens.length > maxTokens) return tooMany
-  const [first, ...rest] = tokens.map((token): Credential => ({ token: Redacted.make(token, redactedAs), via }))
+  const [first, ...rest] = tokens.map((token) => new TextCredential(token, via))
   return first === undefined ? missing : Exit.succeed([first, ...rest])
 }
-
-const redactedAs = { label: "SessionToken" }
 
 // -----------------------------------------------------------------------------
 // Cookie
@@ -187,15 +187,14 @@ const makeCookie = /* @__PURE__ */ Effect.fnUntraced(function* (options: CookieO
   return SessionFrontend.of({
     security: [HttpApiSecurity.apiKey({ in: "cookie", key: name })],
     extract: (request) => {
-      const header = request.headers["cookie"]
+      const header = requestHeader(request, "cookie")
       return header === undefined ? missing : credentials(CookieHeader.values(header, name), "cookie")
     },
     carried: (request) =>
       Effect.succeed(
-        CookieHeader.allValues(request.headers["cookie"] ?? "", name).map((token) => ({
-          token: Redacted.make(token, redactedAs),
-          via: "cookie" as const
-        }))
+        CookieHeader.allValues(requestHeader(request, "cookie") ?? "", name).map(
+          (token) => new TextCredential(token, "cookie")
+        )
       ),
     attach: (response, { maxAge, token, via }) => {
       if (Option.isSome(via) && via.value !== "cookie") return response
@@ -270,7 +269,7 @@ export const layerHeader = (options: { readonly name: string }): Layer.Layer<Ses
       ? Effect.succeed({
           security: [HttpApiSecurity.apiKey({ in: "header", key: options.name })],
           extract: (request: HttpServerRequest) => {
-            const value = request.headers[name]
+            const value = requestHeader(request, name)
             return value === undefined || value === "" ? missing : credentials([value], "header")
           },
           attach: (response: HttpServerResponse.HttpServerResponse, { token, via }: Issued) =>
@@ -303,7 +302,7 @@ export const layerBearer = (): Layer.Layer<SessionFrontend> =>
   Layer.succeed(SessionFrontend, {
     security: [HttpApiSecurity.bearer],
     extract: (request) => {
-      const value = request.headers["authorization"]
+      const value = requestHeader(request, "authorization")
       // Another scheme is another party's business, a proxy's say.
       if (value === undefined || !/^bearer +[^ ]/i.test(value)) return missing
       const token = bearer.exec(value)?.[1]

@@ -31,14 +31,14 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import { failure } from "./internal/constant.ts"
-import { authentic } from "./internal/authentic.ts"
-import type { Authenticating } from "./internal/authentic.ts"
 import { bounded } from "./internal/bounded.ts"
 import { describeCause } from "./internal/describeCause.ts"
 import * as DataCodec from "./internal/dataCodec.ts"
 import { infoOf, LiveSession } from "./internal/liveSession.ts"
 import * as Serial from "./internal/serial.ts"
 import * as TokenCrypto from "./internal/tokenCrypto.ts"
+import { byText } from "./internal/tokenText.ts"
+import type { ByText } from "./internal/tokenText.ts"
 import type {
   CreateOptions,
   Definition,
@@ -117,9 +117,6 @@ const unavailable = {
   unknown: failure(new SessionUnavailable({ outcome: "unknown" }))
 }
 
-/** For snapshots that are listed, and opened by nobody. */
-const noToken = Redacted.make("")
-
 /** RFC 6265bis 5.5: no browser keeps a cookie longer. */
 const maxAbsolute = Duration.toMillis(Duration.days(400))
 /** How long an update goes on meeting newer versions. */
@@ -187,7 +184,7 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
   const verifier = yield* definition.Verifier
   const random = yield* SecureRandom.SecureRandom
   const sha256 = yield* TokenCrypto.sha256
-  const tokens = SessionToken.make(yield* signers(SessionToken.purpose(namespace)))
+  const tokens = SessionToken.makeText(yield* signers(SessionToken.purpose(namespace)))
   const codec = DataCodec.make(definition.data)
   const oneAtATime = Serial.make()
   /** The sessions a touch is on its way for. */
@@ -215,12 +212,16 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
   const remaining = (arrived: number, now: number): number =>
     Math.min(times.backend, Math.max(shortly / 2, times.backend + shortly - (now - arrived)))
 
-  /** A write that may have been carried out is `unknown`; a read never changes anything. */
-  const call = <B>(
+  /**
+   * A write that may have been carried out is `unknown`; a read never changes anything. `onSuccess` goes on with the
+   * answer; what fails in there is its own.
+   */
+  const callThen = <B, C, E>(
     operation: Operation,
     ask: () => Effect.Effect<B, SessionBackendError>,
-    millis: number = times.backend
-  ): Effect.Effect<B, SessionUnavailable> => {
+    millis: number,
+    onSuccess: (answer: B) => Effect.Effect<C, E>
+  ): Effect.Effect<C, E | SessionUnavailable> => {
     const outcome = operation === "read" || operation === "listByPrincipal" ? "notApplied" : "unknown"
     let effect: Effect.Effect<B, SessionBackendError>
     try {
@@ -228,19 +229,28 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
     } catch (defect) {
       return failed(operation, outcome, defect)
     }
-    return Effect.catchCause(
+    return Effect.matchCauseEffect(
       backend.immediate === true
         ? effect
-        : bounded(effect, millis, Exit.fail(new SessionBackendError({ operation, outcome, cause: late }))),
-      (cause) => {
-        for (const reason of cause.reasons) {
-          if (reason._tag === "Fail") return failed(operation, reason.error.outcome, reason.error.cause)
-          if (reason._tag === "Die") return failed(operation, outcome, reason.defect)
+        : bounded(effect, millis, () => Exit.fail(new SessionBackendError({ operation, outcome, cause: late }))),
+      {
+        onSuccess,
+        onFailure: (cause): Effect.Effect<never, SessionUnavailable> => {
+          for (const reason of cause.reasons) {
+            if (reason._tag === "Fail") return failed(operation, reason.error.outcome, reason.error.cause)
+            if (reason._tag === "Die") return failed(operation, outcome, reason.defect)
+          }
+          return Effect.failCause(cause) as Effect.Effect<never>
         }
-        return Effect.failCause(cause) as Effect.Effect<never>
       }
     )
   }
+
+  const call = <B>(
+    operation: Operation,
+    ask: () => Effect.Effect<B, SessionBackendError>,
+    millis: number = times.backend
+  ): Effect.Effect<B, SessionUnavailable> => callThen(operation, ask, millis, Effect.succeed<B>)
 
   /** Deleting is the same done twice, so a quick failure is tried again within the deadline. */
   const callDelete = <B>(operation: Operation, ask: () => Effect.Effect<B, SessionBackendError>) =>
@@ -280,7 +290,7 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
   // From a record to an accepted session
   // ---------------------------------------------------------------------------
 
-  const snapshot = (record: SessionRecord, data: A, token: Redacted.Redacted<string>): LiveSession<A> =>
+  const snapshot = (record: SessionRecord, data: A, token: string): LiveSession<A> =>
     new LiveSession(record, data, expiryOf(record), token)
 
   const refuses: Effect.Effect<never, Refused> = Effect.suspend(() => {
@@ -307,7 +317,7 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
   /** Deadlines, data and verifier: what is checked of a record whose secret is known to be the token's. */
   const admit = (
     record: SessionRecord,
-    token: Redacted.Redacted<string>,
+    token: string,
     now: number
   ): Effect.Effect<LiveSession<A>, SessionInvalid | Refused | SessionUnavailable> => {
     if (now >= expiryOf(record)) return expired
@@ -338,44 +348,49 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
       })
     ).pipe(
       Effect.flatMap((result) =>
-        result === "gone" ? notFound : Exit.succeed(snapshot({ ...record, ...at }, session.data, session.token))
+        result === "gone"
+          ? notFound
+          : Exit.succeed(snapshot({ ...record, ...at }, session.data, LiveSession.text(session)))
       )
     )
   }
 
   const load = (
-    token: Redacted.Redacted<string>,
-    touch: boolean
+    token: string,
+    touch: boolean,
+    clock: Clock.Clock
   ): Effect.Effect<LiveSession<A>, SessionInvalid | Refused | SessionUnavailable> =>
-    Effect.withFiber((fiber) => {
-      const clock = fiber.getRef(Clock.Clock)
-      return Effect.flatMapEager(tokens.check(token), ({ id, secret }) =>
-        Effect.flatMapEager(sha256(secret), (hash) =>
-          Effect.flatMap(
-            call("read", () => backend.read(namespace, id)),
-            (found) => {
-              if (found._tag === "None") return notFound
-              const record = found.value
-              if (!TokenCrypto.timingSafeEqual(hash, record.secretHash)) return notFound
-              const now = clock.currentTimeMillisUnsafe()
-              const session = admit(record, token, now)
-              return touch && isTouchDue(record, now)
-                ? Effect.flatMap(session, (session) => touched(session, record, now))
-                : session
-            }
-          )
+    Effect.flatMapEager(tokens.check(token), ({ id, secret }) =>
+      Effect.flatMapEager(sha256(secret), (hash) =>
+        callThen(
+          "read",
+          () => backend.read(namespace, id),
+          times.backend,
+          (found): Effect.Effect<LiveSession<A>, SessionInvalid | Refused | SessionUnavailable> => {
+            if (found._tag === "None") return notFound
+            const record = found.value
+            if (!TokenCrypto.timingSafeEqual(hash, record.secretHash)) return notFound
+            const now = clock.currentTimeMillisUnsafe()
+            const session = admit(record, token, now)
+            return touch && isTouchDue(record, now)
+              ? Effect.flatMap(session, (session) => touched(session, record, now))
+              : session
+          }
         )
       )
-    })
+    )
+
+  const resolve = (token: string, touch: boolean) =>
+    Effect.withFiber((fiber) => load(token, touch, fiber.getRef(Clock.Clock)))
 
   /** A session to change, with its record: what the caller holds already, or read now. */
   const start = (source: Redacted.Redacted<string> | Session<A>) =>
     Effect.suspend(() => {
       const session: Effect.Effect<Session<A>, SessionInvalid | Refused | SessionUnavailable> = "token" in source
         ? LiveSession.record(source) === undefined
-          ? load(source.token, false)
+          ? resolve(Redacted.value(source.token), false)
           : Exit.succeed(source)
-        : load(source, false)
+        : resolve(Redacted.value(source), false)
       return Effect.mapEager(session, (session) => ({ session, record: LiveSession.record(session)! }))
     })
 
@@ -465,7 +480,7 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
 
   /** A newer version met on the way is checked like any other. Nothing has been written yet, so this may be interrupted. */
   const again = (record: SessionRecord, before: Session<A>) =>
-    Effect.interruptible(Effect.flatMap(Clock.currentTimeMillis, (now) => admit(record, before.token, now)))
+    Effect.interruptible(Effect.flatMap(Clock.currentTimeMillis, (now) => admit(record, LiveSession.text(before), now)))
 
   /**
    * A compare-and-set, retried while others are faster. `next` answers the patch for the session as it is now, or
@@ -492,7 +507,7 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
           )
           if (result._tag === "gone") return yield* notFound
           if (result._tag === "updated") {
-            return [answer, snapshot(result.record, write.value, session.token)] as const
+            return [answer, snapshot(result.record, write.value, LiveSession.text(session))] as const
           }
           if (result.record.secretHash !== record.secretHash) return yield* notFound
           if (round > 0) {
@@ -532,7 +547,7 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
     const patch = { data: text, dataVersion: definition.dataVersion, ...seen(record, now) }
     const result = yield* call("update", () => backend.update(namespace, record.id, given.version, patch))
     if (result._tag === "gone") return yield* notFound
-    if (result._tag === "updated") return snapshot(result.record, value, given.token)
+    if (result._tag === "updated") return snapshot(result.record, value, LiveSession.text(given))
     return yield* result.record.secretHash === record.secretHash ? conflict : notFound
   }, Effect.uninterruptible)
 
@@ -598,22 +613,25 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
       for (const record of page.records) {
         if (now >= expiryOf(record)) continue
         const decoded = codec.decode(record.data)
-        if (decoded !== undefined) found.push(infoOf(snapshot(record, decoded.value, noToken)))
+        if (decoded !== undefined) found.push(infoOf(snapshot(record, decoded.value, "")))
       }
       after = page.next
     } while (after !== undefined && found.length < maxListed)
     return found.sort((a, b) => b.createdAt.epochMilliseconds - a.createdAt.epochMilliseconds).slice(0, maxListed)
   })
 
-  const manager: SessionManager<A, R> & Authenticating = {
-    [authentic]: (token) => Effect.isSuccess(tokens.check(token)),
+  const manager: SessionManager<A, R> & ByText<A, R> = {
+    [byText]: {
+      resolve: (text, clock) => load(text, true, clock),
+      isAuthentic: (text) => Effect.isSuccess(tokens.check(text))
+    },
     create,
-    resolve: (token) => load(token, true),
+    resolve: (token) => resolve(Redacted.value(token), true),
     modify,
     replace,
     rotate,
     destroy: (token) =>
-      Effect.matchEffect(tokens.check(token), {
+      Effect.matchEffect(tokens.check(Redacted.value(token)), {
         // Not a token of ours: there is nothing to end.
         onFailure: () => Effect.void,
         onSuccess: ({ id }) => Effect.asVoid(remove(id))
@@ -657,9 +675,7 @@ export const layerSweeper = (options?: {
         let deleted: number
         do {
           const before = yield* Clock.currentTimeMillis
-          deleted = yield* bounded(
-            backend.deleteExpired({ before, limit }),
-            30_000,
+          deleted = yield* bounded(backend.deleteExpired({ before, limit }), 30_000, () =>
             Exit.fail(
               new SessionBackendError({ operation: "deleteExpired", outcome: "unknown", cause: { _tag: "TimedOut" } })
             )

@@ -3,8 +3,94 @@
  *
  * @internal
  */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
+import type * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import * as Scheduler from "effect/Scheduler"
+
+interface Waiting {
+  /** By the clock's monotonic time, in milliseconds: a wall clock that is set does not move a deadline. */
+  readonly due: number
+  readonly expire: () => void
+}
+
+/**
+ * Everything that waits by one clock. One fiber sleeps up to the nearest deadline on behalf of all, as long as anything
+ * waits: to start a sleep of its own for each call, and to interrupt it, costs more than most calls themselves.
+ */
+class Deadlines {
+  readonly #clock: Clock.Clock
+  readonly #fork: <A, E>(effect: Effect.Effect<A, E>) => Fiber.Fiber<A, E>
+  readonly #waiting = new Set<Waiting>()
+  #sleeper: Fiber.Fiber<unknown, unknown> | undefined = undefined
+  #wakes = Number.POSITIVE_INFINITY
+
+  constructor(clock: Clock.Clock, scheduler: Scheduler.Scheduler) {
+    this.#clock = clock
+    // No more than it takes to sleep: the sleeper outlives the request that starts it.
+    this.#fork = Effect.runForkWith(Context.make(Clock.Clock, clock).pipe(Context.add(Scheduler.Scheduler, scheduler)))
+  }
+
+  add(millis: number, expire: () => void): Waiting {
+    const waiting: Waiting = { due: this.#now() + millis, expire }
+    this.#waiting.add(waiting)
+    if (waiting.due < this.#wakes) {
+      this.#stop()
+      this.#fork(this.#sleep)
+    }
+    return waiting
+  }
+
+  remove(waiting: Waiting): void {
+    this.#waiting.delete(waiting)
+    if (this.#waiting.size === 0) this.#stop()
+  }
+
+  #now(): number {
+    return Number(this.#clock.monotonicTimeNanosUnsafe()) / 1_000_000
+  }
+
+  #stop(): void {
+    const sleeper = this.#sleeper
+    this.#sleeper = undefined
+    this.#wakes = Number.POSITIVE_INFINITY
+    sleeper?.interruptUnsafe()
+  }
+
+  readonly #sleep: Effect.Effect<void> = Effect.withFiber((self) => {
+    const now = this.#now()
+    const expired: Array<Waiting> = []
+    this.#sleeper = self
+    this.#wakes = Number.POSITIVE_INFINITY
+    for (const waiting of this.#waiting) {
+      if (waiting.due <= now) expired.push(waiting)
+      else if (waiting.due < this.#wakes) this.#wakes = waiting.due
+    }
+    for (const waiting of expired) {
+      this.#waiting.delete(waiting)
+      waiting.expire()
+    }
+    // Whoever expired may have gone on to wait again, and so have put another sleeper in this one's place.
+    if (this.#sleeper !== self) return Effect.void
+    if (this.#waiting.size > 0) return Effect.flatMap(Effect.sleep(this.#wakes - now), () => this.#sleep)
+    this.#sleeper = undefined
+    return Effect.void
+  })
+}
+
+const byClock = new WeakMap<Clock.Clock, Deadlines>()
+
+const deadlinesOf = (fiber: Fiber.Fiber<unknown, unknown>): Deadlines => {
+  const clock = fiber.getRef(Clock.Clock)
+  let deadlines = byClock.get(clock)
+  if (deadlines === undefined) {
+    deadlines = new Deadlines(clock, fiber.getRef(Scheduler.Scheduler))
+    byClock.set(clock, deadlines)
+  }
+  return deadlines
+}
 
 /**
  * Runs an effect for at most so many milliseconds, then answers `late` at once and interrupts what still runs without
@@ -16,27 +102,25 @@ import * as Exit from "effect/Exit"
 export const bounded = <A, E>(
   effect: Effect.Effect<A, E>,
   millis: number,
-  late: Exit.Exit<A, E>
+  late: () => Exit.Exit<A, E>
 ): Effect.Effect<A, E> =>
   Effect.withFiber((parent) =>
     Effect.callback<A, E>((resume) => {
-      const run = Effect.runForkWith(parent.context)
-      const running = run(effect)
+      const running = Effect.runForkWith(parent.context)(effect)
       const early = running.pollUnsafe()
       if (early !== undefined) return resume(early)
-      const timer = run(Effect.sleep(millis))
-      timer.addObserver((exit) => {
-        if (Exit.isFailure(exit)) return
+      const deadlines = deadlinesOf(parent)
+      const waiting = deadlines.add(millis, () => {
         // In this order: what can be interrupted ends at once, and would be heard first.
-        resume(late)
+        resume(late())
         running.interruptUnsafe()
       })
       running.addObserver((exit) => {
-        timer.interruptUnsafe()
+        deadlines.remove(waiting)
         resume(exit)
       })
       return Effect.sync(() => {
-        timer.interruptUnsafe()
+        deadlines.remove(waiting)
         running.interruptUnsafe()
       })
     })

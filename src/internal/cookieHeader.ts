@@ -12,6 +12,8 @@
 const maxLength = 16_384
 const maxPairs = 256
 
+const equals = 0x3d
+
 const isBlank = (code: number): boolean => code === 0x20 || code === 0x09
 
 /**
@@ -31,7 +33,6 @@ export const allValues = (header: string, name: string): ReadonlyArray<string> =
   read(header, name, header.length, header.length)
 
 const read = (header: string, name: string, maxLength: number, maxPairs: number): ReadonlyArray<string> => {
-  const prefix = `${name}=`
   const found: Array<string> = []
   const end = Math.min(header.length, maxLength)
   let start = 0
@@ -42,10 +43,11 @@ const read = (header: string, name: string, maxLength: number, maxPairs: number)
     if (stop > end) break
     let first = start
     while (first < stop && isBlank(header.charCodeAt(first))) first++
-    if (header.startsWith(prefix, first)) {
+    const value = first + name.length + 1
+    if (value <= stop && header.charCodeAt(value - 1) === equals && header.startsWith(name, first)) {
       let last = stop
-      while (last > first && isBlank(header.charCodeAt(last - 1))) last--
-      if (last > first + prefix.length) found.push(header.slice(first + prefix.length, last))
+      while (last > value && isBlank(header.charCodeAt(last - 1))) last--
+      if (last > value) found.push(header.slice(value, last))
     }
     start = stop + 1
   }

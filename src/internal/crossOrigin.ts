@@ -4,6 +4,7 @@
  * @internal
  */
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
+import { requestHeader } from "./requestHeader.ts"
 
 /** Methods that change nothing (RFC 9110 9.2.1, and QUERY), and so need no protection. */
 const isSafe = (method: string): boolean =>
@@ -38,7 +39,7 @@ export const isCrossOrigin = (
   policy: { readonly secure: boolean; readonly trusted: ReadonlySet<string> }
 ): boolean => {
   // Pages may open WebSockets to any origin, with cookies and without a preflight (ASVS 4.4.2).
-  if (isSafe(request.method) && request.headers["upgrade"] === undefined) return false
+  if (isSafe(request.method) && requestHeader(request, "upgrade") === undefined) return false
   const origin = request.headers["origin"]?.toLowerCase()
   if (origin !== undefined && policy.trusted.has(origin)) return false
   const site = request.headers["sec-fetch-site"]

@@ -6,9 +6,10 @@
  */
 import * as DateTime from "effect/DateTime"
 import * as Option from "effect/Option"
-import type * as Redacted from "effect/Redacted"
+import * as Redacted from "effect/Redacted"
 import type { Session, SessionId, SessionInfo } from "../Session.ts"
 import type { SessionRecord } from "../SessionBackend.ts"
+import { redact } from "./tokenText.ts"
 
 /** @internal */
 export class LiveSession<A> implements Session<A> {
@@ -20,10 +21,12 @@ export class LiveSession<A> implements Session<A> {
   readonly lastSeenAt: DateTime.Utc
   readonly expiresAt: DateTime.Utc
   readonly version: number
-  readonly token: Redacted.Redacted<string>
+  declare readonly token: Redacted.Redacted<string>
   readonly #record: SessionRecord
+  readonly #text: string
+  #token: Redacted.Redacted<string> | undefined = undefined
 
-  constructor(record: SessionRecord, data: A, expiresAt: number, token: Redacted.Redacted<string>) {
+  constructor(record: SessionRecord, data: A, expiresAt: number, token: string) {
     // An id in a record was made by `randomId`.
     this.id = record.id as SessionId
     this.data = data
@@ -35,8 +38,23 @@ export class LiveSession<A> implements Session<A> {
     this.lastSeenAt = record.lastSeenAt === record.createdAt ? this.createdAt : DateTime.makeUnsafe(record.lastSeenAt)
     this.expiresAt = DateTime.makeUnsafe(expiresAt)
     this.version = record.version
-    this.token = token
     this.#record = record
+    this.#text = token
+    Object.defineProperty(this, "token", LiveSession.#tokenProperty)
+  }
+
+  /** A property of each session's own, so that a copy has it too; but the `Redacted` is only made for who asks. */
+  static readonly #tokenProperty: PropertyDescriptor = {
+    enumerable: true,
+    configurable: true,
+    get(this: LiveSession<unknown>) {
+      return (this.#token ??= redact(this.#text))
+    }
+  }
+
+  /** The token's text. */
+  static text(session: Session<unknown>): string {
+    return session instanceof LiveSession ? session.#text : Redacted.value(session.token)
   }
 
   /** The record behind a session, if the manager made it. */
@@ -46,7 +64,22 @@ export class LiveSession<A> implements Session<A> {
 }
 
 /** @internal */
-export const infoOf = <A>(session: Session<A>): SessionInfo<A> => {
-  const { token: _, ...info } = session
-  return info
-}
+export const infoOf = <A>({
+  authenticatedAt,
+  createdAt,
+  data,
+  expiresAt,
+  id,
+  lastSeenAt,
+  principal,
+  version
+}: Session<A>): SessionInfo<A> => ({
+  id,
+  data,
+  principal,
+  createdAt,
+  authenticatedAt,
+  lastSeenAt,
+  expiresAt,
+  version
+})

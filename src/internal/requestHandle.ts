@@ -4,19 +4,21 @@
  * @internal
  */
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
+import type * as Headers from "effect/http/Headers"
 import * as HttpEffect from "effect/http/HttpEffect"
 import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerRespondable from "effect/http/HttpServerRespondable"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Option from "effect/Option"
-import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
+import type { Mutable } from "effect/Types"
 import type {
   Changed,
   CreateOptions,
@@ -34,10 +36,11 @@ import type { SessionConflict, SessionUnavailable } from "../SessionError.ts"
 import { carriedBy } from "../SessionFrontend.ts"
 import type { Credential, SessionFrontend, Transport } from "../SessionFrontend.ts"
 import type { SessionManager } from "../SessionManager.ts"
-import { isAuthentic } from "./authentic.ts"
 import { bounded } from "./bounded.ts"
 import { isCrossOrigin } from "./crossOrigin.ts"
 import { LiveSession } from "./liveSession.ts"
+import { byText, redact, TextCredential } from "./tokenText.ts"
+import type { ByText } from "./tokenText.ts"
 
 // -----------------------------------------------------------------------------
 // What follows from a frontend alone, worked out once
@@ -116,6 +119,7 @@ const makeRespondable = (refused: ReadonlyArray<Tagged>, error: object): void =>
 const nobody = new SessionMissing()
 const missing = failure(nobody)
 const ambiguous = failure(new SessionInvalid({ reason: "Ambiguous" }))
+const crossOrigin = failure(new SessionCrossOrigin())
 
 const isMissing = (exit: Exit.Exit<unknown, { readonly _tag: string }>): boolean =>
   Exit.isFailure(exit) && Option.getOrUndefined(Cause.findErrorOption(exit.cause))?._tag === "SessionMissing"
@@ -131,6 +135,7 @@ export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements 
   readonly definition: Definition<Self, A, R>
   readonly #manager: SessionManager<A, R>
   readonly #frontend: SessionFrontend["Service"]
+  readonly #binding: Binding
   /** What `get` answers, once it is known. */
   #state: Outcome<A, R> | undefined = undefined
   #isReading = false
@@ -154,11 +159,25 @@ export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements 
     this.definition = definition
     this.#manager = manager
     this.#frontend = frontend
+    this.#binding = bindingOf(frontend)
   }
 
   /** Whether this is the handle a middleware with this manager and frontend would make for this request. */
   serves(request: HttpServerRequest, manager: object, frontend: object): boolean {
     return this.#request.source === request.source && this.#manager === manager && this.#frontend === frontend
+  }
+
+  /**
+   * Unsafe requests from another origin are refused, unless they carry their token in a header and none in a cookie: no
+   * page can be made to send such a header elsewhere without being asked first.
+   */
+  get admitted(): Effect.Effect<void, SessionCrossOrigin> {
+    const { origins } = this.#binding
+    if (origins === undefined || !isCrossOrigin(this.#request, origins)) return Exit.void
+    return Effect.matchEffect(this.#frontend.extract(this.#request), {
+      onFailure: () => crossOrigin,
+      onSuccess: (credentials) => (credentials.every(({ via }) => via === "header") ? Exit.void : crossOrigin)
+    })
   }
 
   /** No field: whoever prints the session must not print the request's headers, with the token in them. */
@@ -170,24 +189,26 @@ export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements 
   // Reading
   // ---------------------------------------------------------------------------
 
-  /** Answered once for a request and shared by all who ask meanwhile, failures included. */
   get get(): Loaded<Session<A>, R> {
-    return Effect.suspend(() => {
-      if (this.#state !== undefined) return this.#state
-      if (this.#isReading) return this.#waitForReading
-      this.#isReading = true
-      return Effect.onExitPrimitive(this.#read, (exit) => {
-        this.#isReading = false
-        // Whoever was interrupted has learnt nothing; the next to ask reads again.
-        if (Exit.isFailure(exit)) this.#note(exit.cause)
-        // A `create` or `destroy` that was faster knows better. Whoever was interrupted has learnt nothing.
-        if (this.#state === undefined && !(Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause))) this.#state = exit
-        if (this.#bell !== undefined) {
-          Deferred.doneUnsafe(this.#bell, Exit.void)
-          this.#bell = undefined
-        }
-        return undefined
-      })
+    return Effect.withFiber((fiber) => this.load(fiber))
+  }
+
+  /** What `get` does, on the spot. Answered once for a request and shared by all who ask meanwhile, failures included. */
+  load(fiber: Fiber.Fiber<unknown, unknown>): Loaded<Session<A>, R> {
+    if (this.#state !== undefined) return this.#state
+    if (this.#isReading) return this.#waitForReading
+    this.#isReading = true
+    return Effect.onExitPrimitive(this.#read(fiber.getRef(Clock.Clock)), (exit) => {
+      this.#isReading = false
+      if (Exit.isFailure(exit)) this.#note(exit.cause)
+      // A `create` or `destroy` that was faster knows better. Whoever was interrupted has learnt nothing; the next to
+      // ask reads again.
+      if (this.#state === undefined && !(Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause))) this.#state = exit
+      if (this.#bell !== undefined) {
+        Deferred.doneUnsafe(this.#bell, Exit.void)
+        this.#bell = undefined
+      }
+      return undefined
     })
   }
 
@@ -196,31 +217,39 @@ export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements 
     return Effect.flatMap(Deferred.await(this.#bell), () => this.get)
   }
 
-  get #read(): Loaded<Session<A>, R> {
-    return Effect.flatMapEager(this.#frontend.extract(this.request), (credentials) => {
-      if (credentials.length > 1) return this.#choose(credentials)
+  #read(clock: Clock.Clock): Loaded<Session<A>, R> {
+    return Effect.flatMapEager(this.#frontend.extract(this.#request), (credentials) => {
+      if (credentials.length > 1) return this.#choose(credentials, clock)
       this.#via = credentials[0].via
-      return this.#manager.resolve(credentials[0].token)
+      return this.#resolve(credentials[0], clock)
     })
+  }
+
+  #resolve(credential: Credential, clock: Clock.Clock) {
+    return isByText(this.#manager)
+      ? this.#manager[byText].resolve(TextCredential.text(credential), clock)
+      : this.#manager.resolve(credential.token)
   }
 
   /**
    * Of several tokens one distinct session may stand. A token in a header that does not stand is not made good by a
    * cookie, and a backend that fails is not taken for a token that does not stand.
    */
-  #choose(credentials: ReadonlyArray<Credential>): Loaded<Session<A>, R> {
+  #choose(credentials: ReadonlyArray<Credential>, clock: Clock.Clock): Loaded<Session<A>, R> {
     return Effect.gen({ self: this }, function* () {
       const seen = new Set<string>()
       let accepted: Session<A> | undefined
       let refused: Outcome<A, R> | undefined
       let refusedHeader: Outcome<A, R> | undefined
-      for (const { token, via } of credentials) {
-        if (seen.has(Redacted.value(token))) {
+      for (const credential of credentials) {
+        const { via } = credential
+        const text = TextCredential.text(credential)
+        if (seen.has(text)) {
           if (via === "header" && accepted !== undefined) this.#via = via
           continue
         }
-        seen.add(Redacted.value(token))
-        const exit: Outcome<A, R> = yield* Effect.exit(this.#manager.resolve(token))
+        seen.add(text)
+        const exit: Outcome<A, R> = yield* Effect.exit(this.#resolve(credential, clock))
         if (Exit.isFailure(exit)) {
           const error = Option.getOrUndefined(Cause.findErrorOption(exit.cause))
           if (error === undefined || error._tag === "SessionUnavailable") return yield* exit
@@ -319,7 +348,7 @@ export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements 
             this.#endCarried.pipe(
               // The old session lives on, so the new one must not: a failed log-in logs nobody in. A backend that did not
               // answer before is not waited for a second time; the deletion goes on without us.
-              Effect.tapError(() => bounded(Effect.ignore(this.#manager.destroy(created.token)), 250, Exit.void)),
+              Effect.tapError(() => bounded(Effect.ignore(this.#manager.destroy(created.token)), 250, () => Exit.void)),
               Effect.map(() => {
                 this.#state = Exit.succeed(created)
                 this.#issue(created, options?.cookie)
@@ -350,14 +379,15 @@ export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements 
       let via: Transport | undefined
       for (const credential of yield* carriedBy(this.#frontend, this.request)) {
         via ??= credential.via
-        if (!(yield* isAuthentic(this.#manager, credential.token))) continue
+        const text = TextCredential.text(credential)
+        if (isByText(this.#manager) && !(yield* this.#manager[byText].isAuthentic(text))) continue
         if (tokens.size === 0) via = credential.via
-        tokens.add(Redacted.value(credential.token))
+        tokens.add(text)
       }
       this.#via ??= via
       const carried = tokens.size > 0
-      if (this.#state !== undefined && Exit.isSuccess(this.#state)) tokens.add(Redacted.value(this.#state.value.token))
-      yield* Effect.forEach(tokens, (token) => this.#manager.destroy(Redacted.make(token, { label: "SessionToken" })), {
+      if (this.#state !== undefined && Exit.isSuccess(this.#state)) tokens.add(LiveSession.text(this.#state.value))
+      yield* Effect.forEach(tokens, (token) => this.#manager.destroy(redact(token)), {
         concurrency: "unbounded",
         discard: true
       })
@@ -480,8 +510,8 @@ export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements 
   }
 
   #finish(given: HttpServerResponse.HttpServerResponse): Effect.Effect<HttpServerResponse.HttpServerResponse> {
-    const binding = bindingOf(this.#frontend)
-    const headers: Record<string, string> = {}
+    const binding = this.#binding
+    const headers = copyOf(given.headers)
     const vary = mergeVary(given.headers["vary"], binding)
     if (vary !== undefined) headers["vary"] = vary
     if (given.status === 401 && this.#state !== undefined && given.headers["www-authenticate"] === undefined) {
@@ -494,7 +524,7 @@ export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements 
       this.#issued !== undefined || this.#detach !== undefined || (this.#state !== undefined && !isMissing(this.#state))
     const cacheControl = given.headers["cache-control"]
     if (isPrivate) headers["cache-control"] = "no-store"
-    let response = HttpServerResponse.setHeaders(given, headers)
+    let response = withHeaders(given, headers)
     if (this.#issued !== undefined) response = this.#attach(response, this.#issued)
     else if (this.#detach !== undefined) response = this.#frontend.detach(response, this.#detach)
     return isPrivate && cacheControl !== undefined && /public|max-?age|immutable/i.test(cacheControl)
@@ -524,6 +554,24 @@ export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements 
   }
 }
 
+const isByText = <A, R extends ReadonlyArray<Tagged>>(
+  manager: SessionManager<A, R>
+): manager is SessionManager<A, R> & ByText<A, R> => byText in manager
+
+/** A copy that may be changed. */
+const copyOf = <A extends object>(value: A): Mutable<A> =>
+  Object.assign(Object.create(Object.getPrototypeOf(value)), value)
+
+/** As `setHeaders`, which makes three copies of the headers, and derives those of the body again. */
+const withHeaders = (
+  response: HttpServerResponse.HttpServerResponse,
+  headers: Headers.Headers
+): HttpServerResponse.HttpServerResponse => {
+  const copy = copyOf(response)
+  copy.headers = headers
+  return copy
+}
+
 /** What `Vary` becomes, or nothing if it says enough already. */
 const mergeVary = (given: string | undefined, binding: Binding): string | undefined => {
   if (given === undefined || given === "") return binding.varyText
@@ -541,8 +589,6 @@ const mergeVary = (given: string | undefined, binding: Binding): string | undefi
 // Entering a route
 // -----------------------------------------------------------------------------
 
-const crossOrigin = failure(new SessionCrossOrigin())
-
 /** The definition's own class is this key too; a `Definition` does not say so in its type. */
 const keyOf = <Self, A, R extends ReadonlyArray<Tagged>>(
   definition: Definition<Self, A, R>
@@ -556,22 +602,6 @@ const keyOf = <Self, A, R extends ReadonlyArray<Tagged>>(
   return key as unknown as Context.Service<Self, RequestSession<A, R>>
 }
 const keys = new Map<string, Context.Service<never, never>>()
-
-/**
- * Unsafe requests from another origin are refused, unless they carry their token in a header and none in a cookie: no
- * page can be made to send such a header elsewhere without being asked first.
- */
-const guardOrigin = (
-  request: HttpServerRequest,
-  frontend: SessionFrontend["Service"]
-): Effect.Effect<void, SessionCrossOrigin> => {
-  const { origins } = bindingOf(frontend)
-  if (origins === undefined || !isCrossOrigin(request, origins)) return Exit.void
-  return Effect.matchEffect(frontend.extract(request), {
-    onFailure: () => crossOrigin,
-    onSuccess: (credentials) => (credentials.every(({ via }) => via === "header") ? Exit.void : crossOrigin)
-  })
-}
 
 type App<E, R> = Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>
 
@@ -589,11 +619,12 @@ const withHandle = <Self, A, R extends ReadonlyArray<Tagged>, E, RA>(
     fiber: Fiber.Fiber<unknown, unknown>,
     admitted: Effect.Effect<void, SessionCrossOrigin>
   ) => App<E, RA>
-): App<E, RA | HttpServerRequest> =>
-  Effect.withFiber((fiber) => {
+): App<E, RA | HttpServerRequest> => {
+  const key = keyOf(definition)
+  return Effect.withFiber((fiber) => {
     const context = fiber.context
     const request = Context.getUnsafe(context, HttpServerRequest)
-    const outer: unknown = Context.getOrUndefined(context, keyOf(definition))
+    const outer: unknown = Context.getOrUndefined(context, key)
     // A request is the same one as long as what the server received is, however often it was rewritten on the way.
     if (outer instanceof RequestHandle && outer.serves(request, manager, frontend)) {
       // Found under this definition's key, so it is this definition's.
@@ -604,12 +635,13 @@ const withHandle = <Self, A, R extends ReadonlyArray<Tagged>, E, RA>(
       })
     }
     const handle = new RequestHandle(request, definition, manager, frontend)
-    return Effect.onExitPrimitive(app(handle, fiber, guardOrigin(request, frontend)), () => {
+    return Effect.onExitPrimitive(app(handle, fiber, handle.admitted), () => {
       fiber.setContext(context)
       HttpEffect.appendPreResponseHandlerUnsafe(context, handle.respond)
       return undefined
     })
   })
+}
 
 /**
  * An open route.
@@ -621,13 +653,15 @@ export const open = <Self, A, R extends ReadonlyArray<Tagged>, E, RA>(
   manager: SessionManager<A, R>,
   frontend: SessionFrontend["Service"],
   app: App<E, RA>
-): App<E | SessionCrossOrigin, Exclude<RA, Self> | HttpServerRequest> =>
-  withHandle(definition, manager, frontend, (handle, fiber, admitted) =>
+): App<E | SessionCrossOrigin, Exclude<RA, Self> | HttpServerRequest> => {
+  const key = keyOf(definition)
+  return withHandle(definition, manager, frontend, (handle, fiber, admitted) =>
     Effect.flatMapEager(admitted, () => {
-      fiber.setContext(Context.add(fiber.context, keyOf(definition), handle))
+      fiber.setContext(Context.add(fiber.context, key, handle))
       return app as App<E, Exclude<RA, Self>>
     })
   )
+}
 
 /**
  * A guarded route: only a session that stands is let through, and where the definition says who is logged in, only if
@@ -644,21 +678,21 @@ export const guarded = <Self, A, R extends ReadonlyArray<Tagged>, E, RA, E2>(
     error: SessionMissing | SessionInvalid | Refusal<R> | SessionCrossOrigin | SessionUnavailable,
     request: HttpServerRequest
   ) => App<E2, never>
-): App<E | E2, Exclude<RA, Self | VerifiedOf<Self>> | HttpServerRequest> =>
-  withHandle(definition, manager, frontend, (handle, fiber, admitted) =>
+): App<E | E2, Exclude<RA, Self | VerifiedOf<Self>> | HttpServerRequest> => {
+  const key = keyOf(definition)
+  return withHandle(definition, manager, frontend, (handle, fiber, admitted) =>
     Effect.matchEffect(
-      Effect.flatMapEager(admitted, () => handle.get),
+      Effect.flatMapEager(admitted, () => handle.load(fiber)),
       {
         onFailure: (error) => onFailure(error, handle.request),
         onSuccess: (session): App<E | E2, Exclude<RA, Self | VerifiedOf<Self>>> => {
           if (definition.principal !== undefined && Option.isNone(session.principal)) {
             return onFailure(nobody, handle.request)
           }
-          fiber.setContext(
-            Context.add(Context.add(fiber.context, keyOf(definition), handle), definition.Verified, session)
-          )
+          fiber.setContext(Context.add(Context.add(fiber.context, key, handle), definition.Verified, session))
           return app as App<E, Exclude<RA, Self | VerifiedOf<Self>>>
         }
       }
     )
   )
+}

@@ -40,30 +40,27 @@ const blockSize = 64
 const hashSize = 32
 /** Longer than any token. */
 const maxText = 256
+/** A character of UTF-16 takes three bytes of UTF-8 at most. */
+const maxBytes = 3 * maxText
 
 /**
- * RFC 2104 with SHA-256, for ASCII texts and keys no longer than a block: the hash of the outer pad and the hash of the
- * inner pad and the text. The pads stand ready in two buffers, of which only what follows them changes.
+ * RFC 2104 with SHA-256, for keys no longer than a block: the hash of the outer pad and the hash of the inner pad and
+ * the text. The pads stand ready in two buffers, of which only what follows them changes.
  */
 const oneShotHmac = (node: NodeCrypto, key: Uint8Array): ((text: string) => string | undefined) => {
-  const inner = new Uint8Array(blockSize + maxText).fill(0x36, 0, blockSize)
+  const inner = new Uint8Array(blockSize + maxBytes).fill(0x36, 0, blockSize)
   const outer = new Uint8Array(blockSize + hashSize).fill(0x5c, 0, blockSize)
   key.forEach((byte, i) => {
     inner[i] = byte ^ 0x36
     outer[i] = byte ^ 0x5c
   })
+  const message = inner.subarray(blockSize)
   // Texts of one definition have one length, and a view of the buffer costs as much as a fifth of its hash.
   let padded = inner
   return (text) => {
     if (text.length > maxText) return undefined
-    let all = 0
-    for (let i = 0; i < text.length; i++) {
-      const code = text.charCodeAt(i)
-      all |= code
-      inner[blockSize + i] = code
-    }
-    if (all > 0x7f) return undefined
-    if (padded.length !== blockSize + text.length) padded = inner.subarray(0, blockSize + text.length)
+    const { written } = utf8.encodeInto(text, message)
+    if (padded.length !== blockSize + written) padded = inner.subarray(0, blockSize + written)
     const hashed = node.hash("sha256", padded, "latin1")
     for (let i = 0; i < hashSize; i++) outer[blockSize + i] = hashed.charCodeAt(i)
     return node.hash("sha256", outer, "base64url")
