@@ -74,6 +74,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Base64Url from "effect/encoding/Base64Url"
+import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redis from "effect/persistence/Redis"
@@ -179,8 +180,8 @@ const make = (prefix: string, slack: number): Effect.Effect<SessionBackend["Serv
       `${prefix}:p:${encodeNamespace(namespace)}:${Base64Url.encode(principal)}`
 
     const read = (operation: Operation, namespace: string, id: string) =>
-      attempt(operation, redis.send<Scripts.Row>("HMGET", recordKey(namespace, id), ...Scripts.fields)).pipe(
-        Effect.map((row) => toRecord(namespace, id, row))
+      attemptThen(operation, redis.send<Scripts.Row>("HMGET", recordKey(namespace, id), ...Scripts.fields), (row) =>
+        toRecord(namespace, id, row)
       )
 
     /** The principal's entries after the given one, at most `count`. */
@@ -424,15 +425,24 @@ const isRefusal = (text: string): boolean =>
 const isTransient = (text: string): boolean => /^(?:READONLY|LOADING|MOVED|TRYAGAIN|CLUSTERDOWN|NOSCRIPT) /.test(text)
 
 /** One try, and one more where Redis says "not now". */
-const attempt = <A>(
+const attemptThen = <A, B>(
   operation: Operation,
-  command: Effect.Effect<A, Redis.RedisError>
-): Effect.Effect<A, SessionBackendError> =>
-  Effect.catch(command, (error) =>
-    isTransient(textOf(error))
-      ? Effect.mapError(Effect.delay(command, "50 millis"), (error) => failure(operation, error))
-      : Effect.fail(failure(operation, error))
-  )
+  command: Effect.Effect<A, Redis.RedisError>,
+  onReply: (reply: A) => B
+): Effect.Effect<B, SessionBackendError> =>
+  Effect.matchEffect(command, {
+    onSuccess: (reply) => Effect.succeed(onReply(reply)),
+    onFailure: (error) =>
+      isTransient(textOf(error))
+        ? Effect.delay(command, "50 millis").pipe(
+            Effect.map(onReply),
+            Effect.mapError((error) => failure(operation, error))
+          )
+        : Effect.fail(failure(operation, error))
+  })
+
+const attempt = <A>(operation: Operation, command: Effect.Effect<A, Redis.RedisError>) =>
+  attemptThen(operation, command, identity<A>)
 
 const textOf = ({ cause }: Redis.RedisError): string =>
   cause instanceof Error

@@ -35,6 +35,7 @@ import { bounded } from "./internal/bounded.ts"
 import { describeCause } from "./internal/describeCause.ts"
 import * as DataCodec from "./internal/dataCodec.ts"
 import { infoOf, LiveSession } from "./internal/liveSession.ts"
+import { nowOf } from "./internal/readNow.ts"
 import * as Serial from "./internal/serial.ts"
 import * as TokenCrypto from "./internal/tokenCrypto.ts"
 import { byText } from "./internal/tokenText.ts"
@@ -205,55 +206,61 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
       () => unavailable[outcome]
     )
 
-  const late = { _tag: "TimedOut" }
+  /** A write that may have been carried out is `unknown`; a read never changes anything. */
+  const failureOf = (operation: Operation, outcome: "notApplied" | "unknown") => ({
+    late: () => Exit.fail(new SessionBackendError({ operation, outcome, cause: { _tag: "TimedOut" } })),
+    onFailure: (cause: Cause.Cause<SessionBackendError>): Effect.Effect<never, SessionUnavailable> => {
+      for (const reason of cause.reasons) {
+        if (reason._tag === "Fail") return failed(operation, reason.error.outcome, reason.error.cause)
+        if (reason._tag === "Die") return failed(operation, outcome, reason.defect)
+      }
+      return Effect.failCause(cause) as Effect.Effect<never>
+    }
+  })
+  const failing = {
+    create: failureOf("create", "unknown"),
+    read: failureOf("read", "notApplied"),
+    update: failureOf("update", "unknown"),
+    touch: failureOf("touch", "unknown"),
+    delete: failureOf("delete", "unknown"),
+    deleteByPrincipal: failureOf("deleteByPrincipal", "unknown"),
+    listByPrincipal: failureOf("listByPrincipal", "notApplied")
+  }
+
   const shortly = times.backend / 4
 
   /** An operation of several calls, or one that has waited for its turn, takes little longer in all than one call. */
   const remaining = (arrived: number, now: number): number =>
     Math.min(times.backend, Math.max(shortly / 2, times.backend + shortly - (now - arrived)))
 
-  /**
-   * A write that may have been carried out is `unknown`; a read never changes anything. `onSuccess` goes on with the
-   * answer; what fails in there is its own.
-   */
+  /** `onSuccess` goes on with the answer; what fails in there is its own. */
   const callThen = <B, C, E>(
-    operation: Operation,
+    operation: keyof typeof failing,
     ask: () => Effect.Effect<B, SessionBackendError>,
     millis: number,
     onSuccess: (answer: B) => Effect.Effect<C, E>
   ): Effect.Effect<C, E | SessionUnavailable> => {
-    const outcome = operation === "read" || operation === "listByPrincipal" ? "notApplied" : "unknown"
+    const { late, onFailure } = failing[operation]
     let effect: Effect.Effect<B, SessionBackendError>
     try {
       effect = ask()
     } catch (defect) {
-      return failed(operation, outcome, defect)
+      return onFailure(Cause.die(defect))
     }
-    return Effect.matchCauseEffect(
-      backend.immediate === true
-        ? effect
-        : bounded(effect, millis, () => Exit.fail(new SessionBackendError({ operation, outcome, cause: late }))),
-      {
-        onSuccess,
-        onFailure: (cause): Effect.Effect<never, SessionUnavailable> => {
-          for (const reason of cause.reasons) {
-            if (reason._tag === "Fail") return failed(operation, reason.error.outcome, reason.error.cause)
-            if (reason._tag === "Die") return failed(operation, outcome, reason.defect)
-          }
-          return Effect.failCause(cause) as Effect.Effect<never>
-        }
-      }
-    )
+    return Effect.matchCauseEffect(backend.immediate === true ? effect : bounded(effect, millis, late), {
+      onSuccess,
+      onFailure
+    })
   }
 
   const call = <B>(
-    operation: Operation,
+    operation: keyof typeof failing,
     ask: () => Effect.Effect<B, SessionBackendError>,
     millis: number = times.backend
   ): Effect.Effect<B, SessionUnavailable> => callThen(operation, ask, millis, Effect.succeed<B>)
 
   /** Deleting is the same done twice, so a quick failure is tried again within the deadline. */
-  const callDelete = <B>(operation: Operation, ask: () => Effect.Effect<B, SessionBackendError>) =>
+  const callDelete = <B>(operation: keyof typeof failing, ask: () => Effect.Effect<B, SessionBackendError>) =>
     Effect.uninterruptible(
       Effect.suspend(() =>
         call(operation, () =>
@@ -355,29 +362,31 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
     )
   }
 
+  const readNow = nowOf(backend.read)
+
   const load = (
     token: string,
     touch: boolean,
     clock: Clock.Clock
   ): Effect.Effect<LiveSession<A>, SessionInvalid | Refused | SessionUnavailable> =>
     Effect.flatMapEager(tokens.check(token), ({ id, secret }) =>
-      Effect.flatMapEager(sha256(secret), (hash) =>
-        callThen(
-          "read",
-          () => backend.read(namespace, id),
-          times.backend,
-          (found): Effect.Effect<LiveSession<A>, SessionInvalid | Refused | SessionUnavailable> => {
-            if (found._tag === "None") return notFound
-            const record = found.value
-            if (!TokenCrypto.timingSafeEqual(hash, record.secretHash)) return notFound
-            const now = clock.currentTimeMillisUnsafe()
-            const session = admit(record, token, now)
-            return touch && isTouchDue(record, now)
-              ? Effect.flatMap(session, (session) => touched(session, record, now))
-              : session
-          }
-        )
-      )
+      Effect.flatMapEager(sha256(secret), (hash) => {
+        const open = (
+          found: Option.Option<SessionRecord>
+        ): Effect.Effect<LiveSession<A>, SessionInvalid | Refused | SessionUnavailable> => {
+          if (found._tag === "None") return notFound
+          const record = found.value
+          if (!TokenCrypto.timingSafeEqual(hash, record.secretHash)) return notFound
+          const now = clock.currentTimeMillisUnsafe()
+          const session = admit(record, token, now)
+          return touch && isTouchDue(record, now)
+            ? Effect.flatMap(session, (session) => touched(session, record, now))
+            : session
+        }
+        return readNow === undefined
+          ? callThen("read", () => backend.read(namespace, id), times.backend, open)
+          : open(readNow(namespace, id))
+      })
     )
 
   const resolve = (token: string, touch: boolean) =>

@@ -115,7 +115,7 @@ export const makeText = (ring: readonly [Signer, ...ReadonlyArray<Signer>]) => {
     },
     check: (token: string): Effect.Effect<Claims, SessionInvalid> => {
       if (token.length !== tokenLength) return malformed
-      const signer = byKid.get(token.slice(3, 11))
+      const signer = token.startsWith(current.kid, 3) ? current : byKid.get(token.slice(3, 11))
       if (signer === undefined) return refuse(token)
       return Effect.flatMapEager(signer.sign(token.slice(0, signedLength)), (mac) =>
         // What stands between is what was signed, and so has the form it was signed in.

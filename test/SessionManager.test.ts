@@ -561,6 +561,49 @@ describe("modify and replace", () => {
     }).pipe(Effect.provide(stackOf(UserSession, { backend: watched(calls) })))
   })
 
+  it.effect("the token is a property of the session's own, made when it is looked at", () =>
+    Effect.gen(function* () {
+      const sessions = yield* manager
+      const created = yield* sessions.create(ada)
+      const session = yield* sessions.resolve(created.token)
+      assert.include(Object.keys(session), "token")
+      assert.strictEqual(session.token, session.token)
+      assert.strictEqual(Redacted.value({ ...session }.token), Redacted.value(created.token))
+      const { token: _, ...info } = session
+      assert.sameMembers(Object.keys(info), [
+        "id",
+        "data",
+        "principal",
+        "createdAt",
+        "authenticatedAt",
+        "lastSeenAt",
+        "expiresAt",
+        "version"
+      ])
+    }).pipe(Effect.provide(stackOf(UserSession)))
+  )
+
+  it.effect("a memory backend of which `read` was replaced is asked by the new one", () => {
+    let asked = 0
+    const wrapped = Layer.effect(
+      SessionBackend.SessionBackend,
+      Effect.map(SessionBackend.SessionBackend, (memory) => ({
+        ...memory,
+        read: (namespace: string, id: string) =>
+          Effect.suspend(() => {
+            asked++
+            return memory.read(namespace, id)
+          })
+      }))
+    ).pipe(Layer.provide(SessionBackend.layerMemory()))
+    return Effect.gen(function* () {
+      const sessions = yield* manager
+      const { token } = yield* sessions.create(ada)
+      yield* sessions.resolve(token)
+      assert.strictEqual(asked, 1)
+    }).pipe(Effect.provide(stackOf(UserSession, { backend: wrapped })))
+  })
+
   it.effect("[R70] replace on a snapshot that is no longer the newest is a conflict, and the newest stays", () =>
     Effect.gen(function* () {
       const sessions = yield* manager

@@ -775,6 +775,79 @@ describe("law 5: headers", () => {
   )
 })
 
+describe("parts that throw", () => {
+  it.effect("a frontend or a verifier that throws is a defect each time it is asked, and holds nobody up", () =>
+    Effect.gen(function* () {
+      const broken = () => {
+        throw new Error("broken")
+      }
+      const token = yield* Effect.map(
+        Effect.flatMap(Stage.make(), (stage) => stage.login(ada)),
+        Stage.cookieOf
+      )
+      for (const options of [
+        {
+          frontend: Layer.succeed(SessionFrontend.SessionFrontend, {
+            security: [],
+            extract: broken,
+            attach: (response: HttpServerResponse.HttpServerResponse) => response,
+            detach: (response: HttpServerResponse.HttpServerResponse) => response
+          })
+        },
+        { verifier: Layer.succeed(UserSession.Verifier, { verify: broken }) }
+      ]) {
+        const stage = yield* Stage.make(options)
+        const cookie = "verifier" in options ? Stage.cookieOf(yield* stage.login(ada)) : token
+        const exits: Array<Exit.Exit<unknown, unknown>> = []
+        const twice = Effect.gen(function* () {
+          const session = yield* UserSession
+          exits.push(yield* Effect.exit(session.get), yield* Effect.exit(session.get))
+          return empty
+        })
+        assert.strictEqual((yield* (yield* stage.open(twice))("GET", "/", { cookie })).status, 204)
+        assert.deepStrictEqual(exits.map(Exit.hasDies), [true, true])
+      }
+    })
+  )
+})
+
+describe("the response", () => {
+  it.effect("is the handler's in all but its headers and cookies, and the handler's own stays as it was", () =>
+    Effect.gen(function* () {
+      const stage = yield* Stage.make()
+      const { token } = yield* stage.login(ada)
+      const given = HttpServerResponse.text("body", {
+        status: 202,
+        statusText: "Kept",
+        headers: { "x-own": "1" }
+      }).pipe(HttpServerResponse.setCookieUnsafe("own", "2", { path: "/" }))
+      const before = { ...given, headers: { ...given.headers } }
+      let sent: HttpServerResponse.HttpServerResponse | undefined
+      const guarded = SessionMiddleware.required(UserSession)(Effect.succeed(given))
+      const app = yield* stage.app(
+        Effect.tap(guarded, () =>
+          HttpEffect.appendPreResponseHandler((_, response) => Effect.sync(() => (sent = response)))
+        )
+      )
+      const answer = yield* app("GET", "/", { cookie: Stage.cookieOf({ token }) })
+      assert.deepStrictEqual([answer.status, answer.text, answer.setCookie], [202, "body", ["own=2; Path=/"]])
+      assert.deepStrictEqual({ ...given, headers: { ...given.headers } }, before)
+      assert.isTrue(HttpServerResponse.isHttpServerResponse(sent) && sent !== given)
+      // Whatever fields Effect gives a response, it has them all.
+      assert.sameMembers(Object.keys(sent!), Object.keys(given))
+      assert.deepStrictEqual({ ...sent!, headers: {} }, { ...given, headers: {} })
+      assert.deepStrictEqual(
+        { ...sent!.headers },
+        {
+          ...given.headers,
+          "cache-control": "no-store",
+          vary: "Cookie"
+        }
+      )
+    })
+  )
+})
+
 describe("law 6: who takes the cookie off", () => {
   it.effect("law 6: only destroy and revokeAll do, a 401 does not", () =>
     Effect.gen(function* () {

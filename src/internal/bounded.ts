@@ -12,7 +12,7 @@ import * as Scheduler from "effect/Scheduler"
 
 interface Waiting {
   /** By the clock's monotonic time, in milliseconds: a wall clock that is set does not move a deadline. */
-  readonly due: number
+  due: number
   readonly expire: () => void
 }
 
@@ -33,14 +33,13 @@ class Deadlines {
     this.#fork = Effect.runForkWith(Context.make(Clock.Clock, clock).pipe(Context.add(Scheduler.Scheduler, scheduler)))
   }
 
-  add(millis: number, expire: () => void): Waiting {
-    const waiting: Waiting = { due: this.#now() + millis, expire }
+  add(waiting: Waiting, millis: number): void {
+    waiting.due = this.#now() + millis
     this.#waiting.add(waiting)
     if (waiting.due < this.#wakes) {
       this.#stop()
       this.#fork(this.#sleep)
     }
-    return waiting
   }
 
   remove(waiting: Waiting): void {
@@ -92,6 +91,26 @@ const deadlinesOf = (fiber: Fiber.Fiber<unknown, unknown>): Deadlines => {
   return deadlines
 }
 
+/** An effect that runs on behalf of a caller. */
+class Call<A, E> implements Waiting {
+  due = 0
+  readonly #running: Fiber.Fiber<A, E>
+  readonly #resume: (exit: Exit.Exit<A, E>) => void
+  readonly #late: () => Exit.Exit<A, E>
+
+  constructor(running: Fiber.Fiber<A, E>, resume: (exit: Exit.Exit<A, E>) => void, late: () => Exit.Exit<A, E>) {
+    this.#running = running
+    this.#resume = resume
+    this.#late = late
+  }
+
+  expire(): void {
+    // In this order: what can be interrupted ends at once, and would be heard first.
+    this.#resume(this.#late())
+    this.#running.interruptUnsafe()
+  }
+}
+
 /**
  * Runs an effect for at most so many milliseconds, then answers `late` at once and interrupts what still runs without
  * waiting for it: a driver that hangs in an uninterruptible region holds nobody up. The caller may be uninterruptible
@@ -110,17 +129,14 @@ export const bounded = <A, E>(
       const early = running.pollUnsafe()
       if (early !== undefined) return resume(early)
       const deadlines = deadlinesOf(parent)
-      const waiting = deadlines.add(millis, () => {
-        // In this order: what can be interrupted ends at once, and would be heard first.
-        resume(late())
-        running.interruptUnsafe()
-      })
+      const call = new Call(running, resume, late)
+      deadlines.add(call, millis)
       running.addObserver((exit) => {
-        deadlines.remove(waiting)
+        deadlines.remove(call)
         resume(exit)
       })
       return Effect.sync(() => {
-        deadlines.remove(waiting)
+        deadlines.remove(call)
         running.interruptUnsafe()
       })
     })

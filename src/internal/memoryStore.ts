@@ -6,6 +6,7 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { SessionBackend, SessionBackendError, SessionRecord, UpdateResult } from "../SessionBackend.ts"
+import { withNow } from "./readNow.ts"
 
 interface Entry {
   /** Grows from entry to entry. */
@@ -103,6 +104,11 @@ export const make = (limits: {
     return space
   }
 
+  const find = (namespace: string, id: string): Option.Option<SessionRecord> => {
+    const entry = namespaces.get(namespace)?.byId.get(id)
+    return entry === undefined ? Option.none() : Option.some(entry.record)
+  }
+
   const remove = (entry: Entry): void => {
     const { id, namespace, principal } = entry.record
     const space = spaceOf(namespace)
@@ -173,11 +179,7 @@ export const make = (limits: {
         bytes += entry.bytes
         return Effect.succeed("created" as const)
       }),
-    read: (namespace, id) =>
-      Effect.sync(() => {
-        const entry = namespaces.get(namespace)?.byId.get(id)
-        return entry === undefined ? Option.none() : Option.some(entry.record)
-      }),
+    read: withNow((namespace, id) => Effect.sync(() => find(namespace, id)), find),
     update: (namespace, id, expectedVersion, patch) =>
       Effect.suspend((): Effect.Effect<UpdateResult, SessionBackendError> => {
         const entry = namespaces.get(namespace)?.byId.get(id)

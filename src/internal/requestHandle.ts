@@ -38,6 +38,7 @@ import type { Credential, SessionFrontend, Transport } from "../SessionFrontend.
 import type { SessionManager } from "../SessionManager.ts"
 import { bounded } from "./bounded.ts"
 import { isCrossOrigin } from "./crossOrigin.ts"
+import { isKnown, matchEager } from "./eager.ts"
 import { LiveSession } from "./liveSession.ts"
 import { byText, redact, TextCredential } from "./tokenText.ts"
 import type { ByText } from "./tokenText.ts"
@@ -198,18 +199,23 @@ export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements 
     if (this.#state !== undefined) return this.#state
     if (this.#isReading) return this.#waitForReading
     this.#isReading = true
-    return Effect.onExitPrimitive(this.#read(fiber.getRef(Clock.Clock)), (exit) => {
-      this.#isReading = false
-      if (Exit.isFailure(exit)) this.#note(exit.cause)
-      // A `create` or `destroy` that was faster knows better. Whoever was interrupted has learnt nothing; the next to
-      // ask reads again.
-      if (this.#state === undefined && !(Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause))) this.#state = exit
-      if (this.#bell !== undefined) {
-        Deferred.doneUnsafe(this.#bell, Exit.void)
-        this.#bell = undefined
-      }
-      return undefined
-    })
+    const reading = this.#read(fiber.getRef(Clock.Clock))
+    // A forged token is known at once, and so is what is at hand in memory.
+    if (!isKnown(reading)) return Effect.onExitPrimitive(reading, (exit) => this.#learn(exit))
+    this.#learn(reading)
+    return reading
+  }
+
+  #learn(exit: Outcome<A, R>): undefined {
+    this.#isReading = false
+    if (Exit.isFailure(exit)) this.#note(exit.cause)
+    // A `create` or `destroy` that was faster knows better. Whoever was interrupted has learnt nothing; the next to
+    // ask reads again.
+    if (this.#state === undefined && !(Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause))) this.#state = exit
+    if (this.#bell !== undefined) {
+      Deferred.doneUnsafe(this.#bell, Exit.void)
+      this.#bell = undefined
+    }
   }
 
   get #waitForReading(): Loaded<Session<A>, R> {
@@ -218,11 +224,16 @@ export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements 
   }
 
   #read(clock: Clock.Clock): Loaded<Session<A>, R> {
-    return Effect.flatMapEager(this.#frontend.extract(this.#request), (credentials) => {
-      if (credentials.length > 1) return this.#choose(credentials, clock)
-      this.#via = credentials[0].via
-      return this.#resolve(credentials[0], clock)
-    })
+    try {
+      return Effect.flatMapEager(this.#frontend.extract(this.#request), (credentials) => {
+        if (credentials.length > 1) return this.#choose(credentials, clock)
+        this.#via = credentials[0].via
+        return this.#resolve(credentials[0], clock)
+      })
+    } catch (defect) {
+      // A frontend or a verifier that throws: what waits for this reading must not wait for ever.
+      return Exit.die(defect)
+    }
   }
 
   #resolve(credential: Credential, clock: Clock.Clock) {
@@ -487,10 +498,10 @@ export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements 
   // ---------------------------------------------------------------------------
 
   /** The pre-response handler. Total: one that fails would leave the request without an answer. */
-  readonly respond = (
+  respond(
     request: HttpServerRequest,
     response: HttpServerResponse.HttpServerResponse
-  ): Effect.Effect<HttpServerResponse.HttpServerResponse> => {
+  ): Effect.Effect<HttpServerResponse.HttpServerResponse> {
     // An app called with another request in the midst of this one is answered to its caller, not to this client.
     if (request.source !== this.#request.source) return Effect.succeed(response)
     this.#isSealed = true
@@ -558,16 +569,23 @@ const isByText = <A, R extends ReadonlyArray<Tagged>>(
   manager: SessionManager<A, R>
 ): manager is SessionManager<A, R> & ByText<A, R> => byText in manager
 
-/** A copy that may be changed. */
-const copyOf = <A extends object>(value: A): Mutable<A> =>
-  Object.assign(Object.create(Object.getPrototypeOf(value)), value)
+/** A copy that may be completed. */
+const copyOf = (headers: Headers.Headers): Mutable<Headers.Headers> =>
+  Object.assign(Object.create(Object.getPrototypeOf(headers)), headers)
 
-/** As `setHeaders`, which makes three copies of the headers, and derives those of the body again. */
+/**
+ * As `setHeaders`, which makes three copies of the headers, and derives those of the body again. Field by field, in the
+ * order in which Effect sets them, so that both are objects of one shape to the engine.
+ */
 const withHeaders = (
   response: HttpServerResponse.HttpServerResponse,
   headers: Headers.Headers
 ): HttpServerResponse.HttpServerResponse => {
-  const copy = copyOf(response)
+  const copy: Mutable<HttpServerResponse.HttpServerResponse> = Object.create(Object.getPrototypeOf(response))
+  copy.status = response.status
+  copy.statusText = response.statusText
+  copy.cookies = response.cookies
+  copy.body = response.body
   copy.headers = headers
   return copy
 }
@@ -637,7 +655,7 @@ const withHandle = <Self, A, R extends ReadonlyArray<Tagged>, E, RA>(
     const handle = new RequestHandle(request, definition, manager, frontend)
     return Effect.onExitPrimitive(app(handle, fiber, handle.admitted), () => {
       fiber.setContext(context)
-      HttpEffect.appendPreResponseHandlerUnsafe(context, handle.respond)
+      HttpEffect.appendPreResponseHandlerUnsafe(context, (request, response) => handle.respond(request, response))
       return undefined
     })
   })
@@ -680,18 +698,17 @@ export const guarded = <Self, A, R extends ReadonlyArray<Tagged>, E, RA, E2>(
   ) => App<E2, never>
 ): App<E | E2, Exclude<RA, Self | VerifiedOf<Self>> | HttpServerRequest> => {
   const key = keyOf(definition)
-  return withHandle(definition, manager, frontend, (handle, fiber, admitted) =>
-    Effect.matchEffect(
+  type Inside = App<E | E2, Exclude<RA, Self | VerifiedOf<Self>>>
+  return withHandle(definition, manager, frontend, (handle, fiber, admitted): Inside =>
+    matchEager(
       Effect.flatMapEager(admitted, () => handle.load(fiber)),
-      {
-        onFailure: (error) => onFailure(error, handle.request),
-        onSuccess: (session): App<E | E2, Exclude<RA, Self | VerifiedOf<Self>>> => {
-          if (definition.principal !== undefined && Option.isNone(session.principal)) {
-            return onFailure(nobody, handle.request)
-          }
-          fiber.setContext(Context.add(Context.add(fiber.context, key, handle), definition.Verified, session))
-          return app as App<E, Exclude<RA, Self | VerifiedOf<Self>>>
+      (error) => onFailure(error, handle.request),
+      (session): Inside => {
+        if (definition.principal !== undefined && Option.isNone(session.principal)) {
+          return onFailure(nobody, handle.request)
         }
+        fiber.setContext(Context.add(Context.add(fiber.context, key, handle), definition.Verified, session))
+        return app as App<E, Exclude<RA, Self | VerifiedOf<Self>>>
       }
     )
   )

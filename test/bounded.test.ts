@@ -1,0 +1,131 @@
+/** The deadline of a backend call, and the one sleeper that keeps it for all. */
+import { assert, describe, it } from "@effect/vitest"
+import { Clock, Effect, Exit, Fiber, Result } from "effect"
+import type { Duration } from "effect"
+import { TestClock } from "effect/testing"
+import { bounded } from "../src/internal/bounded.ts"
+
+const late = () => Exit.fail("late")
+
+/** How an effect ends within so many milliseconds, and after how many of the test's clock. */
+const timed = <A>(effect: Effect.Effect<A, string>, millis: number) =>
+  Effect.gen(function* () {
+    const began = yield* Clock.currentTimeMillis
+    const result = yield* Effect.result(bounded(effect, millis, late))
+    const outcome = Result.isFailure(result) ? result.failure : result.success
+    return { outcome, after: (yield* Clock.currentTimeMillis) - began }
+  })
+
+/** The clock that is there, and how often a sleep was begun by it and how many of them still last. */
+const countingClock = Effect.map(Clock.Clock, (clock) => {
+  const counts = { begun: 0, lasting: 0 }
+  const counted: Clock.Clock = {
+    currentTimeMillis: clock.currentTimeMillis,
+    currentTimeMillisUnsafe: () => clock.currentTimeMillisUnsafe(),
+    currentTimeNanos: clock.currentTimeNanos,
+    currentTimeNanosUnsafe: () => clock.currentTimeNanosUnsafe(),
+    monotonicTimeNanos: clock.monotonicTimeNanos,
+    monotonicTimeNanosUnsafe: () => clock.monotonicTimeNanosUnsafe(),
+    sleep: (duration: Duration.Duration) =>
+      Effect.suspend(() => {
+        counts.begun++
+        counts.lasting++
+        return Effect.ensuring(
+          clock.sleep(duration),
+          Effect.sync(() => {
+            counts.lasting--
+          })
+        )
+      })
+  }
+  return { counted, counts }
+})
+
+describe("bounded", () => {
+  it.effect("answers what the effect answers: at once, in time, and its failure", () =>
+    Effect.gen(function* () {
+      assert.deepStrictEqual(yield* timed(Effect.succeed(1), 1000), { outcome: 1, after: 0 })
+      const inTime = yield* Effect.forkChild(timed(Effect.as(Effect.sleep(999), 2), 1000))
+      const failing = yield* Effect.forkChild(timed(Effect.andThen(Effect.sleep(5), Effect.fail("no")), 1000))
+      yield* TestClock.adjust(2000)
+      assert.deepStrictEqual(yield* Fiber.join(inTime), { outcome: 2, after: 999 })
+      assert.deepStrictEqual(yield* Fiber.join(failing), { outcome: "no", after: 5 })
+    })
+  )
+
+  it.effect("[R79] answers late at its own deadline, whoever waits besides, and in whatever order they came", () =>
+    Effect.gen(function* () {
+      const limits = [1000, 250, 700, 1000, 1]
+      const fibers = yield* Effect.forEach(limits, (millis) => Effect.forkChild(timed(Effect.never, millis)))
+      yield* TestClock.adjust(300)
+      const later = yield* Effect.forEach([100, 5000], (millis) => Effect.forkChild(timed(Effect.never, millis)))
+      yield* TestClock.adjust(10_000)
+      for (const [i, fiber] of [...fibers, ...later].entries()) {
+        assert.deepStrictEqual(yield* Fiber.join(fiber), { outcome: "late", after: [...limits, 100, 5000][i] })
+      }
+    })
+  )
+
+  it.effect("[R79] holds where neither the effect nor the caller can be interrupted", () =>
+    Effect.gen(function* () {
+      const hanging = Effect.uninterruptible(Effect.never)
+      const fiber = yield* Effect.forkChild(Effect.uninterruptible(timed(hanging, 1000)))
+      yield* TestClock.adjust(1000)
+      assert.deepStrictEqual(yield* Fiber.join(fiber), { outcome: "late", after: 1000 })
+    })
+  )
+
+  it.effect("interrupts what is late, and what the caller gave up", () =>
+    Effect.gen(function* () {
+      const interrupted: Array<string> = []
+      const noted = (name: string) => Effect.onInterrupt(Effect.never, () => Effect.sync(() => interrupted.push(name)))
+      const slow = yield* Effect.forkChild(timed(noted("slow"), 1000))
+      const given = yield* Effect.forkChild(timed(noted("given up"), 1000))
+      yield* Effect.yieldNow
+      yield* Fiber.interrupt(given)
+      assert.deepStrictEqual(interrupted, ["given up"])
+      yield* TestClock.adjust(1000)
+      assert.strictEqual((yield* Fiber.join(slow)).outcome, "late")
+      assert.deepStrictEqual(interrupted, ["given up", "slow"])
+    })
+  )
+
+  it.effect("whoever was late may wait again from there", () =>
+    Effect.gen(function* () {
+      const again = Effect.andThen(timed(Effect.never, 100), timed(Effect.never, 50))
+      const fibers = [yield* Effect.forkChild(again), yield* Effect.forkChild(timed(Effect.never, 1000))]
+      yield* TestClock.adjust(2000)
+      assert.deepStrictEqual(yield* Fiber.join(fibers[0]!), { outcome: "late", after: 50 })
+      assert.deepStrictEqual(yield* Fiber.join(fibers[1]!), { outcome: "late", after: 1000 })
+    })
+  )
+
+  it.effect("sleeps once for all who wait, and not at all when nobody does", () =>
+    Effect.gen(function* () {
+      const { counted, counts } = yield* countingClock
+      const waiting = yield* Effect.forEach(Array.from({ length: 50 }), () =>
+        Effect.forkChild(Effect.provideService(timed(Effect.as(Effect.sleep(10), "done"), 1000), Clock.Clock, counted))
+      )
+      yield* Effect.yieldNow
+      // Fifty of their own, and one for all deadlines.
+      assert.deepStrictEqual(counts, { begun: 51, lasting: 51 })
+      yield* TestClock.adjust(10)
+      for (const fiber of waiting) assert.strictEqual((yield* Fiber.join(fiber)).outcome, "done")
+      assert.deepStrictEqual(counts, { begun: 51, lasting: 0 })
+    })
+  )
+
+  it.effect("goes by the monotonic clock: one that is set back holds nobody up", () =>
+    Effect.gen(function* () {
+      const { counted } = yield* countingClock
+      const set = { ...counted, currentTimeMillisUnsafe: () => -3_600_000 }
+      const fiber = yield* Effect.forkChild(
+        Effect.result(bounded(Effect.never, 1000, late)).pipe(Effect.provideService(Clock.Clock, set))
+      )
+      yield* TestClock.adjust(999)
+      assert.isUndefined(fiber.pollUnsafe())
+      yield* TestClock.adjust(1)
+      assert.isDefined(fiber.pollUnsafe())
+    })
+  )
+})
