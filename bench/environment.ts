@@ -45,6 +45,11 @@ export const versionsOf = (names: Iterable<string>): Record<string, string> => {
   return versions
 }
 
+/** Keeps this process, which is the client, on one core. */
+export const pinTo = (core: number): void => {
+  execFileSync("taskset", ["-a", "-c", "-p", String(core), String(process.pid)], { stdio: "ignore" })
+}
+
 /** The path of a file in `results/`. */
 export const resultPath = (name: string): string => `${root}bench/results/${name}.json`
 

@@ -1,20 +1,17 @@
 /**
- * Tests of the harness: that it notices what is wrong, and measures what it says. Run with `npm test`.
+ * Tests of the client, the servers and what stands between: that they notice what is wrong, and measure what they say.
  */
 import assert from "node:assert/strict"
-import { spawnSync } from "node:child_process"
 import { once } from "node:events"
-import { mkdtempSync, readFileSync, writeFileSync } from "node:fs"
 import { createServer, type RequestListener, type Server } from "node:http"
+import { performance } from "node:perf_hooks"
 import { connect as connectSocket, createServer as createTcpServer, type AddressInfo } from "node:net"
-import { tmpdir } from "node:os"
-import { join } from "node:path"
 import { describe, it } from "node:test"
-import { fileURLToPath } from "node:url"
 import { closedLoop, connect, cookiesOf, openLoop, parseAnswer, request, sendOne, type Client } from "./client.ts"
+import type { Measured } from "./measure.ts"
 import { startProxy } from "./proxy.ts"
+import { windowsOf } from "./rounds.ts"
 import { checkBehaviour, forge } from "./scenarios.ts"
-import type { HttpResult } from "./results.ts"
 import { startServer } from "./serverProcess.ts"
 import { figure, median, quantile } from "./stats.ts"
 import { subjects } from "./subjects.ts"
@@ -119,6 +116,41 @@ describe("client", () => {
   })
 })
 
+/** The share of the next 300 ms in which this process's event loop is busy. */
+const busyNow = async (): Promise<number> => {
+  const before = performance.eventLoopUtilization()
+  await new Promise((resolve) => setTimeout(resolve, 300))
+  return performance.eventLoopUtilization(before).utilization
+}
+
+describe("the spinning client", () => {
+  const slowly: RequestListener = (_, response) => setTimeout(() => response.end("ok"), 300)
+  const loops = {
+    closedLoop: (client: Client) => closedLoop(client, () => ({ request: get, body: "ok" }), { requests: 2 }),
+    openLoop: (client: Client) =>
+      openLoop(client, () => ({ request: get, body: "ok" }), { rate: 100, milliseconds: 20 })
+  }
+  for (const [name, loop] of Object.entries(loops)) {
+    it(`never sleeps while ${name} waits for answers, and sleeps when it has ended`, () =>
+      withClient(slowly, 2, async (client) => {
+        const running = loop(client)
+        assert.ok((await busyNow()) > 0.9, "it slept")
+        await running
+        assert.ok((await busyNow()) < 0.5, "it spins on")
+      }))
+
+    it(`sleeps when ${name} has failed`, () =>
+      withClient(
+        (_, response) => response.end("wrong"),
+        2,
+        async (client) => {
+          await assert.rejects(loop(client), /got 200 wrong/)
+          assert.ok((await busyNow()) < 0.5, "it spins on")
+        }
+      ))
+  }
+})
+
 describe("scenarios", () => {
   it("forges a cookie by one character", () => {
     const cookie = `__Host-session=${"A".repeat(40)}`
@@ -174,7 +206,8 @@ describe("scenarios", () => {
       await new Promise((resolve) => setTimeout(resolve, 300))
       const idle = await server.ask("usage")
       assert.ok(idle.cpu - after.cpu < 100_000, `${idle.cpu - after.cpu} µs while nobody asked`)
-      assert.ok(idle.live > 0 && idle.rss > idle.live)
+      const { live, rss } = await server.ask("collect")
+      assert.ok(live > 0 && rss > live)
     } finally {
       await server.stop()
     }
@@ -182,6 +215,47 @@ describe("scenarios", () => {
 
   it("says why a server did not start", () =>
     assert.rejects(startServer({ name: "", server: "absent", store: "none", packages: [] }, { core: 0 }), /absent/))
+})
+
+describe("a pass", () => {
+  it("updates and destroys each session it creates, once", async () => {
+    const seen: Record<string, Array<string>> = { create: [], update: [], destroy: [] }
+    const handler: RequestListener = (incoming, response) => {
+      const [, name] = /^\/create_session\/(.*)/.exec(incoming.url!) ?? []
+      const [, session] = /__Host-session=([^~]+)~?/.exec(incoming.headers.cookie ?? "") ?? []
+      const known = session !== undefined && incoming.headers.cookie!.endsWith("~AAAAAAAAAAAAAAAAAAAA")
+      if (name !== undefined) {
+        seen["create"]!.push(name)
+        response.setHeader("set-cookie", `__Host-session=${name}~${"A".repeat(20)}`)
+        response.end(`created session for ${name}`)
+      } else if (incoming.url === "/update_session") {
+        seen["update"]!.push(session!)
+        response.end(`visit 1 of ${session}`)
+      } else if (incoming.url === "/delete_session") {
+        seen["destroy"]!.push(session!)
+        response.end("deleted session")
+      } else if (incoming.url !== "/whoami") response.end(JSON.stringify({ username: "bare" }))
+      else if (known) response.end(JSON.stringify({ username: session }))
+      else response.writeHead(401).end()
+    }
+    await withClient(handler, 8, async (client) => {
+      let cpu = 0
+      // Each reading is 1000 µs after the last.
+      const ask = async () => ({ cpu: (cpu += 1000) })
+      const subject = subjects.find(({ store }) => store === "memory")!
+      const server = { subject, process: { port: 0, ask, stop: async () => {} } } as unknown as Measured // only "usage" is asked
+      const windows = await windowsOf(server, client, { window: 20, sessions: { requests: 50 } })
+      const kinds = ["anonymous", "bare", "create", "destroy", "forged", "update", "visitor", "whoami"]
+      assert.deepEqual(Object.keys(windows).toSorted(), kinds)
+      assert.equal(windows.create!.requests, 50)
+      assert.equal(windows.update!.requests, 50)
+      assert.equal(windows.destroy!.requests, 50)
+      assert.equal(windows.create!.cpu, 1000)
+    })
+    assert.equal(new Set(seen["create"]).size, 250)
+    assert.deepEqual(seen["update"]!.toSorted(), seen["create"]!.toSorted())
+    assert.deepEqual(seen["destroy"]!.toSorted(), seen["create"]!.toSorted())
+  })
 })
 
 describe("proxy", () => {
@@ -221,71 +295,5 @@ describe("stats", () => {
     assert.equal(quantile(hundred, 0.99), 99)
     assert.equal(quantile([7], 0.99), 7)
     assert.deepEqual(figure([2, 9, 4]), { median: 4, low: 2, high: 9 })
-  })
-})
-
-describe("table", () => {
-  const figureOf = (value: number) => ({ median: value, low: value - 1, high: value + 1 })
-  const environmentOf = {
-    date: "2026-01-02T03:04:05.000Z",
-    node: "v24.0.0",
-    cpu: "a processor",
-    cores: 2,
-    commit: "0123456789abcdef",
-    dirty: false
-  }
-  const kinds = ["bare", "visitor", "anonymous", "whoami", "forged", "create", "update", "destroy"]
-  const subjectOf = (name: string, ours: boolean, base: number) => ({
-    name,
-    store: "memory" as const,
-    ours,
-    versions: { [name]: "1.0.0" },
-    cpu: Object.fromEntries(kinds.map((kind, index) => [kind, figureOf(base + index)])),
-    difference: figureOf(3),
-    requestsPerSecond: figureOf(12_345),
-    busy: figureOf(1),
-    p50: figureOf(0.5),
-    p99: figureOf(2),
-    behaviour: { cookieBytes: 100, logoutRevokes: true },
-    memory: { sessions: 100_000, bytesPerSession: 777, rssPerSession: 999 }
-  })
-  const http: HttpResult = {
-    environment: environmentOf,
-    options: { rounds: 3, rate: 1000 },
-    subjects: [subjectOf("other", false, 27), subjectOf("ours", true, 12)],
-    growth: [{ sessions: 1000, cpu: 15.25, bytesPerSession: 800 }]
-  }
-
-  const prepare = (readme: string) => {
-    const folder = mkdtempSync(join(tmpdir(), "bench-"))
-    const path = join(folder, "README.md")
-    writeFileSync(path, readme)
-    writeFileSync(join(folder, "http.json"), JSON.stringify(http))
-    const script = fileURLToPath(new URL("./table.ts", import.meta.url))
-    const run = (...flags: ReadonlyArray<string>) =>
-      spawnSync(process.execPath, [script, "--readme", path, "--results", folder, ...flags]).status
-    return { path, run }
-  }
-
-  it("writes the README's part from the results, and --check fails on any other number", () => {
-    const { path, run } = prepare("before\n<!-- bench:start -->\nold\n<!-- bench:end -->\nafter\n")
-    assert.equal(run("--check"), 1)
-    assert.equal(run(), 0)
-    assert.equal(run("--check"), 0)
-    const written = readFileSync(path, "utf8")
-    assert.ok(written.startsWith("before\n<!-- bench:start -->\n") && written.endsWith("<!-- bench:end -->\nafter\n"))
-    // /whoami is the fourth kind: 15 of ours, 30 of the other, so ours comes first and the other's ratio is 2.
-    const [own, other] = written.split("\n").filter((line) => /^\| (\*\*ours\*\*|other) \| memory/.test(line))
-    assert.equal(
-      own,
-      "| **ours** | memory | 12.0 (11.0–13.0) | 15.0 (14.0–16.0) | 3.0 (2.0–4.0) |  | 12,345 | 0.50 / 2.00 | 777 | yes |"
-    )
-    assert.match(other!, /\| 30\.0 .*\| 2\.00× \|/)
-    writeFileSync(path, written.replace("15.0 (", "14.0 ("))
-    assert.equal(run("--check"), 1)
-  })
-
-  it("fails on a README without its marks", () => {
-    assert.equal(prepare("nothing").run(), 1)
   })
 })

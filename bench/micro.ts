@@ -23,8 +23,11 @@ import * as SessionKeys from "../src/SessionKeys.ts"
 import * as SessionToken from "../src/SessionToken.ts"
 import * as SessionVerifier from "../src/SessionVerifier.ts"
 import { environment, resultPath, saveResult, versionsOf } from "./environment.ts"
+import type { MicroResult } from "./results.ts"
 
-const { values: flags } = parseArgs({ options: { time: { type: "string", default: "500" } } })
+const { values: flags } = parseArgs({
+  options: { time: { type: "string", default: "500" }, out: { type: "string", default: resultPath("micro") } }
+})
 
 const UserData = Schema.Struct({ username: Schema.String })
 class UserSession extends Session.Service<UserSession>()("bench/UserSession", {
@@ -149,5 +152,9 @@ console.log(`${"".padEnd(width)}  median ns    mean ns`)
 for (const part of parts) {
   console.log(`${part.name.padEnd(width)}  ${String(part.nanoseconds).padStart(9)}  ${String(part.mean).padStart(9)}`)
 }
-const result = { environment: environment(), versions: versionsOf(["effect", "cookie", "tinybench"]), parts }
-saveResult(resultPath("micro"), result)
+const result: MicroResult = {
+  environment: environment(),
+  versions: versionsOf(["effect", "cookie", "tinybench"]),
+  parts
+}
+saveResult(flags.out, result)

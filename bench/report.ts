@@ -24,7 +24,7 @@ const spread = (value: Figure | undefined, digits: number): string =>
     ? ""
     : `${value.median.toFixed(digits)} (${value.low.toFixed(digits)}–${value.high.toFixed(digits)})`
 
-const printTable = (head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<string>>): void => {
+export const printTable = (head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<string>>): void => {
   const widths = head.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column]!.length)))
   const line = (cells: ReadonlyArray<string>) =>
     cells.map((cell, column) => (column === 0 ? cell.padEnd(widths[0]!) : cell.padStart(widths[column]!))).join("  ")
@@ -41,6 +41,28 @@ export const printResult = (result: HttpResult): void => {
       spread(subject.difference, 1)
     ])
   )
+  for (const [title, field] of [
+    ["mean of all windows", "cpuMean"],
+    ["lowest window", "cpuLeast"]
+  ] as const) {
+    printTable(
+      [title, ...scenarios],
+      result.subjects.map((subject) =>
+        [subjectLabel(subject)].concat(scenarios.map((kind) => spread(subject[field][kind], 1)))
+      )
+    )
+  }
+  const compared = result.subjects.filter(({ ratios }) => ratios !== undefined)
+  if (compared.length > 0) {
+    printTable(
+      ["times ours", "/whoami", "whoami - bare"],
+      compared.map((subject) => [
+        subjectLabel(subject),
+        spread(subject.ratios!.whoami, 2),
+        spread(subject.ratios!.session, 2)
+      ])
+    )
+  }
   printTable(
     [
       "/whoami",
@@ -66,7 +88,9 @@ export const printResult = (result: HttpResult): void => {
     printTable(
       ["CPU µs of /whoami at", ...connections[0]!.connections!.map(({ connections }) => `${connections} conn.`)],
       connections.map((subject) =>
-        [subjectLabel(subject)].concat(subject.connections!.map(({ cpu }) => cpu?.toFixed(1) ?? "failed"))
+        [subjectLabel(subject)].concat(
+          subject.connections!.map(({ cpu }) => (cpu === undefined ? "failed" : spread(cpu, 1)))
+        )
       )
     )
   }
@@ -84,10 +108,13 @@ export const printResult = (result: HttpResult): void => {
   }
   if (result.growth.length > 0) {
     printTable(
-      ["growth", "CPU µs of /whoami", "live bytes a session"],
-      result.growth.map(({ bytesPerSession, cpu, sessions }) => [
+      ["growth", "CPU µs of /whoami", "mean", "/bare beside it", "mean", "live bytes a session"],
+      result.growth.map(({ bare, bareMean, bytesPerSession, cpu, cpuMean, sessions }) => [
         String(sessions),
         cpu.toFixed(1),
+        cpuMean.toFixed(1),
+        bare.toFixed(1),
+        bareMean.toFixed(1),
         String(bytesPerSession)
       ])
     )
@@ -105,6 +132,7 @@ export const printResult = (result: HttpResult): void => {
     if (subject.touching === undefined) continue
     const { cpu, roundTrips } = subject.touching
     const trips = roundTrips === undefined ? "" : `, ${roundTrips} round trips`
-    console.log(`${subjectLabel(subject)}, a touch on every /whoami: ${cpu.toFixed(1)} µs${trips}`)
+    console.log(`\n${subjectLabel(subject)}, a touch on every /whoami: ${cpu.toFixed(1)} µs${trips}`)
   }
+  for (const { reason, subject } of result.leftOut) console.log(`left out: ${subject}, as ${reason}`)
 }

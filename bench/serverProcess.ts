@@ -1,12 +1,12 @@
 import { spawn, type ChildProcess } from "node:child_process"
 import { once } from "node:events"
 import { fileURLToPath } from "node:url"
-import type { Question, Usage } from "./server.ts"
+import type { Answers, Question } from "./server.ts"
 import type { Subject } from "./subjects.ts"
 
 export interface ServerProcess {
   readonly port: number
-  readonly ask: (question: Question) => Promise<Usage>
+  readonly ask: <Q extends Question>(question: Q) => Promise<Answers[Q]>
   readonly stop: () => Promise<void>
 }
 
@@ -17,7 +17,7 @@ const message = <A>(child: ChildProcess, errors: ReadonlyArray<string>): Promise
   new Promise((resolve, reject) => {
     const onMessage = (answer: unknown) => {
       child.off("exit", onExit)
-      resolve(answer as A) // server.ts sends the port first, then a Usage for each question
+      resolve(answer as A) // server.ts sends the port first, then an answer to each question
     }
     const onExit = () => {
       child.off("message", onMessage)
@@ -55,8 +55,8 @@ export const startServer = async (
   const port = await message<number>(child, errors)
   return {
     port,
-    ask: (question) => {
-      const answer = message<Usage>(child, errors)
+    ask: <Q extends Question>(question: Q) => {
+      const answer = message<Answers[Q]>(child, errors)
       child.send(question)
       return answer
     },

@@ -67,6 +67,13 @@ export const subjects: ReadonlyArray<Subject> = [
 export const label = (subject: Subject): string =>
   subject.store === "none" ? `${subject.name}, bare` : `${subject.name} (${subject.store})`
 
+/** Ours on the same store, to compare with. A sealed cookie has no store: it stands beside ours in memory. */
+export const counterpart = (subject: Subject, among: ReadonlyArray<Subject>): Subject | undefined => {
+  if (subject.ours === true || subject.store === "none") return undefined
+  const store = subject.store === "cookie" ? "memory" : subject.store
+  return among.find((other) => other.ours === true && other.store === store)
+}
+
 /** What `--quick` measures: ourselves and the fastest server-side peer. */
 export const quick: ReadonlyArray<Subject> = subjects.filter(
   ({ server, store }) => store === "memory" && (server === "effect-sessions" || server === "fastify-session")

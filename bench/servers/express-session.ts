@@ -12,7 +12,7 @@ declare module "express-session" {
 }
 
 const redisStore = async () => {
-  const client = createClient({ url: common.redisUrl })
+  const client = createClient({ url: common.redisUrl() })
   await client.connect()
   return new RedisStore({ client, prefix: "express:" })
 }

@@ -10,7 +10,7 @@ const sessionOf = (request: FastifyRequest) =>
   request.session as unknown as FastifySessionObject & { user?: common.UserData }
 
 const redisStore = async (): Promise<SessionStore> => {
-  const client = createClient({ url: common.redisUrl })
+  const client = createClient({ url: common.redisUrl() })
   await client.connect()
   // Documented as compatible; the types differ in the session's class alone.
   return new RedisStore({ client, prefix: "fastify:" }) as unknown as SessionStore

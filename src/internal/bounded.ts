@@ -71,8 +71,8 @@ class Deadlines {
       this.#waiting.delete(waiting)
       waiting.expire()
     }
-    // Whoever expired may have gone on to wait again, and so have put another sleeper in this one's place.
-    if (this.#sleeper !== self) return Effect.void
+    // Whoever expired may have gone on to wait again, and so have put another sleeper in this one's place: then this one
+    // is interrupted before it sleeps.
     if (this.#waiting.size > 0) return Effect.flatMap(Effect.sleep(this.#wakes - now), () => this.#sleep)
     this.#sleeper = undefined
     return Effect.void

@@ -44,7 +44,7 @@ const read = (header: string, name: string, maxLength: number, maxPairs: number)
     let first = start
     while (first < stop && isBlank(header.charCodeAt(first))) first++
     const value = first + name.length + 1
-    if (value <= stop && header.charCodeAt(value - 1) === equals && header.startsWith(name, first)) {
+    if (header.charCodeAt(value - 1) === equals && header.startsWith(name, first)) {
       let last = stop
       while (last > value && isBlank(header.charCodeAt(last - 1))) last--
       if (last > value) found.push(header.slice(value, last))
