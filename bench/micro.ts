@@ -5,8 +5,11 @@
  */
 import * as NodeCrypto from "@effect/platform-node/NodeCrypto"
 import * as cookie from "cookie"
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Cookies from "effect/http/Cookies"
+import * as Headers from "effect/http/Headers"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
@@ -100,6 +103,24 @@ for (let i = 0; i < 100_000; i++) {
 let turn = 0
 const anyId = (): string => ids[(turn = (turn + 7919) % 100_000)]!
 
+const browserHeaders = {
+  host: "app.test",
+  cookie: oneCookie,
+  "user-agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+  accept: "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+  "accept-language": "en-US,en;q=0.5",
+  "accept-encoding": "gzip, deflate, br, zstd",
+  referer: "https://app.test/",
+  connection: "keep-alive",
+  "sec-fetch-dest": "document",
+  "sec-fetch-mode": "navigate",
+  "sec-fetch-site": "same-origin",
+  "sec-fetch-user": "?1",
+  priority: "u=0, i"
+}
+const response = HttpServerResponse.jsonUnsafe({ username: "ada" })
+const twoHeaders = { vary: "Cookie", "cache-control": "no-store" }
+
 const bench = new Bench({ time: Number(flags.time), warmupTime: Number(flags.time) / 2 })
 bench
   .add("Effect.runSync alone", () => run(Effect.void))
@@ -109,6 +130,10 @@ bench
   .add("cookie, 10 in the header: ours", () => CookieHeader.values(tenCookies, name))
   .add("cookie, 10 in the header: npm cookie", () => cookie.parseCookie(tenCookies)[name])
   .add("cookie, 10 in the header: Effect's", () => Cookies.parseHeader(tenCookies)[name])
+  .add("Effect: Redacted.make", () => Redacted.make(token))
+  .add("Effect: DateTime.makeUnsafe", () => DateTime.makeUnsafe(turn++))
+  .add("Effect: Headers.fromInput, a browser's 13", () => Headers.fromInput(browserHeaders))
+  .add("Effect: setHeaders, two on JSON", () => HttpServerResponse.setHeaders(response, twoHeaders))
   .add("token: check", () => run(tokens.check(session.token)))
   .add("token: check, forged", () => run(Effect.exit(tokens.check(forged))))
   .add("token: hash of the secret", () => run(sha256(token.slice(34, 77))))

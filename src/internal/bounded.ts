@@ -68,8 +68,7 @@ class Deadlines {
       else if (waiting.due < this.#wakes) this.#wakes = waiting.due
     }
     for (const waiting of expired) {
-      this.#waiting.delete(waiting)
-      waiting.expire()
+      if (this.#waiting.delete(waiting)) waiting.expire()
     }
     // Whoever expired may have gone on to wait again, and so have put another sleeper in this one's place: then this one
     // is interrupted before it sleeps.
