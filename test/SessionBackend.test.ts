@@ -243,6 +243,41 @@ describe("bounds", () => {
     )
   )
 
+  it.effect(
+    "[R84d] one who logs in and out for ever does not wear the index out, and principals that have gone leave it",
+    () =>
+      withMemory({}, (backend) =>
+        Effect.gen(function* () {
+          const deleted: Array<unknown> = []
+          const original = Map.prototype.delete
+          // Each deletion of a key leaves a trace in the map, which every later look for that key meets.
+          Map.prototype.delete = function (key) {
+            deleted.push(key)
+            return original.call(this, key)
+          }
+          yield* Effect.gen(function* () {
+            const inAndOut = Effect.fnUntraced(function* (id: string, principal: string) {
+              yield* backend.create(record(id, { principal }))
+              assert.isTrue(yield* backend.delete("memory", id))
+            })
+            for (let i = 0; i < 5000; i++) yield* inAndOut(`grace-${i}`, "grace")
+            assert.strictEqual(deleted.filter((key) => key === "grace").length, 0)
+            for (let i = 0; i < 5000; i++) yield* inAndOut(`one-${i}`, `user-${i}`)
+          }).pipe(Effect.ensuring(Effect.sync(() => (Map.prototype.delete = original))))
+          assert.isAtLeast(deleted.filter((key) => String(key).startsWith("user-")).length, 5000 - 1025)
+          // Whoever is vacant has no session, and gets one like anybody else.
+          yield* backend.create(record("again", { principal: "grace" }))
+          const { records } = yield* backend.listByPrincipal("memory", "grace", { limit: 10 })
+          assert.deepStrictEqual(
+            records.map(({ id }) => id),
+            ["again"]
+          )
+          assert.deepStrictEqual((yield* backend.listByPrincipal("memory", "user-4999", { limit: 10 })).records, [])
+          assert.strictEqual(yield* backend.deleteByPrincipal("memory", "grace"), 1)
+        })
+      )
+  )
+
   it.effect("[R84d] a full store of logins is SessionUnavailable, and nothing else breaks", () =>
     Effect.gen(function* () {
       const sessions = yield* UserSession.Manager

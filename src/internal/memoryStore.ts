@@ -80,6 +80,9 @@ class Deadlines {
 /** How many expired records one write collects, so that none takes long. */
 const collectedPerWrite = 64
 
+/** How many principals without a session are kept in the index at most. */
+const maxVacant = 1024
+
 /** @internal */
 export const make = (limits: {
   readonly maxSessions: number
@@ -88,6 +91,11 @@ export const make = (limits: {
   readonly full: (operation: "create" | "update") => SessionBackendError
 }): SessionBackend["Service"] => {
   const namespaces = new Map<string, { byId: Map<string, Entry>; byPrincipal: Map<string, Map<string, Entry>> }>()
+  /**
+   * Principals whose last session has gone; some have a new one by now. They leave the index many at a time: a map in which
+   * one key comes and goes keeps a trace of each time until it grows, and looks through them all to find that key.
+   */
+  const vacant = new Map<Map<string, Entry>, () => void>()
   /** In which nobody is logged in, oldest first. */
   const anonymous = new Set<Entry>()
   const deadlines = new Deadlines()
@@ -109,6 +117,13 @@ export const make = (limits: {
     return entry === undefined ? Option.none() : Option.some(entry.record)
   }
 
+  const vacate = (own: Map<string, Entry>, leave: () => void): void => {
+    vacant.set(own, leave)
+    if (vacant.size <= maxVacant) return
+    for (const [own, leave] of vacant) if (own.size === 0) leave()
+    vacant.clear()
+  }
+
   const remove = (entry: Entry): void => {
     const { id, namespace, principal } = entry.record
     const space = spaceOf(namespace)
@@ -117,7 +132,7 @@ export const make = (limits: {
     else {
       const own = space.byPrincipal.get(principal)
       own?.delete(id)
-      if (own?.size === 0) space.byPrincipal.delete(principal)
+      if (own?.size === 0) vacate(own, () => space.byPrincipal.delete(principal))
     }
     entry.gone = true
     // The heap holds the entry for some time yet; what takes room in it goes now.
