@@ -191,7 +191,7 @@ describe("scenarios", () => {
 
   it("counts the CPU time of the server alone, and of its one core", async () => {
     const server = await startServer(
-      subjects.find(({ name }) => name === "node:http")!,
+      subjects.find(({ name }) => name === "iron-session")!,
       { core: 0 }
     )
     try {
@@ -214,7 +214,7 @@ describe("scenarios", () => {
   })
 
   it("says why a server did not start", () =>
-    assert.rejects(startServer({ name: "", server: "absent", store: "none", packages: [] }, { core: 0 }), /absent/))
+    assert.rejects(startServer({ name: "", server: "absent", store: "memory", packages: [] }, { core: 0 }), /absent/))
 })
 
 describe("a pass", () => {

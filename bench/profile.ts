@@ -18,6 +18,7 @@ import { label, subjects } from "./subjects.ts"
 
 const { values: flags } = parseArgs({
   options: {
+    help: { type: "boolean", default: false },
     subject: { type: "string", default: "effect-sessions (memory)" },
     kind: { type: "string", default: "whoami" },
     against: { type: "string", default: "bare" },
@@ -32,6 +33,15 @@ const { values: flags } = parseArgs({
     out: { type: "string", default: resultPath("profile") }
   }
 })
+if (flags.help) {
+  console.log(`npm run profile -- [flags]
+  --subject LABEL      ${subjects.map(label).join("\n                       ")}
+  --kind, --against    what to compare: bare, visitor, anonymous, whoami, forged (whoami against bare)
+  --segments N         profiles of each (8), --segment MS long (1000), --plain MS without a profiler between them (300)
+  --warmup MS          load before that, for each (3000)
+  --sessions N, --connections N, --server-core N, --client-core N, --out FILE  as for the benchmark`)
+  process.exit(0)
+}
 const options = {
   warmup: Number(flags.warmup),
   segments: Number(flags.segments),
@@ -71,7 +81,7 @@ const measure = () =>
       const totals = kinds.map((): Profiled => ({ requests: 0, plain: [], times: [] }))
       for (let segment = -1; segment < options.segments; segment++) {
         // New ones each time: ours would move the idle deadline of older ones.
-        const live = subject.store === "none" ? [] : await scenarios.createSessions(client, options.sessions)
+        const live = await scenarios.createSessions(client, options.sessions)
         for (const [index, kind] of kinds.entries()) {
           const next = nextOf(kind, live)
           if (segment < 0) {

@@ -109,7 +109,7 @@ describe("comparing", () => {
 describe("a server", () => {
   it("profiles itself, again and again, and is idle when nobody asks", async () => {
     const server = await startServer(
-      subjects.find(({ name }) => name === "node:http")!,
+      subjects.find(({ name }) => name === "iron-session")!,
       { core: 0 }
     )
     try {

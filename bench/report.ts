@@ -15,8 +15,7 @@ const scenarios: ReadonlyArray<Scenario> = [
   "destroy"
 ]
 
-export const subjectLabel = ({ name, store }: SubjectResult): string =>
-  store === "none" ? `${name}, bare` : `${name} (${store})`
+export const subjectLabel = ({ name, store }: SubjectResult): string => `${name} (${store})`
 
 /** The median, and how far the rounds lie from it. */
 const spread = (value: Figure | undefined, digits: number): string =>

@@ -77,19 +77,20 @@ const otherRequests = (sessions: ReadonlyArray<SubjectResult>): ReadonlyArray<st
   if (ours === undefined || peers.length === 0) return []
   const cheapest = (kind: Scenario): SubjectResult =>
     peers.reduce((best, peer) => (peer.cpu[kind]!.median < best.cpu[kind]!.median ? peer : best))
-  const lists = (wanted: boolean): string =>
-    kindNames
-      .filter(([kind]) => ours.cpu[kind]!.median < cheapest(kind).cpu[kind]!.median === wanted)
+  const sentence = (start: string, fits: (own: Figure, peer: Figure) => boolean): string => {
+    const list = kindNames
+      .filter(([kind]) => fits(ours.cpu[kind]!, cheapest(kind).cpu[kind]!))
       .map(([kind, name]) => {
         const peer = cheapest(kind)
         return `${name} (${ours.cpu[kind]!.median.toFixed(1)} µs; ${peer.name} ${peer.cpu[kind]!.median.toFixed(1)})`
       })
-      .join(", ")
-  const [first, rest] = [lists(true), lists(false)]
+    return list.length === 0 ? "" : ` ${start}: ${list.join(", ")}.`
+  }
   return [
-    "- **Other requests, sessions in memory,** ours and the cheapest peer." +
-      (first === "" ? "" : ` Ours is cheaper: ${first}.`) +
-      (rest === "" ? "" : ` The peer is cheaper: ${rest}.`)
+    "- **Other requests, sessions in memory,** ours and the cheapest peer that keeps them there." +
+      sentence("Ours is cheaper", (own, peer) => own.high < peer.low) +
+      sentence("No clear difference (rounds overlap)", (own, peer) => own.high >= peer.low && peer.high >= own.low) +
+      sentence("The peer is cheaper", (own, peer) => peer.high < own.low)
   ]
 }
 
@@ -100,6 +101,10 @@ const memoryLine = (sessions: ReadonlyArray<SubjectResult>): ReadonlyArray<strin
     .map((subject) => bold(subject, `${subject.name} ${number(subject.memory!.bytesPerSession)}`))
   return list.length === 0 ? [] : [`- **Bytes of memory a session:** ${list.join(", ")}.`]
 }
+
+/** How far apart the rounds of one and the same server lie, at most. */
+const widest = (sessions: ReadonlyArray<SubjectResult>): number =>
+  Math.max(...sessions.map(({ cpu }) => cpu.whoami!.high / cpu.whoami!.low))
 
 export const httpSections = ({
   environment,
@@ -112,13 +117,15 @@ export const httpSections = ({
   const sessions = subjects
     .filter((subject) => subject.cpu.whoami !== undefined)
     .toSorted((a, b) => whoami(a) - whoami(b))
-  const bare = subjects.filter((subject) => subject.cpu.whoami === undefined)
   const hasPeers = sessions.some(({ ratios }) => ratios !== undefined)
   const sections = [
     "CPU microseconds of the server process a request, so lower is better: a bare route, the same answer from a session " +
       "(`GET /whoami`), and the difference, which is what the session costs. " +
       `Median of ${options["rounds"]} rounds, lowest and highest in brackets. “Times ours” compares \`/whoami\` with ours ` +
-      "on the same store, and sealed cookies, which ask no store and cannot revoke, with ours in memory.",
+      "on the same store, and sealed cookies, which ask no store and cannot revoke, with ours in memory. It is taken from " +
+      "what was measured side by side, so it is not the quotient of two columns. " +
+      `The rounds of one row differ by up to ${widest(sessions).toFixed(1)}×: where that is much more than one, the machine ` +
+      "was noisy, and ratios say more than microseconds.",
     table(
       ["library", "store", "bare µs", "`/whoami` µs", "session µs", "times ours", "logout revokes"],
       sessions.map((subject) => [
@@ -163,10 +170,10 @@ export const httpSections = ({
         ["", "requests/s", "busy", "p50", "p99", "bytes a session"],
         sessions.map((subject) =>
           named(subject, [
-            number(subject.requestsPerSecond.median),
+            `${number(subject.requestsPerSecond.median)} (${number(subject.requestsPerSecond.low)}–${number(subject.requestsPerSecond.high)})`,
             subject.busy.median.toFixed(2),
-            subject.p50.median.toFixed(2),
-            subject.p99.median.toFixed(2),
+            ranged(subject.p50, 2),
+            ranged(subject.p99, 2),
             subject.memory === undefined ? "" : number(subject.memory.bytesPerSession)
           ])
         )
@@ -178,7 +185,8 @@ export const httpSections = ({
     sections.push(
       details(
         "Few and many connections",
-        "CPU µs of a `/whoami`. With one connection at a time, each request pays alone what many share: reading and writing.",
+        "CPU µs of a `/whoami`. With one connection nothing is shared: each request pays alone for its reads and writes, of " +
+          "the store too. Redis runs on the client's core.",
         table(
           ["connections", ...connections[0]!.connections!.map(({ connections }) => number(connections))],
           connections.map((subject) =>
@@ -195,8 +203,9 @@ export const httpSections = ({
     sections.push(
       details(
         "Growth of the number of sessions",
-        "Ours in memory: CPU µs of a `/whoami` of sessions picked at random from all. The bare route beside it knows no " +
-          "session: where it moves as well, that is the machine.",
+        "Ours in memory, one process that is given more and more sessions: CPU µs of a `/whoami` of sessions picked at random " +
+          "from all, in turn with the bare route, which knows no session. A million of them are a heap of some size, which " +
+          "costs both: the garbage collector goes through it, and the processor's caches hold little of it.",
         table(
           ["sessions", "`/whoami` µs", "bare µs", "difference", "bytes a session"],
           growth.map(({ bare, bytesPerSession, cpu, sessions }) => [
@@ -230,10 +239,6 @@ export const httpSections = ({
       )
     )
   }
-  if (bare.length > 0) {
-    const list = bare.map((subject) => `${subject.name} ${subject.cpu.bare!.median.toFixed(1)}`)
-    sections.push(`Servers without any session, µs a request: ${list.join(", ")}.`)
-  }
   for (const { reason, subject } of leftOut) sections.push(`Not measured: ${subject}, as ${reason}.`)
   const versions = Object.assign({}, ...subjects.map((subject) => subject.versions)) as Record<string, string>
   sections.push(`${measured(environment)}: ${versionList(versions)}.`)
@@ -249,7 +254,7 @@ const touches = (sessions: ReadonlyArray<SubjectResult>): ReadonlyArray<string> 
     })
   if (list.length === 0) return []
   return [
-    `Ours moves a session's idle deadline at most once a minute; a \`/whoami\` that does costs ${list.join(", ")}.`
+    `Ours moves a session's idle deadline at most once a minute; a \`/whoami\` that does costs, measured by itself, ${list.join(", ")}.`
   ]
 }
 

@@ -95,12 +95,12 @@ describe("a store that is missing", () => {
   }
 
   it("leaves out the subjects that need it, and says so", async () => {
-    const { result, status, stdout } = await run("postgres|express.*redis|node:http")
+    const { result, status, stdout } = await run("postgres|express.*redis|iron-session")
     assert.equal(status, 0, stdout)
     const { leftOut, subjects } = result()
     assert.deepEqual(
       subjects.map(({ name }) => name),
-      ["node:http"]
+      ["iron-session"]
     )
     assert.deepEqual(
       leftOut.map(({ subject }) => subject),

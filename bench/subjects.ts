@@ -13,7 +13,6 @@ export interface Subject {
 const effect = ["effect", "@effect/platform-node"]
 
 export const subjects: ReadonlyArray<Subject> = [
-  { name: "Effect", server: "effect-bare", store: "none", packages: effect },
   { name: "effect-sessions", server: "effect-sessions", store: "memory", packages: effect, ours: true },
   { name: "effect-sessions", server: "effect-sessions", store: "redis", packages: [...effect, "redis"], ours: true },
   {
@@ -23,7 +22,6 @@ export const subjects: ReadonlyArray<Subject> = [
     packages: [...effect, "@effect/sql-pg"],
     ours: true
   },
-  { name: "Fastify", server: "fastify-session", store: "none", packages: ["fastify"] },
   {
     name: "@fastify/session",
     server: "fastify-session",
@@ -42,7 +40,6 @@ export const subjects: ReadonlyArray<Subject> = [
     store: "cookie",
     packages: ["fastify", "@fastify/secure-session"]
   },
-  { name: "Express", server: "express-session", store: "none", packages: ["express"] },
   { name: "express-session", server: "express-session", store: "memory", packages: ["express", "express-session"] },
   {
     name: "express-session",
@@ -50,26 +47,22 @@ export const subjects: ReadonlyArray<Subject> = [
     store: "redis",
     packages: ["express", "express-session", "connect-redis", "redis"]
   },
-  { name: "Koa", server: "koa-session", store: "none", packages: ["koa", "@koa/router"] },
   { name: "koa-session", server: "koa-session", store: "memory", packages: ["koa", "@koa/router", "koa-session"] },
   { name: "koa-session", server: "koa-session", store: "cookie", packages: ["koa", "@koa/router", "koa-session"] },
-  { name: "Hono", server: "hono-sessions", store: "none", packages: ["hono", "@hono/node-server"] },
   {
     name: "hono-sessions",
     server: "hono-sessions",
     store: "memory",
     packages: ["hono", "@hono/node-server", "hono-sessions"]
   },
-  { name: "node:http", server: "iron-session", store: "none", packages: [] },
   { name: "iron-session", server: "iron-session", store: "cookie", packages: ["iron-session"] }
 ]
 
-export const label = (subject: Subject): string =>
-  subject.store === "none" ? `${subject.name}, bare` : `${subject.name} (${subject.store})`
+export const label = ({ name, store }: Pick<Subject, "name" | "store">): string => `${name} (${store})`
 
 /** Ours on the same store, to compare with. A sealed cookie has no store: it stands beside ours in memory. */
 export const counterpart = (subject: Subject, among: ReadonlyArray<Subject>): Subject | undefined => {
-  if (subject.ours === true || subject.store === "none") return undefined
+  if (subject.ours === true) return undefined
   const store = subject.store === "cookie" ? "memory" : subject.store
   return among.find((other) => other.ours === true && other.store === store)
 }

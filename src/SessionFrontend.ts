@@ -22,7 +22,8 @@ import { failure } from "./internal/constant.ts"
 import { isToken, problemsOf } from "./internal/cookieAttributes.ts"
 import * as CookieHeader from "./internal/cookieHeader.ts"
 import { requestHeader } from "./internal/requestHeader.ts"
-import { TextCredential } from "./internal/tokenText.ts"
+import { extractFrom, toCredential } from "./internal/tokenText.ts"
+import type { extractText } from "./internal/tokenText.ts"
 import { SessionConfigError, SessionInvalid, SessionMissing } from "./SessionError.ts"
 
 /**
@@ -103,13 +104,10 @@ const maxTokens = 4
 const missing = /* @__PURE__ */ failure(/* @__PURE__ */ new SessionMissing())
 const tooMany = /* @__PURE__ */ failure(/* @__PURE__ */ new SessionInvalid({ reason: "Ambiguous" }))
 
-const credentials = (
-  tokens: ReadonlyArray<string>,
-  via: Transport
-): ReturnType<SessionFrontend["Service"]["extract"]> => {
-  if (tokens.length === 1) return Exit.succeed([new TextCredential(tokens[0]!, via)])
+const credentials = (tokens: ReadonlyArray<string>, via: Transport): ReturnType<typeof extractText> => {
+  if (tokens.length === 1) return Exit.succeed([{ text: tokens[0]!, via }])
   if (tokens.length > maxTokens) return tooMany
-  const [first, ...rest] = tokens.map((token) => new TextCredential(token, via))
+  const [first, ...rest] = tokens.map((text) => ({ text, via }))
   return first === undefined ? missing : Exit.succeed([first, ...rest])
 }
 
@@ -186,14 +184,14 @@ const makeCookie = /* @__PURE__ */ Effect.fnUntraced(function* (options: CookieO
   }
   return SessionFrontend.of({
     security: [HttpApiSecurity.apiKey({ in: "cookie", key: name })],
-    extract: (request) => {
+    extract: extractFrom((request) => {
       const header = requestHeader(request, "cookie")
       return header === undefined ? missing : credentials(CookieHeader.values(header, name), "cookie")
-    },
+    }),
     carried: (request) =>
       Effect.succeed(
-        CookieHeader.allValues(requestHeader(request, "cookie") ?? "", name).map(
-          (token) => new TextCredential(token, "cookie")
+        CookieHeader.allValues(requestHeader(request, "cookie") ?? "", name).map((text) =>
+          toCredential({ text, via: "cookie" })
         )
       ),
     attach: (response, { maxAge, token, via }) => {
@@ -268,10 +266,10 @@ export const layerHeader = (options: { readonly name: string }): Layer.Layer<Ses
     isToken(name) && !reserved.has(name)
       ? Effect.succeed({
           security: [HttpApiSecurity.apiKey({ in: "header", key: options.name })],
-          extract: (request: HttpServerRequest) => {
+          extract: extractFrom((request) => {
             const value = requestHeader(request, name)
             return value === undefined || value === "" ? missing : credentials([value], "header")
-          },
+          }),
           attach: (response: HttpServerResponse.HttpServerResponse, { token, via }: Issued) =>
             Option.isSome(via) && via.value !== "header"
               ? response
@@ -301,14 +299,14 @@ const bearer = /^bearer ([^\s,]+)$/i
 export const layerBearer = (): Layer.Layer<SessionFrontend> =>
   Layer.succeed(SessionFrontend, {
     security: [HttpApiSecurity.bearer],
-    extract: (request) => {
+    extract: extractFrom((request) => {
       const value = requestHeader(request, "authorization")
       // Another scheme is another party's business, a proxy's say.
       if (value === undefined || !/^bearer +[^ ]/i.test(value)) return missing
       const token = bearer.exec(value)?.[1]
       // What is not one token is none that we know, and is told so.
       return credentials([token ?? value], "header")
-    },
+    }),
     attach: (response) => response,
     detach: (response) => response
   })

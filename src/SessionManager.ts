@@ -38,8 +38,7 @@ import { infoOf, LiveSession } from "./internal/liveSession.ts"
 import { nowOf } from "./internal/readNow.ts"
 import * as Serial from "./internal/serial.ts"
 import * as TokenCrypto from "./internal/tokenCrypto.ts"
-import { byText } from "./internal/tokenText.ts"
-import type { ByText } from "./internal/tokenText.ts"
+import { withTexts } from "./internal/tokenText.ts"
 import type {
   CreateOptions,
   Definition,
@@ -362,8 +361,6 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
     )
   }
 
-  const readNow = nowOf(backend.read)
-
   const load = (
     token: string,
     touch: boolean,
@@ -383,23 +380,24 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
             ? Effect.flatMap(session, (session) => touched(session, record, now))
             : session
         }
+        const readNow = nowOf(backend.read)
         return readNow === undefined
           ? callThen("read", () => backend.read(namespace, id), times.backend, open)
           : open(readNow(namespace, id))
       })
     )
 
-  const resolve = (token: string, touch: boolean) =>
-    Effect.withFiber((fiber) => load(token, touch, fiber.getRef(Clock.Clock)))
+  const resolve = (token: Redacted.Redacted<string>, touch: boolean) =>
+    Effect.withFiber((fiber) => load(Redacted.value(token), touch, fiber.getRef(Clock.Clock)))
 
   /** A session to change, with its record: what the caller holds already, or read now. */
   const start = (source: Redacted.Redacted<string> | Session<A>) =>
     Effect.suspend(() => {
       const session: Effect.Effect<Session<A>, SessionInvalid | Refused | SessionUnavailable> = "token" in source
         ? LiveSession.record(source) === undefined
-          ? resolve(Redacted.value(source.token), false)
+          ? resolve(source.token, false)
           : Exit.succeed(source)
-        : resolve(Redacted.value(source), false)
+        : resolve(source, false)
       return Effect.mapEager(session, (session) => ({ session, record: LiveSession.record(session)! }))
     })
 
@@ -629,22 +627,21 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
     return found.sort((a, b) => b.createdAt.epochMilliseconds - a.createdAt.epochMilliseconds).slice(0, maxListed)
   })
 
-  const manager: SessionManager<A, R> & ByText<A, R> = {
-    [byText]: {
-      resolve: (text, clock) => load(text, true, clock),
-      isAuthentic: (text) => Effect.isSuccess(tokens.check(text))
-    },
+  const manager: SessionManager<A, R> = {
     create,
-    resolve: (token) => resolve(Redacted.value(token), true),
+    resolve: (token) => resolve(token, true),
     modify,
     replace,
     rotate,
     destroy: (token) =>
-      Effect.matchEffect(tokens.check(Redacted.value(token)), {
-        // Not a token of ours: there is nothing to end.
-        onFailure: () => Effect.void,
-        onSuccess: ({ id }) => Effect.asVoid(remove(id))
-      }),
+      Effect.matchEffect(
+        Effect.suspend(() => tokens.check(Redacted.value(token))),
+        {
+          // Not a token of ours: there is nothing to end.
+          onFailure: () => Effect.void,
+          onSuccess: ({ id }) => Effect.asVoid(remove(id))
+        }
+      ),
     list,
     // Without an owner this would be `revokeAny`, and types do not bind every caller.
     revoke: (id, owner) => (typeof owner.principal === "string" ? remove(id, owner) : Effect.succeed(false)),
@@ -652,7 +649,10 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
     revokeAll: (principal, options) =>
       callDelete("deleteByPrincipal", () => backend.deleteByPrincipal(namespace, principal, options))
   }
-  return manager
+  return withTexts(manager, {
+    resolve: (text, clock) => load(text, true, clock),
+    isAuthentic: (text) => Effect.isSuccess(tokens.check(text))
+  })
 })
 
 /**

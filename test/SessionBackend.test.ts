@@ -8,6 +8,7 @@ import * as Option from "effect/Option"
 import * as TestClock from "effect/testing/TestClock"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
+import { vi } from "vitest"
 import { SessionBackend, layerMemory } from "../src/SessionBackend.ts"
 import type { MemoryOptions, SessionRecord } from "../src/SessionBackend.ts"
 import { SessionConfigError } from "../src/SessionError.ts"
@@ -248,23 +249,19 @@ describe("bounds", () => {
     () =>
       withMemory({}, (backend) =>
         Effect.gen(function* () {
-          const deleted: Array<unknown> = []
-          const original = Map.prototype.delete
           // Each deletion of a key leaves a trace in the map, which every later look for that key meets.
-          Map.prototype.delete = function (key) {
-            deleted.push(key)
-            return original.call(this, key)
-          }
+          const deletions = vi.spyOn(Map.prototype, "delete")
+          const deleted = () => deletions.mock.calls.map(([key]) => String(key))
+          const inAndOut = Effect.fnUntraced(function* (id: string, principal: string) {
+            yield* backend.create(record(id, { principal }))
+            assert.isTrue(yield* backend.delete("memory", id))
+          })
           yield* Effect.gen(function* () {
-            const inAndOut = Effect.fnUntraced(function* (id: string, principal: string) {
-              yield* backend.create(record(id, { principal }))
-              assert.isTrue(yield* backend.delete("memory", id))
-            })
             for (let i = 0; i < 5000; i++) yield* inAndOut(`grace-${i}`, "grace")
-            assert.strictEqual(deleted.filter((key) => key === "grace").length, 0)
+            assert.strictEqual(deleted().filter((key) => key === "grace").length, 0)
             for (let i = 0; i < 5000; i++) yield* inAndOut(`one-${i}`, `user-${i}`)
-          }).pipe(Effect.ensuring(Effect.sync(() => (Map.prototype.delete = original))))
-          assert.isAtLeast(deleted.filter((key) => String(key).startsWith("user-")).length, 5000 - 1025)
+            assert.isAtLeast(deleted().filter((key) => key.startsWith("user-")).length, 5000 - 1025)
+          }).pipe(Effect.ensuring(Effect.sync(() => deletions.mockRestore())))
           // Whoever is vacant has no session, and gets one like anybody else.
           yield* backend.create(record("again", { principal: "grace" }))
           const { records } = yield* backend.listByPrincipal("memory", "grace", { limit: 10 })

@@ -604,6 +604,31 @@ describe("modify and replace", () => {
     }).pipe(Effect.provide(stackOf(UserSession, { backend: wrapped })))
   })
 
+  it.effect("so is one whose `read` is a proxy, a copy with its statics, or was replaced later", () =>
+    Effect.gen(function* () {
+      const memory = yield* Effect.provide(SessionBackend.SessionBackend, SessionBackend.layerMemory())
+      const own = memory.read
+      let asked = 0
+      const counting: typeof own = (namespace, id) => {
+        asked++
+        return own(namespace, id)
+      }
+      const service = { ...memory }
+      yield* Effect.gen(function* () {
+        const sessions = yield* manager
+        const { token } = yield* sessions.create(ada)
+        for (const read of [
+          new Proxy(own, { apply: (_, __, [namespace, id]) => counting(namespace as string, id as string) }),
+          Object.assign(counting.bind(undefined), own)
+        ]) {
+          service.read = read
+          yield* sessions.resolve(token)
+        }
+        assert.strictEqual(asked, 2)
+      }).pipe(Effect.provide(stackOf(UserSession, { backend: Layer.succeed(SessionBackend.SessionBackend, service) })))
+    })
+  )
+
   it.effect("[R70] replace on a snapshot that is no longer the newest is a conflict, and the newest stays", () =>
     Effect.gen(function* () {
       const sessions = yield* manager

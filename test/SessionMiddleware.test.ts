@@ -811,6 +811,99 @@ describe("parts that throw", () => {
   )
 })
 
+describe("parts put in place of the library's own", () => {
+  it.effect("a manager that wraps the library's is the one that is asked, and may refuse", () =>
+    Effect.gen(function* () {
+      const stage = yield* Stage.make()
+      const cookie = Stage.cookieOf(yield* stage.login(ada))
+      let asked = 0
+      const resolve = () =>
+        Effect.suspend(() => {
+          asked++
+          return Effect.fail(new SessionError.SessionInvalid({ reason: "NotFound" }))
+        })
+      for (const wrapped of [
+        { ...stage.manager, resolve },
+        Object.create(stage.manager, { resolve: { value: resolve } })
+      ]) {
+        const app = verified.pipe(
+          SessionMiddleware.required(UserSession),
+          Effect.provideService(UserSession.Manager, wrapped as typeof stage.manager)
+        )
+        assert.strictEqual((yield* (yield* stage.app(app))("GET", "/", { cookie })).status, 401)
+      }
+      assert.strictEqual(asked, 2)
+    })
+  )
+
+  it.effect("a mocked manager answers over HTTP, and so does log-in with a cookie of an old session", () =>
+    Effect.gen(function* () {
+      const stage = yield* Stage.make()
+      const session = yield* stage.login(ada)
+      const ended: Array<string> = []
+      const Mock = Layer.mock(UserSession.Manager, {
+        resolve: () => Effect.succeed(session),
+        create: () => Effect.succeed(session),
+        destroy: (token) => Effect.sync(() => void ended.push(Redacted.value(token)))
+      })
+      const cookie = "__Host-session=whatever"
+      const whoami = yield* stage.app(verified.pipe(SessionMiddleware.required(UserSession), Effect.provide(Mock)))
+      assert.strictEqual((yield* whoami("GET", "/", { cookie })).text, "ada")
+      const login = yield* stage.app(
+        Effect.flatMap(UserSession, (session) => Effect.as(session.create(ada), empty)).pipe(
+          SessionMiddleware.make(UserSession),
+          Effect.provide(Mock)
+        )
+      )
+      assert.strictEqual((yield* login("POST", "/", { cookie })).status, 204)
+      assert.deepStrictEqual(ended, ["whatever"])
+    })
+  )
+
+  it.effect("a frontend that copies the credentials of another is understood", () =>
+    Effect.gen(function* () {
+      const inner = yield* Layer.build(SessionFrontend.layerCookie()).pipe(
+        Effect.map((context) => Context.get(context, SessionFrontend.SessionFrontend)),
+        Effect.orDie
+      )
+      const frontend = Layer.succeed(SessionFrontend.SessionFrontend, {
+        ...inner,
+        extract: (request) =>
+          Effect.map(
+            inner.extract(request),
+            ([first, ...rest]) => [{ ...first }, ...rest.map((credential) => ({ ...credential }))] as const
+          )
+      })
+      const stage = yield* Stage.make({ frontend })
+      const cookie = Stage.cookieOf(yield* stage.login(ada))
+      assert.strictEqual((yield* (yield* stage.guarded(verified))("GET", "/", { cookie })).text, "ada")
+    })
+  )
+
+  it.effect("[R61] law 5: a throwing onFailure has the session's headers on its 500, as a failing one has", () =>
+    Effect.gen(function* () {
+      const throwing = HttpRouter.add("GET", "/", verified).pipe(
+        Layer.provide(
+          SessionMiddleware.routerRequired(UserSession, {
+            onFailure: () => {
+              throw new Error("broken")
+            }
+          }).layer
+        )
+      )
+      const backend = yield* InstrumentedBackend.make()
+      const send = yield* Client.serve(throwing.pipe(Layer.provide(layerStack(backend))))
+      const stranger = yield* send("GET", "/")
+      assert.deepStrictEqual([stranger.status, stranger.headers.get("vary")], [500, "Cookie"])
+      const forged = yield* send("GET", "/", { cookie: "__Host-session=junk" })
+      assert.deepStrictEqual(
+        [forged.status, forged.headers.get("vary"), forged.headers.get("cache-control")],
+        [500, "Cookie", "no-store"]
+      )
+    })
+  )
+})
+
 describe("the response", () => {
   it.effect("is the handler's in all but its headers and cookies, and the handler's own stays as it was", () =>
     Effect.gen(function* () {

@@ -115,6 +115,50 @@ describe("bounded", () => {
     })
   )
 
+  it.effect("[R79] whoever throws when told that it is late keeps nobody else waiting", () =>
+    Effect.gen(function* () {
+      const thrown: Array<unknown> = []
+      const listeners = process.listeners("uncaughtException")
+      process.removeAllListeners("uncaughtException")
+      process.on("uncaughtException", (error) => thrown.push(error.message))
+      const context = yield* Effect.context<never>()
+      const throwing = Effect.runForkWith(context)(Effect.exit(bounded(Effect.never, 50, late)))
+      throwing.addObserver(() => {
+        throw new Error("an observer's own")
+      })
+      const others = yield* Effect.forEach([50, 80, 200], (millis) => Effect.forkChild(timed(Effect.never, millis)))
+      yield* TestClock.adjust(100)
+      const later = yield* Effect.forkChild(timed(Effect.never, 100))
+      yield* TestClock.adjust(500)
+      yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+      process.removeAllListeners("uncaughtException")
+      for (const listener of listeners) process.on("uncaughtException", listener)
+      assert.deepStrictEqual(thrown, ["an observer's own"])
+      const outcomes: Array<unknown> = []
+      for (const fiber of [...others, later]) outcomes.push((yield* Fiber.join(fiber)).after)
+      assert.deepStrictEqual(outcomes, [50, 80, 200, 100])
+    })
+  )
+
+  it.effect("what was slept for has come, though the clock be a little behind", () =>
+    Effect.gen(function* () {
+      const { counted } = yield* countingClock
+      // Its sleeps are over one nanosecond before its time says so.
+      const early: Clock.Clock = {
+        ...counted,
+        monotonicTimeNanosUnsafe: () => {
+          const now = counted.monotonicTimeNanosUnsafe()
+          return now === BigInt(0) ? now : now - BigInt(1)
+        }
+      }
+      const fiber = yield* Effect.forkChild(
+        Effect.result(bounded(Effect.never, 1000, late)).pipe(Effect.provideService(Clock.Clock, early))
+      )
+      yield* TestClock.adjust(1000)
+      assert.isDefined(fiber.pollUnsafe())
+    })
+  )
+
   it.effect("goes by the monotonic clock: one that is set back holds nobody up", () =>
     Effect.gen(function* () {
       const { counted } = yield* countingClock

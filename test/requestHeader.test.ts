@@ -28,10 +28,26 @@ const replaced = HttpMiddleware.make((app) =>
   )
 )
 
+const other = Headers.fromInput({ cookie: "mine" })
+
+/** Runs the app with a request made of the request, not by `modify`. */
+const made = (make: (request: HttpServerRequest.HttpServerRequest) => HttpServerRequest.HttpServerRequest) =>
+  HttpMiddleware.make((app) =>
+    Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) =>
+      Effect.provideService(app, HttpServerRequest.HttpServerRequest, make(request))
+    )
+  )
+
 const Routes = Layer.mergeAll(
   HttpRouter.add("GET", "/plain", echo),
   HttpRouter.add("GET", "/strange", echoOf(["constructor", "__proto__", "hasOwnProperty"])),
   HttpRouter.add("GET", "/replaced", replaced(echo)),
+  HttpRouter.add("GET", "/made", made((request) => Object.create(request, { headers: { value: other } }))(echo)),
+  HttpRouter.add(
+    "GET",
+    "/defined",
+    made((request) => Object.defineProperty(request, "headers", { value: other }))(echo)
+  ),
   HttpRouter.add(
     "GET",
     "/read",
@@ -95,6 +111,11 @@ describe("requestHeader", () => {
       const { all, one } = yield* get(port, "/replaced", ...sent)
       assert.deepStrictEqual(one.slice(0, 3), ["mine", null, "one, two"])
       assert.deepStrictEqual(one, all)
+      for (const path of ["/made", "/defined"]) {
+        const { all, one } = yield* get(port, path, ...sent)
+        assert.deepStrictEqual(one.slice(0, 3), ["mine", null, null], path)
+        assert.deepStrictEqual(one, all, path)
+      }
     })
   )
 

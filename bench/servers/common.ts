@@ -5,7 +5,7 @@ import { randomBytes } from "node:crypto"
 import type { AddressInfo } from "node:net"
 
 /** Where sessions live: in the process, in a store beside it, or sealed inside the cookie. */
-export type Store = "none" | "memory" | "redis" | "postgres" | "cookie"
+export type Store = "memory" | "redis" | "postgres" | "cookie"
 
 /** A server file exports this as `start`; it answers with the port it listens on. */
 export type Start = (store: Store) => Promise<number>

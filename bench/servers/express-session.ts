@@ -25,48 +25,46 @@ export const start: common.Start = async (store) => {
   app.get("/bare", (_request, response) => {
     response.json(common.bare)
   })
-  if (store !== "none") {
-    app.use(
-      session({
-        secret: common.secret,
-        name: common.cookieName,
-        resave: false,
-        saveUninitialized: false,
-        cookie: { path: "/", httpOnly: true, secure: true, sameSite: "lax", maxAge: common.maxAgeSeconds * 1000 },
-        ...(store === "redis" ? { store: await redisStore() } : {})
-      })
-    )
-    app.get("/visitor", (_request, response) => {
-      response.json(common.bare)
+  app.use(
+    session({
+      secret: common.secret,
+      name: common.cookieName,
+      resave: false,
+      saveUninitialized: false,
+      cookie: { path: "/", httpOnly: true, secure: true, sameSite: "lax", maxAge: common.maxAgeSeconds * 1000 },
+      ...(store === "redis" ? { store: await redisStore() } : {})
     })
-    app.get("/whoami", (request, response) => {
-      if (request.session.user === undefined) response.sendStatus(401)
-      else response.json(request.session.user)
+  )
+  app.get("/visitor", (_request, response) => {
+    response.json(common.bare)
+  })
+  app.get("/whoami", (request, response) => {
+    if (request.session.user === undefined) response.sendStatus(401)
+    else response.json(request.session.user)
+  })
+  app.post("/create_session/:name", (request, response, next) => {
+    request.session.regenerate((error) => {
+      if (error) return next(error)
+      request.session.user = { username: request.params.name }
+      response.send(common.created(request.params.name))
     })
-    app.post("/create_session/:name", (request, response, next) => {
-      request.session.regenerate((error) => {
-        if (error) return next(error)
-        request.session.user = { username: request.params.name }
-        response.send(common.created(request.params.name))
-      })
+  })
+  app.post("/update_session", (request, response) => {
+    const { user } = request.session
+    if (user === undefined) {
+      response.sendStatus(401)
+      return
+    }
+    request.session.user = common.visited(user)
+    response.send(common.updated(request.session.user))
+  })
+  app.post("/delete_session", (request, response, next) => {
+    request.session.destroy((error) => {
+      if (error) return next(error)
+      response.clearCookie(common.cookieName, { path: "/", httpOnly: true, secure: true, sameSite: "lax" })
+      response.send(common.deleted)
     })
-    app.post("/update_session", (request, response) => {
-      const { user } = request.session
-      if (user === undefined) {
-        response.sendStatus(401)
-        return
-      }
-      request.session.user = common.visited(user)
-      response.send(common.updated(request.session.user))
-    })
-    app.post("/delete_session", (request, response, next) => {
-      request.session.destroy((error) => {
-        if (error) return next(error)
-        response.clearCookie(common.cookieName, { path: "/", httpOnly: true, secure: true, sameSite: "lax" })
-        response.send(common.deleted)
-      })
-    })
-  }
+  })
   const server = app.listen(0, common.host)
   await once(server, "listening")
   return common.portOf(server)

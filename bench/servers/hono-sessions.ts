@@ -8,43 +8,41 @@ interface Variables {
   session_key_rotation: boolean
 }
 
-export const start: common.Start = (store) => {
+export const start: common.Start = () => {
   const app = new Hono<{ Variables: Variables }>()
   app.get("/bare", (c) => c.json(common.bare))
-  if (store !== "none") {
-    app.use(
-      "*",
-      sessionMiddleware({
-        store: new MemoryStore(),
-        encryptionKey: common.secret,
-        expireAfterSeconds: common.maxAgeSeconds,
-        sessionCookieName: common.cookieName,
-        cookieOptions: { path: "/", httpOnly: true, secure: true, sameSite: "Lax", maxAge: common.maxAgeSeconds }
-      })
-    )
-    app.get("/visitor", (c) => c.json(common.bare))
-    app.get("/whoami", (c) => {
-      const user = c.get("session").get("user")
-      return user === null ? c.body(null, 401) : c.json(user)
+  app.use(
+    "*",
+    sessionMiddleware({
+      store: new MemoryStore(),
+      encryptionKey: common.secret,
+      expireAfterSeconds: common.maxAgeSeconds,
+      sessionCookieName: common.cookieName,
+      cookieOptions: { path: "/", httpOnly: true, secure: true, sameSite: "Lax", maxAge: common.maxAgeSeconds }
     })
-    app.post("/create_session/:name", (c) => {
-      c.get("session").set("user", { username: c.req.param("name") })
-      c.set("session_key_rotation", true)
-      return c.text(common.created(c.req.param("name")))
-    })
-    app.post("/update_session", (c) => {
-      const session = c.get("session")
-      const user = session.get("user")
-      if (user === null) return c.body(null, 401)
-      const changed = common.visited(user)
-      session.set("user", changed)
-      return c.text(common.updated(changed))
-    })
-    app.post("/delete_session", (c) => {
-      c.get("session").deleteSession()
-      return c.text(common.deleted)
-    })
-  }
+  )
+  app.get("/visitor", (c) => c.json(common.bare))
+  app.get("/whoami", (c) => {
+    const user = c.get("session").get("user")
+    return user === null ? c.body(null, 401) : c.json(user)
+  })
+  app.post("/create_session/:name", (c) => {
+    c.get("session").set("user", { username: c.req.param("name") })
+    c.set("session_key_rotation", true)
+    return c.text(common.created(c.req.param("name")))
+  })
+  app.post("/update_session", (c) => {
+    const session = c.get("session")
+    const user = session.get("user")
+    if (user === null) return c.body(null, 401)
+    const changed = common.visited(user)
+    session.set("user", changed)
+    return c.text(common.updated(changed))
+  })
+  app.post("/delete_session", (c) => {
+    c.get("session").deleteSession()
+    return c.text(common.deleted)
+  })
   return new Promise((resolve) =>
     serve({ fetch: app.fetch, port: 0, hostname: common.host }, ({ port }) => resolve(port))
   )

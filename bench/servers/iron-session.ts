@@ -42,11 +42,10 @@ const handleSession = async (request: IncomingMessage, response: ServerResponse,
   send(response, 404, "text/plain", "")
 }
 
-export const start: common.Start = async (store) => {
+export const start: common.Start = async () => {
   const server = createServer((request, response) => {
     const path = request.url ?? "/"
     if (path === "/bare") json(response, common.bare)
-    else if (store === "none") send(response, 404, "text/plain", "")
     else void handleSession(request, response, path)
   })
   server.listen(0, common.host)

@@ -30,51 +30,49 @@ export const start: common.Start = async (store) => {
     ctx.body = common.bare
   })
   app.use(outside.routes())
-  if (store !== "none") {
-    app.use(
-      session(
-        {
-          key: common.cookieName,
-          maxAge: common.maxAgeSeconds * 1000,
-          httpOnly: true,
-          secure: true,
-          sameSite: "lax",
-          ...(store === "memory" ? { store: memoryStore() } : {})
-        },
-        app
-      )
+  app.use(
+    session(
+      {
+        key: common.cookieName,
+        maxAge: common.maxAgeSeconds * 1000,
+        httpOnly: true,
+        secure: true,
+        sameSite: "lax",
+        ...(store === "memory" ? { store: memoryStore() } : {})
+      },
+      app
     )
-    const router = new Router()
-    router.get("/visitor", (ctx) => {
-      ctx.body = common.bare
-    })
-    router.get("/whoami", (ctx) => {
-      const user = ctx.session?.["user"]
-      if (user === undefined) ctx.status = 401
-      else ctx.body = user
-    })
-    router.post("/create_session/:name", (ctx) => {
-      const name = ctx.params["name"]!
-      ctx.session!["user"] = { username: name }
-      if (store === "memory") void ctx.session!.regenerate()
-      ctx.body = common.created(name)
-    })
-    router.post("/update_session", (ctx) => {
-      const user: common.UserData | undefined = ctx.session?.["user"]
-      if (user === undefined) {
-        ctx.status = 401
-        return
-      }
-      const changed = common.visited(user)
-      ctx.session!["user"] = changed
-      ctx.body = common.updated(changed)
-    })
-    router.post("/delete_session", (ctx) => {
-      ctx.session = null
-      ctx.body = common.deleted
-    })
-    app.use(router.routes())
-  }
+  )
+  const router = new Router()
+  router.get("/visitor", (ctx) => {
+    ctx.body = common.bare
+  })
+  router.get("/whoami", (ctx) => {
+    const user = ctx.session?.["user"]
+    if (user === undefined) ctx.status = 401
+    else ctx.body = user
+  })
+  router.post("/create_session/:name", (ctx) => {
+    const name = ctx.params["name"]!
+    ctx.session!["user"] = { username: name }
+    if (store === "memory") void ctx.session!.regenerate()
+    ctx.body = common.created(name)
+  })
+  router.post("/update_session", (ctx) => {
+    const user: common.UserData | undefined = ctx.session?.["user"]
+    if (user === undefined) {
+      ctx.status = 401
+      return
+    }
+    const changed = common.visited(user)
+    ctx.session!["user"] = changed
+    ctx.body = common.updated(changed)
+  })
+  router.post("/delete_session", (ctx) => {
+    ctx.session = null
+    ctx.body = common.deleted
+  })
+  app.use(router.routes())
   const server = app.listen(0, common.host)
   await once(server, "listening")
   return common.portOf(server)

@@ -17,7 +17,7 @@ interface Waiting {
 }
 
 /**
- * Everything that waits by one clock. One fiber sleeps up to the nearest deadline on behalf of all, as long as anything
+ * Everything that waits by one clock and scheduler. One fiber sleeps up to the nearest deadline on behalf of all, as long as anything
  * waits: to start a sleep of its own for each call, and to interrupt it, costs more than most calls themselves.
  */
 class Deadlines {
@@ -36,10 +36,13 @@ class Deadlines {
   add(waiting: Waiting, millis: number): void {
     waiting.due = this.#now() + millis
     this.#waiting.add(waiting)
-    if (waiting.due < this.#wakes) {
-      this.#stop()
-      this.#fork(this.#sleep)
-    }
+    if (waiting.due >= this.#wakes) return
+    this.#stop()
+    const sleeper = this.#fork(this.#sleep(Number.NEGATIVE_INFINITY))
+    // Should it end for a reason of its own, the next to wait starts another.
+    sleeper.addObserver(() => {
+      if (this.#sleeper === sleeper) this.#stop()
+    })
   }
 
   remove(waiting: Waiting): void {
@@ -58,35 +61,48 @@ class Deadlines {
     sleeper?.interruptUnsafe()
   }
 
-  readonly #sleep: Effect.Effect<void> = Effect.withFiber((self) => {
-    const now = this.#now()
-    const expired: Array<Waiting> = []
-    this.#sleeper = self
-    this.#wakes = Number.POSITIVE_INFINITY
-    for (const waiting of this.#waiting) {
-      if (waiting.due <= now) expired.push(waiting)
-      else if (waiting.due < this.#wakes) this.#wakes = waiting.due
-    }
-    for (const waiting of expired) {
-      if (this.#waiting.delete(waiting)) waiting.expire()
-    }
-    // Whoever expired may have gone on to wait again, and so have put another sleeper in this one's place: then this one
-    // is interrupted before it sleeps.
-    if (this.#waiting.size > 0) return Effect.flatMap(Effect.sleep(this.#wakes - now), () => this.#sleep)
-    this.#sleeper = undefined
-    return Effect.void
-  })
+  /** `reached` is what was slept for: it has come, should the clock be a little behind. */
+  #sleep(reached: number): Effect.Effect<void> {
+    return Effect.withFiber((self) => {
+      const now = Math.max(this.#now(), reached)
+      const expired: Array<Waiting> = []
+      this.#sleeper = self
+      this.#wakes = Number.POSITIVE_INFINITY
+      for (const waiting of this.#waiting) {
+        if (waiting.due <= now) expired.push(waiting)
+        else if (waiting.due < this.#wakes) this.#wakes = waiting.due
+      }
+      for (const waiting of expired) {
+        if (this.#waiting.delete(waiting)) expire(waiting)
+      }
+      // Whoever expired may have gone on to wait again, and so have put another sleeper in this one's place.
+      if (this.#sleeper !== self || this.#waiting.size === 0) return Effect.void
+      const wakes = this.#wakes
+      return Effect.flatMap(Effect.sleep(Math.max(0, wakes - this.#now())), () => this.#sleep(wakes))
+    })
+  }
 }
 
-const byClock = new WeakMap<Clock.Clock, Deadlines>()
+/** Goes on with whoever waited. What throws in there is theirs, and is thrown where it keeps nobody else waiting. */
+const expire = (waiting: Waiting): void => {
+  try {
+    waiting.expire()
+  } catch (defect) {
+    queueMicrotask(() => {
+      throw defect
+    })
+  }
+}
+
+const byClock = new WeakMap<Clock.Clock, WeakMap<Scheduler.Scheduler, Deadlines>>()
 
 const deadlinesOf = (fiber: Fiber.Fiber<unknown, unknown>): Deadlines => {
   const clock = fiber.getRef(Clock.Clock)
-  let deadlines = byClock.get(clock)
-  if (deadlines === undefined) {
-    deadlines = new Deadlines(clock, fiber.getRef(Scheduler.Scheduler))
-    byClock.set(clock, deadlines)
-  }
+  const scheduler = fiber.getRef(Scheduler.Scheduler)
+  let byScheduler = byClock.get(clock)
+  if (byScheduler === undefined) byClock.set(clock, (byScheduler = new WeakMap()))
+  let deadlines = byScheduler.get(scheduler)
+  if (deadlines === undefined) byScheduler.set(scheduler, (deadlines = new Deadlines(clock, scheduler)))
   return deadlines
 }
 

@@ -2,7 +2,7 @@
  * How a store that has its records at hand answers a read on the spot: an effect would only put off what is one look
  * into a map, and everything that follows it.
  *
- * It hangs on the very function `read` of such a store. Whoever wraps that function, or puts another in its place, is
+ * It belongs to the very function `read` of such a store. Whoever wraps that function, or puts another in its place, is
  * asked in the ordinary way.
  *
  * @internal
@@ -13,10 +13,13 @@ import type { SessionBackend, SessionRecord } from "../SessionBackend.ts"
 type Read = SessionBackend["Service"]["read"]
 type Now = (namespace: string, id: string) => Option.Option<SessionRecord>
 
-const readNow: unique symbol = Symbol("effect-sessions/readNow")
+const nows = new WeakMap<Read, Now>()
 
 /** @internal */
-export const withNow = (read: Read, now: Now): Read => Object.assign(read, { [readNow]: now })
+export const withNow = (read: Read, now: Now): Read => {
+  nows.set(read, now)
+  return read
+}
 
 /** @internal */
-export const nowOf = (read: Read & { readonly [readNow]?: Now }): Now | undefined => read[readNow]
+export const nowOf = (read: Read): Now | undefined => nows.get(read)

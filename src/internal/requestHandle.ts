@@ -34,14 +34,14 @@ import { failure } from "./constant.ts"
 import { SessionCrossOrigin, SessionInvalid, SessionMissing } from "../SessionError.ts"
 import type { SessionConflict, SessionUnavailable } from "../SessionError.ts"
 import { carriedBy } from "../SessionFrontend.ts"
-import type { Credential, SessionFrontend, Transport } from "../SessionFrontend.ts"
+import type { SessionFrontend, Transport } from "../SessionFrontend.ts"
 import type { SessionManager } from "../SessionManager.ts"
 import { bounded } from "./bounded.ts"
 import { isCrossOrigin } from "./crossOrigin.ts"
 import { isKnown, matchEager } from "./eager.ts"
 import { LiveSession } from "./liveSession.ts"
-import { byText, redact, TextCredential } from "./tokenText.ts"
-import type { ByText } from "./tokenText.ts"
+import { extractText, ofCredential, redact, textsOf } from "./tokenText.ts"
+import type { TextCredential } from "./tokenText.ts"
 
 // -----------------------------------------------------------------------------
 // What follows from a frontend alone, worked out once
@@ -198,16 +198,31 @@ export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements 
   load(fiber: Fiber.Fiber<unknown, unknown>): Loaded<Session<A>, R> {
     if (this.#state !== undefined) return this.#state
     if (this.#isReading) return this.#waitForReading
-    this.#isReading = true
     const reading = this.#read(fiber.getRef(Clock.Clock))
-    // A forged token is known at once, and so is what is at hand in memory.
-    if (!isKnown(reading)) return Effect.onExitPrimitive(reading, (exit) => this.#learn(exit))
-    this.#learn(reading)
-    return reading
+    if (isKnown(reading)) {
+      // A forged token is known at once, and so is what is at hand in memory.
+      this.#learn(reading)
+      return reading
+    }
+    let isOurs = false
+    return Effect.onExitPrimitive(
+      // Others may have been faster since, and whoever is interrupted before this has nothing to take back.
+      Effect.suspend(() => {
+        if (this.#state !== undefined || this.#isReading) return this.load(fiber)
+        isOurs = this.#isReading = true
+        return reading
+      }),
+      (exit) => {
+        if (isOurs) {
+          this.#isReading = false
+          this.#learn(exit)
+        }
+        return undefined
+      }
+    )
   }
 
-  #learn(exit: Outcome<A, R>): undefined {
-    this.#isReading = false
+  #learn(exit: Outcome<A, R>): void {
     if (Exit.isFailure(exit)) this.#note(exit.cause)
     // A `create` or `destroy` that was faster knows better. Whoever was interrupted has learnt nothing; the next to
     // ask reads again.
@@ -225,7 +240,7 @@ export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements 
 
   #read(clock: Clock.Clock): Loaded<Session<A>, R> {
     try {
-      return Effect.flatMapEager(this.#frontend.extract(this.#request), (credentials) => {
+      return Effect.flatMapEager(extractText(this.#frontend, this.#request), (credentials) => {
         if (credentials.length > 1) return this.#choose(credentials, clock)
         this.#via = credentials[0].via
         return this.#resolve(credentials[0], clock)
@@ -236,25 +251,23 @@ export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements 
     }
   }
 
-  #resolve(credential: Credential, clock: Clock.Clock) {
-    return isByText(this.#manager)
-      ? this.#manager[byText].resolve(TextCredential.text(credential), clock)
-      : this.#manager.resolve(credential.token)
+  #resolve({ text }: TextCredential, clock: Clock.Clock) {
+    const texts = textsOf(this.#manager)
+    return texts === undefined ? this.#manager.resolve(redact(text)) : texts.resolve(text, clock)
   }
 
   /**
    * Of several tokens one distinct session may stand. A token in a header that does not stand is not made good by a
    * cookie, and a backend that fails is not taken for a token that does not stand.
    */
-  #choose(credentials: ReadonlyArray<Credential>, clock: Clock.Clock): Loaded<Session<A>, R> {
+  #choose(credentials: ReadonlyArray<TextCredential>, clock: Clock.Clock): Loaded<Session<A>, R> {
     return Effect.gen({ self: this }, function* () {
       const seen = new Set<string>()
       let accepted: Session<A> | undefined
       let refused: Outcome<A, R> | undefined
       let refusedHeader: Outcome<A, R> | undefined
       for (const credential of credentials) {
-        const { via } = credential
-        const text = TextCredential.text(credential)
+        const { text, via } = credential
         if (seen.has(text)) {
           if (via === "header" && accepted !== undefined) this.#via = via
           continue
@@ -390,8 +403,9 @@ export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements 
       let via: Transport | undefined
       for (const credential of yield* carriedBy(this.#frontend, this.request)) {
         via ??= credential.via
-        const text = TextCredential.text(credential)
-        if (isByText(this.#manager) && !(yield* this.#manager[byText].isAuthentic(text))) continue
+        const { text } = ofCredential(credential)
+        const texts = textsOf(this.#manager)
+        if (texts !== undefined && !(yield* texts.isAuthentic(text))) continue
         if (tokens.size === 0) via = credential.via
         tokens.add(text)
       }
@@ -565,10 +579,6 @@ export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements 
   }
 }
 
-const isByText = <A, R extends ReadonlyArray<Tagged>>(
-  manager: SessionManager<A, R>
-): manager is SessionManager<A, R> & ByText<A, R> => byText in manager
-
 /** A copy that may be completed. */
 const copyOf = (headers: Headers.Headers): Mutable<Headers.Headers> =>
   Object.assign(Object.create(Object.getPrototypeOf(headers)), headers)
@@ -623,6 +633,15 @@ const keys = new Map<string, Context.Service<never, never>>()
 
 type App<E, R> = Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>
 
+/** What is done on the spot may throw, as what is done later may: a defect, which has the session's headers too. */
+const orDefect = <E, R>(app: () => App<E, R>): App<E, R> => {
+  try {
+    return app()
+  } catch (defect) {
+    return Exit.die(defect)
+  }
+}
+
 /**
  * Runs an app with the request's handle: the one an outer middleware has made, or a new one, whose headers are then set
  * when the app has exited, in whatever way. The app may change the fiber's context, as `provideService` would; it is
@@ -647,17 +666,23 @@ const withHandle = <Self, A, R extends ReadonlyArray<Tagged>, E, RA>(
     if (outer instanceof RequestHandle && outer.serves(request, manager, frontend)) {
       // Found under this definition's key, so it is this definition's.
       const handle = outer as RequestHandle<Self, A, R>
-      return Effect.onExitPrimitive(app(handle, fiber, Exit.void), () => {
-        fiber.setContext(context)
-        return undefined
-      })
+      return Effect.onExitPrimitive(
+        orDefect(() => app(handle, fiber, Exit.void)),
+        () => {
+          fiber.setContext(context)
+          return undefined
+        }
+      )
     }
     const handle = new RequestHandle(request, definition, manager, frontend)
-    return Effect.onExitPrimitive(app(handle, fiber, handle.admitted), () => {
-      fiber.setContext(context)
-      HttpEffect.appendPreResponseHandlerUnsafe(context, (request, response) => handle.respond(request, response))
-      return undefined
-    })
+    return Effect.onExitPrimitive(
+      orDefect(() => app(handle, fiber, handle.admitted)),
+      () => {
+        fiber.setContext(context)
+        HttpEffect.appendPreResponseHandlerUnsafe(context, (request, response) => handle.respond(request, response))
+        return undefined
+      }
+    )
   })
 }
 

@@ -18,13 +18,16 @@ interface Untouched {
  * Such a request turns all its headers into Effect's the first time one of them is asked for, which costs more than
  * anything else the frontend does. Node has them ready, by the same names: so the one is taken from there. A request
  * that a middleware gave other headers, one whose target names another host, one by HTTP/2, and any of another server is
- * asked in the ordinary way, and so would all be should `NodeHttpServer` change.
+ * asked in the ordinary way, and so would all be should `NodeHttpServer` change. A `Proxy` of a request that answers other
+ * headers cannot be told from the request: give it others by `modify`.
  */
 const isUntouched = (request: unknown): request is Untouched => {
   const { headersOverride, source } = request as Partial<Untouched>
   return (
     headersOverride === undefined &&
-    "headersOverride" in (request as object) &&
+    // Its own, and with no headers of its own: not something made of a request.
+    Object.hasOwn(request as object, "headersOverride") &&
+    !Object.hasOwn(request as object, "headers") &&
     source?.httpVersionMajor === 1 &&
     typeof source.headers === "object"
   )
