@@ -48,10 +48,10 @@ export interface SubjectResult {
   /** The lowest window of a round: what is left when nothing disturbs, and nothing is collected. */
   readonly cpuLeast: Partial<Record<Scenario, Figure>>
   /** `/whoami` less `/bare`, in the same pass. */
-  readonly difference?: Figure
+  readonly difference: Figure
   /** Of peers with sessions, when ours was measured beside them. */
   readonly ratios?: Ratios
-  /** Of `/whoami` (of `/bare` where there is no session), as fast as it goes. */
+  /** Of `/whoami`, as fast as it goes. */
   readonly requestsPerSecond: Figure
   /** Share of its core the server used meanwhile: well below 1, the client or the store was the limit. */
   readonly busy: Figure

@@ -114,9 +114,7 @@ export const httpSections = ({
   subjects
 }: HttpResult): ReadonlyArray<string> => {
   const whoami = (subject: SubjectResult): number => subject.cpu.whoami!.median
-  const sessions = subjects
-    .filter((subject) => subject.cpu.whoami !== undefined)
-    .toSorted((a, b) => whoami(a) - whoami(b))
+  const sessions = subjects.toSorted((a, b) => whoami(a) - whoami(b))
   const hasPeers = sessions.some(({ ratios }) => ratios !== undefined)
   const sections = [
     "CPU microseconds of the server process a request, so lower is better: a bare route, the same answer from a session " +

@@ -28,7 +28,7 @@ export interface Round {
   readonly cpu: Partial<Record<Scenario, number>>
   readonly cpuMean: Partial<Record<Scenario, number>>
   readonly cpuLeast: Partial<Record<Scenario, number>>
-  readonly difference?: number
+  readonly difference: number
   readonly ratios?: { readonly whoami: number; readonly session: number }
   readonly requestsPerSecond: number
   readonly busy: number
@@ -42,8 +42,7 @@ export interface Round {
 const perPass = ({ windows }: Findings, kind: Scenario): ReadonlyArray<number> =>
   windows.map((taken) => perRequest(taken[kind]!))
 
-const differenceOf = (findings: Findings): number | undefined => {
-  if (findings.windows.some(({ whoami }) => whoami === undefined)) return undefined
+const differenceOf = (findings: Findings): number => {
   const bare = perPass(findings, "bare")
   return median(perPass(findings, "whoami").map((cost, pass) => cost - bare[pass]!))
 }
@@ -52,20 +51,20 @@ const differenceOf = (findings: Findings): number | undefined => {
 export const summarizeRound = (findings: Findings, ours: Findings | undefined): Round => {
   const kinds = Object.keys(findings.windows[0]!) as ReadonlyArray<Scenario> // the keys of `Windows`
   const samples = (kind: Scenario) => findings.windows.map((taken) => taken[kind]!)
-  const main = samples(kinds.includes("whoami") ? "whoami" : "bare")
+  const main = samples("whoami")
   const difference = differenceOf(findings)
   const ratios = (): Round["ratios"] => {
-    if (ours === undefined || difference === undefined) return undefined
+    if (ours === undefined) return undefined
     const own = perPass(ours, "whoami")
     const whoami = median(perPass(findings, "whoami").map((cost, pass) => cost / own[pass]!))
-    return { whoami, session: difference / differenceOf(ours)! }
+    return { whoami, session: difference / differenceOf(ours) }
   }
   const ratio = ratios()
   return {
     cpu: Object.fromEntries(kinds.map((kind) => [kind, medianOf(samples(kind), perRequest)])),
     cpuMean: Object.fromEntries(kinds.map((kind) => [kind, meanOf(samples(kind))])),
     cpuLeast: Object.fromEntries(kinds.map((kind) => [kind, Math.min(...perPass(findings, kind))])),
-    ...(difference === undefined ? {} : { difference }),
+    difference,
     ...(ratio === undefined ? {} : { ratios: ratio }),
     requestsPerSecond: medianOf(main, perSecond),
     busy: medianOf(main, busy),
@@ -82,12 +81,12 @@ export const summarize = (
   const over = (of: (round: Round) => number): Figure => figure(rounds.map(of))
   const first = rounds[0]!
   const kinds = Object.keys(first.cpu) as ReadonlyArray<Scenario> // `summarizeRound` put them there
-  const { behaviour, connections, difference, ratios } = first // what one round has, all have
+  const { behaviour, connections, ratios } = first // what one round has, all have
   return {
     cpu: Object.fromEntries(kinds.map((kind) => [kind, over(({ cpu }) => cpu[kind]!)])),
     cpuMean: Object.fromEntries(kinds.map((kind) => [kind, over(({ cpuMean }) => cpuMean[kind]!)])),
     cpuLeast: Object.fromEntries(kinds.map((kind) => [kind, over(({ cpuLeast }) => cpuLeast[kind]!)])),
-    ...(difference === undefined ? {} : { difference: over((round) => round.difference!) }),
+    difference: over((round) => round.difference),
     ...(ratios === undefined
       ? {}
       : { ratios: { whoami: over((round) => round.ratios!.whoami), session: over((round) => round.ratios!.session) } }),

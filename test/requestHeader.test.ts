@@ -45,6 +45,11 @@ const Routes = Layer.mergeAll(
   HttpRouter.add("GET", "/made", made((request) => Object.create(request, { headers: { value: other } }))(echo)),
   HttpRouter.add(
     "GET",
+    "/derived",
+    made((request) => Object.create(Object.create(request, { headers: { value: other } })))(echo)
+  ),
+  HttpRouter.add(
+    "GET",
     "/defined",
     made((request) => Object.defineProperty(request, "headers", { value: other }))(echo)
   ),
@@ -111,7 +116,7 @@ describe("requestHeader", () => {
       const { all, one } = yield* get(port, "/replaced", ...sent)
       assert.deepStrictEqual(one.slice(0, 3), ["mine", null, "one, two"])
       assert.deepStrictEqual(one, all)
-      for (const path of ["/made", "/defined"]) {
+      for (const path of ["/made", "/derived", "/defined"]) {
         const { all, one } = yield* get(port, path, ...sent)
         assert.deepStrictEqual(one.slice(0, 3), ["mine", null, null], path)
         assert.deepStrictEqual(one, all, path)

@@ -246,7 +246,7 @@ export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements 
         return this.#resolve(credentials[0], clock)
       })
     } catch (defect) {
-      // A frontend or a verifier that throws: what waits for this reading must not wait for ever.
+      // A frontend or a verifier that throws is a failure like others: learnt once, and the response is private.
       return Exit.die(defect)
     }
   }
