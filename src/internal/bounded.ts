@@ -6,80 +6,156 @@
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import type * as Exit from "effect/Exit"
+import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Scheduler from "effect/Scheduler"
 
-interface Waiting {
-  /** By the clock's monotonic time, in milliseconds: a wall clock that is set does not move a deadline. */
-  due: number
-  readonly expire: () => void
+/** A link of the ring of those who wait. Alone, it is its own neighbour. */
+class Link {
+  #before: Link = this
+  #after: Link = this
+
+  get after(): Link {
+    return this.#after
+  }
+
+  get isAlone(): boolean {
+    return this.#after === this
+  }
+
+  /** Puts another before this one. */
+  put(link: Link): void {
+    link.#after = this
+    link.#before = this.#before
+    this.#before.#after = link
+    this.#before = link
+  }
+
+  /**
+   * Cuts both ways: what has left must not keep alive what came after it. A `Set` does, through the tables it has
+   * outgrown: once one of those is old, everything that waits from then on outlives its request, and is the collector's work.
+   */
+  leave(): void {
+    this.#before.#after = this.#after
+    this.#after.#before = this.#before
+    this.#before = this.#after = this
+  }
 }
 
+abstract class Waiting extends Link {
+  /** By the timer's own time, in milliseconds. */
+  due = 0
+  abstract expire(): void
+}
+
+/** What deadlines are measured by: a monotonic time, so that a wall clock that is set does not move one. */
+interface Timer {
+  readonly now: () => number
+  /** Calls `wake` once, after so many milliseconds, or `lose` if it never will. Answers how to call it off. */
+  readonly start: (millis: number, wake: () => void, lose: () => void) => () => void
+  /** Whether one that nobody needs any more may run on: it holds no process back, and nobody can tell. */
+  readonly mayRunOn: boolean
+}
+
+/** As the live clock measures and sleeps; but a process may end in the midst of it. */
+const liveTimer: Timer = {
+  now: () => performance.now(),
+  start: (millis, wake) => {
+    const handle: { readonly unref?: () => void } | number = setTimeout(wake, millis)
+    // Without `unref`, in browsers, nothing waits for a timer either.
+    if (typeof handle === "object") handle.unref?.()
+    return () => clearTimeout(handle as ReturnType<typeof setTimeout>)
+  },
+  mayRunOn: true
+}
+
+/** By any other clock, a test's say: a fiber that sleeps. */
+const timerOf = (clock: Clock.Clock, scheduler: Scheduler.Scheduler): Timer => {
+  // No more than it takes to sleep: it outlives the request that starts it.
+  const fork = Effect.runForkWith(Context.make(Clock.Clock, clock).pipe(Context.add(Scheduler.Scheduler, scheduler)))
+  return {
+    now: () => Number(clock.monotonicTimeNanosUnsafe()) / 1_000_000,
+    start: (millis, wake, lose) => {
+      const sleeper = fork(Effect.map(Effect.sleep(millis), wake))
+      sleeper.addObserver((exit) => {
+        if (Exit.isFailure(exit)) lose()
+      })
+      return () => sleeper.interruptUnsafe()
+    },
+    mayRunOn: false
+  }
+}
+
+/** Longer than this, and `setTimeout` does not wait at all. */
+const longest = 2 ** 31 - 1
+
 /**
- * Everything that waits by one clock and scheduler. One fiber sleeps up to the nearest deadline on behalf of all, as long as anything
- * waits: to start a sleep of its own for each call, and to interrupt it, costs more than most calls themselves.
+ * Everything that waits by one timer. It is started for the nearest deadline on behalf of all: to start one for each
+ * call, and to call it off, costs more than most calls themselves.
  */
 class Deadlines {
-  readonly #clock: Clock.Clock
-  readonly #fork: <A, E>(effect: Effect.Effect<A, E>) => Fiber.Fiber<A, E>
-  readonly #waiting = new Set<Waiting>()
-  #sleeper: Fiber.Fiber<unknown, unknown> | undefined = undefined
-  #wakes = Number.POSITIVE_INFINITY
+  readonly #timer: Timer
+  readonly #ring = new Link()
+  /** How to call off the timer that runs, and when it is over. */
+  #running: { readonly wakes: number; stop: () => void } | undefined = undefined
 
-  constructor(clock: Clock.Clock, scheduler: Scheduler.Scheduler) {
-    this.#clock = clock
-    // No more than it takes to sleep: the sleeper outlives the request that starts it.
-    this.#fork = Effect.runForkWith(Context.make(Clock.Clock, clock).pipe(Context.add(Scheduler.Scheduler, scheduler)))
+  constructor(timer: Timer) {
+    this.#timer = timer
   }
 
   add(waiting: Waiting, millis: number): void {
-    waiting.due = this.#now() + millis
-    this.#waiting.add(waiting)
-    if (waiting.due >= this.#wakes) return
-    this.#stop()
-    const sleeper = this.#fork(this.#sleep(Number.NEGATIVE_INFINITY))
-    // Should it end for a reason of its own, the next to wait starts another.
-    sleeper.addObserver(() => {
-      if (this.#sleeper === sleeper) this.#stop()
-    })
+    const now = this.#timer.now()
+    waiting.due = now + millis
+    this.#ring.put(waiting)
+    this.#start(now, waiting.due)
   }
 
   remove(waiting: Waiting): void {
-    this.#waiting.delete(waiting)
-    if (this.#waiting.size === 0) this.#stop()
+    waiting.leave()
+    if (this.#ring.isAlone && !this.#timer.mayRunOn) this.#stop()
   }
 
-  #now(): number {
-    return Number(this.#clock.monotonicTimeNanosUnsafe()) / 1_000_000
+  /** Sees to it that the timer is over at `due` at the latest. */
+  #start(now: number, due: number): void {
+    if (this.#running !== undefined && this.#running.wakes <= due) return
+    this.#stop()
+    const millis = Math.max(0, Math.min(due - now, longest))
+    const running = (this.#running = { wakes: now + millis, stop: () => {} })
+    const ended = (then: () => void) => () => {
+      if (this.#running !== running) return
+      this.#running = undefined
+      then()
+    }
+    running.stop = this.#timer.start(
+      millis,
+      ended(() => this.#wake(running.wakes)),
+      // For a reason of its own. The next to wait starts another.
+      ended(() => {})
+    )
   }
 
   #stop(): void {
-    const sleeper = this.#sleeper
-    this.#sleeper = undefined
-    this.#wakes = Number.POSITIVE_INFINITY
-    sleeper?.interruptUnsafe()
+    const running = this.#running
+    this.#running = undefined
+    running?.stop()
   }
 
-  /** `reached` is what was slept for: it has come, should the clock be a little behind. */
-  #sleep(reached: number): Effect.Effect<void> {
-    return Effect.withFiber((self) => {
-      const now = Math.max(this.#now(), reached)
-      const expired: Array<Waiting> = []
-      this.#sleeper = self
-      this.#wakes = Number.POSITIVE_INFINITY
-      for (const waiting of this.#waiting) {
-        if (waiting.due <= now) expired.push(waiting)
-        else if (waiting.due < this.#wakes) this.#wakes = waiting.due
-      }
-      for (const waiting of expired) {
-        if (this.#waiting.delete(waiting)) expire(waiting)
-      }
-      // Whoever expired may have gone on to wait again, and so have put another sleeper in this one's place.
-      if (this.#sleeper !== self || this.#waiting.size === 0) return Effect.void
-      const wakes = this.#wakes
-      return Effect.flatMap(Effect.sleep(Math.max(0, wakes - this.#now())), () => this.#sleep(wakes))
-    })
+  /** `reached` is what was waited for: it has come, should the timer be a little early. */
+  #wake(reached: number): void {
+    const now = Math.max(this.#timer.now(), reached)
+    const expired: Array<Waiting> = []
+    let nearest = Number.POSITIVE_INFINITY
+    for (let link = this.#ring.after; link instanceof Waiting; link = link.after) {
+      if (link.due <= now) expired.push(link)
+      else if (link.due < nearest) nearest = link.due
+    }
+    for (const waiting of expired) {
+      // One before it may have called it off.
+      if (waiting.isAlone) continue
+      waiting.leave()
+      expire(waiting)
+    }
+    if (!this.#ring.isAlone) this.#start(now, nearest)
   }
 }
 
@@ -94,26 +170,29 @@ const expire = (waiting: Waiting): void => {
   }
 }
 
+const liveClock = Context.get(Context.empty(), Clock.Clock)
+const live = new Deadlines(liveTimer)
 const byClock = new WeakMap<Clock.Clock, WeakMap<Scheduler.Scheduler, Deadlines>>()
 
 const deadlinesOf = (fiber: Fiber.Fiber<unknown, unknown>): Deadlines => {
   const clock = fiber.getRef(Clock.Clock)
+  if (clock === liveClock) return live
   const scheduler = fiber.getRef(Scheduler.Scheduler)
   let byScheduler = byClock.get(clock)
   if (byScheduler === undefined) byClock.set(clock, (byScheduler = new WeakMap()))
   let deadlines = byScheduler.get(scheduler)
-  if (deadlines === undefined) byScheduler.set(scheduler, (deadlines = new Deadlines(clock, scheduler)))
+  if (deadlines === undefined) byScheduler.set(scheduler, (deadlines = new Deadlines(timerOf(clock, scheduler))))
   return deadlines
 }
 
 /** An effect that runs on behalf of a caller. */
-class Call<A, E> implements Waiting {
-  due = 0
+class Call<A, E> extends Waiting {
   readonly #running: Fiber.Fiber<A, E>
   readonly #resume: (exit: Exit.Exit<A, E>) => void
   readonly #late: () => Exit.Exit<A, E>
 
   constructor(running: Fiber.Fiber<A, E>, resume: (exit: Exit.Exit<A, E>) => void, late: () => Exit.Exit<A, E>) {
+    super()
     this.#running = running
     this.#resume = resume
     this.#late = late
