@@ -5,7 +5,7 @@
  *
  * | key | type | holds |
  * | --- | --- | --- |
- * | `<prefix>:s:<namespace>:<id>` | hash | a session: `head` (all its short values, in one line), `data`, `extension` |
+ * | `<prefix>:s:<namespace>:<id>` | string | a session: all its short values, its extension, its data, with a NUL between |
  * | `<prefix>:p:<namespace>:<principal>` | sorted set | a principal's sessions: for each, when it ends and its id |
  *
  * - Namespace and principal are base64url in keys, and so is an id of any other shape than the library's own.
@@ -20,8 +20,8 @@
  * - An error reply that says "not now" (`READONLY`, `LOADING`, `MOVED`, `TRYAGAIN`, `CLUSTERDOWN`, `NOSCRIPT`) is
  *   retried once after 50 ms, except in `create`.
  * - It needs Redis 5 or later and is tested on Redis 7. A user with these rights will do:
- *   `~<prefix>:* +evalsha +script|load +exists +hget +hmget +hset +del +pttl +pexpire +time +zadd +zrem +zrangebylex
- *   +zremrangebylex`, and `+info` for the check of the eviction policy.
+ *   `~<prefix>:* +evalsha +script|load +exists +get +set +getrange +setrange +del +pttl +pexpire +time +zadd +zrem
+ *   +zrangebylex +zremrangebylex`, and `+info` for the check of the eviction policy.
  *
  * **Gotchas**
  *
@@ -180,8 +180,8 @@ const make = (prefix: string, slack: number): Effect.Effect<SessionBackend["Serv
       `${prefix}:p:${encodeNamespace(namespace)}:${Base64Url.encode(principal)}`
 
     const read = (operation: Operation, namespace: string, id: string) =>
-      attemptThen(operation, redis.send<Scripts.Row>("HMGET", recordKey(namespace, id), ...Scripts.fields), (row) =>
-        toRecord(namespace, id, row)
+      attemptThen(operation, redis.send<string | null>("GET", recordKey(namespace, id)), (text) =>
+        toRecord(namespace, id, text)
       )
 
     /** The principal's entries after the given one, at most `count`. */
@@ -206,10 +206,11 @@ const make = (prefix: string, slack: number): Effect.Effect<SessionBackend["Serv
     return SessionBackend.of({
       create: (record) => {
         const { namespace, id, principal } = record
+        if (!areStorable(principal, record.extension, record.data)) return notStorable("create")
         const key = recordKey(namespace, id)
         const life = Math.max(0, record.absoluteExpiresAt - record.createdAt) + slack
         const ttl = Math.min(Math.max(0, record.idleExpiresAt - record.createdAt) + slack, life)
-        const created = createRecord(key, whole(ttl), whole(life), headOf(record), record.data, record.extension).pipe(
+        const created = createRecord(key, whole(ttl), whole(life), textOf(record)).pipe(
           Effect.mapError((error) => failure("create", error))
         )
         if (principal === undefined) return Effect.map(created, (end) => (end === null ? "exists" : "created"))
@@ -234,15 +235,16 @@ const make = (prefix: string, slack: number): Effect.Effect<SessionBackend["Serv
 
       read: (namespace, id) => read("read", namespace, id),
 
-      update: (namespace, id, expectedVersion, patch) =>
-        attempt(
+      update: (namespace, id, expectedVersion, patch) => {
+        if (!areStorable(patch.extension, patch.data)) return notStorable("update")
+        return attempt(
           "update",
           updateRecord(
             recordKey(namespace, id),
             String(expectedVersion),
             String(expectedVersion + 1),
-            String(patch.lastSeenAt),
-            String(patch.idleExpiresAt),
+            time(patch.lastSeenAt),
+            time(patch.idleExpiresAt),
             String(slack),
             patch.secretHash ?? "",
             patch.dataVersion === undefined ? "" : String(patch.dataVersion),
@@ -256,12 +258,13 @@ const make = (prefix: string, slack: number): Effect.Effect<SessionBackend["Serv
               ? { _tag: "gone" }
               : { _tag: reply[0] === 1 ? "updated" : "stale", record: record.value }
           })
-        ),
+        )
+      },
 
       touch: (namespace, id, { lastSeenAt, idleExpiresAt }) =>
         attempt(
           "touch",
-          touchRecord(recordKey(namespace, id), String(lastSeenAt), String(idleExpiresAt), String(slack))
+          touchRecord(recordKey(namespace, id), time(lastSeenAt), time(idleExpiresAt), String(slack))
         ).pipe(Effect.map((reply) => (reply === null ? "gone" : reply === 1 ? "touched" : "unchanged"))),
 
       delete: (namespace, id, options) =>
@@ -357,21 +360,36 @@ const idOf = (entry: string): string => entry.slice(Scripts.endLength)
 
 const whole = (millis: number): string => String(Math.ceil(Math.min(millis, longest)))
 
-/** A record's head without its end, which Redis puts before it. */
-const headOf = (record: SessionRecord): string =>
-  [
+/** Where it has its place in a record. */
+const time = (millis: number): string => {
+  const text = String(millis)
+  return (text.length > Scripts.timeLength || text.includes("e") ? whole(millis) : text).padStart(Scripts.timeLength)
+}
+
+/** Neither JSON nor a principal has a NUL in it. With one, a record would be read as another. */
+const areStorable = (...texts: ReadonlyArray<string | undefined>): boolean =>
+  !texts.some((text) => text?.includes(Scripts.separator))
+
+const notStorable = (operation: Operation): Effect.Effect<never, SessionBackendError> =>
+  Effect.fail(new SessionBackendError({ operation, outcome: "notApplied", cause: new Error("a NUL in the record") }))
+
+/** A record without its end, which Redis puts before it. */
+const textOf = (record: SessionRecord): string => {
+  const head = [
+    time(record.lastSeenAt),
+    time(record.idleExpiresAt),
+    time(record.absoluteExpiresAt),
     record.version,
-    record.lastSeenAt,
-    record.idleExpiresAt,
     record.dataVersion,
     record.secretHash,
     record.createdAt,
     record.authenticatedAt,
     record.idleTimeout,
-    record.absoluteExpiresAt,
     record.persistent ? 1 : 0,
     record.principal ?? ""
-  ].join(":")
+  ]
+  return [head.join(":"), record.extension, record.data].join(Scripts.separator)
+}
 
 const splitHead = (head: string): ReadonlyArray<string> => {
   const split = head.split(":")
@@ -385,28 +403,30 @@ const endAndPrincipal = (head: string): readonly [end: string, principal: string
 }
 
 /**
- * None, too, for a hash that some other hand has left incomplete or illegible: nobody is let in by half a record, nor
+ * None, too, for a record that some other hand has left incomplete or illegible: nobody is let in by half a record, nor
  * by a deadline that is not a number.
  */
-const toRecord = (namespace: string, id: string, row: Scripts.Row): Option.Option<SessionRecord> => {
-  const [head, data, extension] = row
-  if (head === null || data === null || extension === null) return Option.none()
-  const split = splitHead(head)
+const toRecord = (namespace: string, id: string, text: string | null): Option.Option<SessionRecord> => {
+  if (text === null) return Option.none()
+  const headEnd = text.indexOf(Scripts.separator)
+  const extensionEnd = text.indexOf(Scripts.separator, headEnd + 1)
+  if (headEnd === -1 || extensionEnd === -1) return Option.none()
+  const split = splitHead(text.slice(0, headEnd))
   const record: SessionRecord = {
     namespace,
     id,
-    secretHash: split[5]!,
-    version: Number(split[1]),
+    secretHash: split[6]!,
+    version: Number(split[4]),
     principal: split[11] === "" ? undefined : split[11],
-    data,
-    dataVersion: Number(split[4]),
-    extension,
-    createdAt: Number(split[6]),
-    authenticatedAt: Number(split[7]),
-    lastSeenAt: Number(split[2]),
-    idleTimeout: Number(split[8]),
-    idleExpiresAt: Number(split[3]),
-    absoluteExpiresAt: Number(split[9]),
+    data: text.slice(extensionEnd + 1),
+    dataVersion: Number(split[5]),
+    extension: text.slice(headEnd + 1, extensionEnd),
+    createdAt: Number(split[7]),
+    authenticatedAt: Number(split[8]),
+    lastSeenAt: Number(split[1]),
+    idleTimeout: Number(split[9]),
+    idleExpiresAt: Number(split[2]),
+    absoluteExpiresAt: Number(split[3]),
     persistent: split[10] === "1"
   }
   const legible =
@@ -433,7 +453,7 @@ const attemptThen = <A, B>(
   Effect.matchEffect(command, {
     onSuccess: (reply) => Effect.succeed(onReply(reply)),
     onFailure: (error) =>
-      isTransient(textOf(error))
+      isTransient(messageOf(error))
         ? Effect.delay(command, "50 millis").pipe(
             Effect.map(onReply),
             Effect.mapError((error) => failure(operation, error))
@@ -444,7 +464,7 @@ const attemptThen = <A, B>(
 const attempt = <A>(operation: Operation, command: Effect.Effect<A, Redis.RedisError>) =>
   attemptThen(operation, command, identity<A>)
 
-const textOf = ({ cause }: Redis.RedisError): string =>
+const messageOf = ({ cause }: Redis.RedisError): string =>
   cause instanceof Error
     ? cause.message || ("code" in cause ? String(cause.code) : cause.constructor.name)
     : typeof cause === "string"
@@ -458,12 +478,12 @@ const textOf = ({ cause }: Redis.RedisError): string =>
 const failure = (
   operation: Operation,
   error: Redis.RedisError,
-  outcome: "notApplied" | "unknown" = isRefusal(textOf(error)) ? "notApplied" : "unknown"
+  outcome: "notApplied" | "unknown" = isRefusal(messageOf(error)) ? "notApplied" : "unknown"
 ): SessionBackendError =>
   new SessionBackendError({
     operation,
     outcome,
-    cause: new Error(textOf(error).replace(/, with args beginning with: .*$/s, ""))
+    cause: new Error(messageOf(error).replace(/, with args beginning with: .*$/s, ""))
   })
 
 const asUnknown = (error: SessionBackendError): SessionBackendError =>

@@ -4,7 +4,7 @@ import { Redis } from "effect/persistence"
 import { TestClock } from "effect/testing"
 import { inspect } from "node:util"
 import * as Scripts from "../src/internal/redisScripts.ts"
-import { SessionBackend, type SessionRecord } from "../src/SessionBackend.ts"
+import { SessionBackend, type SessionBackendError, type SessionRecord } from "../src/SessionBackend.ts"
 import * as SessionBackendRedis from "../src/SessionBackendRedis.ts"
 
 const scriptNames = new Map([
@@ -64,9 +64,9 @@ const record: SessionRecord = {
   secretHash: "H",
   version: 1,
   principal: "alice",
-  data: "{}",
+  data: `{"d":2}`,
   dataVersion: 1,
-  extension: "{}",
+  extension: `{"e":1}`,
   createdAt: 1000,
   authenticatedAt: 1000,
   lastSeenAt: 1000,
@@ -76,10 +76,11 @@ const record: SessionRecord = {
   persistent: true
 }
 
-/** A record's head but for its end. */
-const head = "1:1000:1801000:1:H:1000:1000:1800000:43201000:1:alice"
-
-const row: Scripts.Row = [`${end}:${head}`, "{}", "{}"]
+/** A record's head but for its end: three times that have their place, and the rest. */
+const head = `${"1000".padStart(16)}:${"1801000".padStart(16)}:${"43201000".padStart(16)}:1:1:H:1000:1000:1800000:1:alice`
+const tail = `\0{"e":1}\0{"d":2}`
+const stored = `${end}:${head}${tail}`
+const anonymously = (text: string) => text.replace(":alice", ":")
 
 const recordKey = "t:s:YXBwL1VzZXI:AAAAAAAAAAAAAAAAAAAAAA"
 const indexKey = "t:p:YXBwL1VzZXI:YWxpY2U"
@@ -90,13 +91,13 @@ const willing: Reply = ([name]) =>
     name === "create"
       ? end
       : name === "update"
-        ? [1, row]
+        ? [1, stored]
         : name === "touch"
           ? 1
           : name === "remove"
-            ? row[0]
-            : name === "HMGET"
-              ? row
+            ? `${end}:${head}`
+            : name === "GET"
+              ? stored
               : name === "ZRANGEBYLEX"
                 ? [`${end}${record.id}`]
                 : 1
@@ -116,39 +117,38 @@ const operations = {
 
 describe("SessionBackendRedis", () => {
   describe("commands", () => {
-    it.effect("read is one HMGET", () =>
+    it.effect("read is one GET", () =>
       Effect.gen(function* () {
         const { backend, commands } = yield* backendOver(willing)
         assert.deepStrictEqual(yield* backend.read(record.namespace, record.id), Option.some(record))
-        assert.deepStrictEqual(commands, [["HMGET", recordKey, ...Scripts.fields]])
+        assert.deepStrictEqual(commands, [["GET", recordKey]])
       })
     )
 
-    it.effect("[R64] a hash that is incomplete or illegible is no session", () =>
+    it.effect("[R64] a record that is incomplete or illegible is no session", () =>
       Effect.gen(function* () {
-        const read = (reply: ReadonlyArray<string | null>) =>
+        const read = (reply: string | null) =>
           Effect.flatMap(
             backendOver(() => Effect.succeed(reply)),
             ({ backend }) => backend.read(record.namespace, record.id)
           )
-        for (let i = 0; i < row.length; i++) {
-          assert.isTrue(Option.isNone(yield* read(row.map((value, j) => (i === j ? null : value)))))
+        // Cut off anywhere before its data, it is none; in its data, that is the schema's to say.
+        for (let length = 0; length < stored.length - record.data.length; length++) {
+          assert.isTrue(Option.isNone(yield* read(stored.slice(0, length))), stored.slice(0, length))
         }
-        const split = row[0]!.split(":")
-        for (const numeric of [1, 2, 3, 4, 6, 7, 8, 9]) {
+        assert.isTrue(Option.isNone(yield* read(null)))
+        const split = `${end}:${head}`.split(":")
+        for (const numeric of [1, 2, 3, 4, 5, 7, 8, 9]) {
           const illegible = split.map((part, i) => (i === numeric ? "soon" : part)).join(":")
-          assert.isTrue(Option.isNone(yield* read([illegible, "{}", "{}"])), illegible)
+          assert.isTrue(Option.isNone(yield* read(illegible + tail)), illegible)
         }
-        assert.isTrue(Option.isNone(yield* read([split.slice(1).join(":"), "{}", "{}"])))
-        assert.isTrue(Option.isNone(yield* read(["", "{}", "{}"])))
+        assert.isTrue(Option.isNone(yield* read(split.slice(1).join(":") + tail)))
+        assert.isTrue(Option.isNone(yield* read(tail)))
         assert.deepStrictEqual(
-          yield* read([`${row[0]}:with:colons:`, "{}", "{}"]),
+          yield* read(`${end}:${head}:with:colons:${tail}`),
           Option.some({ ...record, principal: "alice:with:colons:" })
         )
-        assert.deepStrictEqual(
-          yield* read([row[0]!.slice(0, -"alice".length), "{}", "{}"]),
-          Option.some({ ...record, principal: undefined })
-        )
+        assert.deepStrictEqual(yield* read(anonymously(stored)), Option.some({ ...record, principal: undefined }))
       })
     )
 
@@ -158,7 +158,7 @@ describe("SessionBackendRedis", () => {
         assert.strictEqual(yield* backend.create(record), "created")
         assert.deepStrictEqual(commands, [
           // 30 minutes idle and 10 of slack; as long as the session may live, and 10 of slack.
-          ["create", recordKey, String(40 * minute), String((12 * 60 + 10) * minute), head, "{}", "{}"],
+          ["create", recordKey, String(40 * minute), String((12 * 60 + 10) * minute), head + tail],
           ["addEntry", indexKey, end, record.id]
         ])
       })
@@ -169,7 +169,7 @@ describe("SessionBackendRedis", () => {
         const anonymous = yield* backendOver(willing)
         assert.strictEqual(yield* anonymous.backend.create({ ...record, principal: undefined }), "created")
         assert.deepStrictEqual(names(anonymous.commands), ["create"])
-        assert.strictEqual(anonymous.commands[0]![4], head.slice(0, -"alice".length))
+        assert.strictEqual(anonymous.commands[0]![4], anonymously(head) + tail)
 
         const taken = yield* backendOver(() => Effect.succeed(null))
         assert.strictEqual(yield* taken.backend.create(record), "exists")
@@ -187,6 +187,33 @@ describe("SessionBackendRedis", () => {
           commands.map((command) => command[2]),
           ["5000", "4000000000000000", "5001"]
         )
+        // Times that have their place in a record keep it, whatever they are.
+        const times = [0, Infinity, 1000.5, 2 ** 53 - 1, 1e21, 1764129600000.123]
+        for (const idleExpiresAt of times) yield* backend.create({ ...record, principal: undefined, idleExpiresAt })
+        assert.deepStrictEqual(
+          commands.slice(3).map((command) => command[4]!.slice(17, 33)),
+          ["0", "Infinity", "1000.5", "9007199254740991", "4000000000000000", "1764129600001"].map((text) =>
+            text.padStart(16)
+          )
+        )
+      })
+    )
+
+    it.effect("a NUL, which would make a record another, is refused before anything is sent", () =>
+      Effect.gen(function* () {
+        const { backend, commands } = yield* backendOver(willing)
+        const nul = "a\0b"
+        const times = { lastSeenAt: 1, idleExpiresAt: 2 }
+        for (const refused of [
+          backend.create({ ...record, principal: nul }),
+          backend.create({ ...record, extension: nul }),
+          backend.create({ ...record, data: nul }),
+          backend.update(record.namespace, record.id, 1, { ...times, extension: nul }),
+          backend.update(record.namespace, record.id, 1, { ...times, data: nul })
+        ]) {
+          assert.strictEqual((yield* Effect.flip<unknown, SessionBackendError, never>(refused)).outcome, "notApplied")
+        }
+        assert.deepStrictEqual(commands, [])
       })
     )
 
@@ -200,7 +227,7 @@ describe("SessionBackendRedis", () => {
         })
         yield* backend.update(record.namespace, record.id, 7, { lastSeenAt: 5, idleExpiresAt: 6 })
         yield* backend.touch(record.namespace, record.id, { lastSeenAt: 5, idleExpiresAt: 6 })
-        const times = ["5", "6", "600000"]
+        const times = ["5".padStart(16), "6".padStart(16), "600000"]
         assert.deepStrictEqual(commands, [
           ["update", recordKey, "7", "8", ...times, "N", "2", "data", "[]", "extension", "1"],
           ["update", recordKey, "7", "8", ...times, "", ""],
@@ -217,7 +244,7 @@ describe("SessionBackendRedis", () => {
             ({ backend }) => operation(backend)
           )
         assert.deepStrictEqual(yield* verdict(null, operations.update), { _tag: "gone" })
-        assert.deepStrictEqual(yield* verdict([0, row], operations.update), { _tag: "stale", record })
+        assert.deepStrictEqual(yield* verdict([0, stored], operations.update), { _tag: "stale", record })
         assert.strictEqual(yield* verdict(null, operations.touch), "gone")
         assert.strictEqual(yield* verdict(0, operations.touch), "unchanged")
         assert.strictEqual(yield* verdict(1, operations.touch), "touched")
@@ -243,7 +270,7 @@ describe("SessionBackendRedis", () => {
 
     it.effect("delete of an anonymous session is one command", () =>
       Effect.gen(function* () {
-        const { backend, commands } = yield* backendOver(() => Effect.succeed(row[0]!.slice(0, -"alice".length)))
+        const { backend, commands } = yield* backendOver(() => Effect.succeed(anonymously(`${end}:${head}`)))
         assert.strictEqual(yield* backend.delete(record.namespace, record.id), true)
         assert.deepStrictEqual(names(commands), ["remove"])
       })
@@ -258,7 +285,7 @@ describe("SessionBackendRedis", () => {
               : name === "remove"
                 ? args[0]!.endsWith("~b25l")
                   ? null
-                  : row[0]
+                  : `${end}:${head}`
                 : 1
           )
         )
@@ -277,11 +304,7 @@ describe("SessionBackendRedis", () => {
         const pages = [[`${end}one`, `${end}two`], [`${end}three`]]
         const { backend, commands } = yield* backendOver(([name, key]) =>
           Effect.succeed(
-            name === "ZRANGEBYLEX"
-              ? pages.shift()
-              : name === "ZREM" || key!.endsWith("~b25l")
-                ? row.map(() => null)
-                : row
+            name === "ZRANGEBYLEX" ? pages.shift() : name === "ZREM" || key!.endsWith("~b25l") ? null : stored
           )
         )
         const page = yield* backend.listByPrincipal(record.namespace, "alice", { limit: 2, after: "x" })
@@ -291,7 +314,7 @@ describe("SessionBackendRedis", () => {
         )
         assert.strictEqual(page.next, `${end}three`)
         assert.deepStrictEqual(
-          commands.filter(([name]) => name !== "HMGET"),
+          commands.filter(([name]) => name !== "GET"),
           [
             ["ZRANGEBYLEX", indexKey, "(x", "+", "LIMIT", "0", "2"],
             ["ZREM", indexKey, `${end}one`],
@@ -317,7 +340,7 @@ describe("SessionBackendRedis", () => {
           const { backend, commands } = yield* backendOver(willing)
           for (const hostile of ["", "../", "\u0000", "{tag}", "*", `'"`, "\r\nDEL x", "A:B", " "]) {
             const odd = { ...record, id: id + hostile, namespace: namespace + hostile, principal: principal + hostile }
-            yield* backend.create(odd)
+            yield* Effect.ignore(backend.create(odd))
             yield* backend.read(odd.namespace, odd.id)
             yield* backend.deleteByPrincipal(odd.namespace, odd.principal)
           }
@@ -440,7 +463,7 @@ describe("SessionBackendRedis", () => {
               ? Effect.succeed(page)
               : refused(key!)
                 ? fail("NOAUTH Authentication required.")
-                : Effect.succeed(row[0])
+                : Effect.succeed(`${end}:${head}`)
         const half = yield* backendOver(reply((key) => key.endsWith("~b25l")))
         assert.strictEqual((yield* Effect.flip(operations.deleteByPrincipal(half.backend))).outcome, "unknown")
         assert.deepStrictEqual(names(half.commands), ["ZRANGEBYLEX", "remove", "remove", "remove"])

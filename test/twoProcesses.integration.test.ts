@@ -50,8 +50,9 @@ const redisStore = async (): Promise<Store> => {
         await client.sendCommand(["ECHO", namespace])
         while (!seen.some((line) => line.includes('"ECHO"') && line.includes(namespace))) await pause(5)
         monitor.destroy()
-        // What a script does is marked "lua"; what changes a record is its HSET.
-        return seen.filter((line) => line.includes(" lua] ") && /"HSET"/i.test(line) && line.includes(namespace)).length
+        // What a script does is marked "lua"; what changes a record is its SET or SETRANGE.
+        return seen.filter((line) => line.includes(" lua] ") && /"SET(RANGE)?"/i.test(line) && line.includes(namespace))
+          .length
       }
     },
     clear: async () => {
