@@ -34,6 +34,7 @@ import { failure } from "./internal/constant.ts"
 import { bounded } from "./internal/bounded.ts"
 import { describeCause } from "./internal/describeCause.ts"
 import * as DataCodec from "./internal/dataCodec.ts"
+import { matchEager } from "./internal/eager.ts"
 import { infoOf, LiveSession } from "./internal/liveSession.ts"
 import { nowOf } from "./internal/readNow.ts"
 import * as Serial from "./internal/serial.ts"
@@ -190,7 +191,7 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
   /** The sessions a touch is on its way for. */
   const touching = new Set<string>()
 
-  const randomText = <B>(effect: Effect.Effect<B, never, SecureRandom.SecureRandom>): Effect.Effect<B> =>
+  const randomly = <B>(effect: Effect.Effect<B, never, SecureRandom.SecureRandom>): Effect.Effect<B> =>
     Effect.provideService(effect, SecureRandom.SecureRandom, random)
 
   // ---------------------------------------------------------------------------
@@ -415,26 +416,26 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
     return principal
   }
 
+  /** On the spot, and so only within an effect: the schema and `principal` are the user's own, and may throw. */
   const encode = (
     data: A
-  ): Effect.Effect<{ readonly value: A; readonly text: string; readonly principal: string | undefined }> =>
-    Effect.suspend(() => {
-      const encoded = codec.encode(data)
-      return Result.isFailure(encoded)
-        ? Effect.die(encoded.failure)
-        : Effect.succeed({ ...encoded.success, principal: principalOf(encoded.success.value) })
-    })
+  ): Exit.Exit<{ readonly value: A; readonly text: string; readonly principal: string | undefined }> => {
+    const encoded = codec.encode(data)
+    if (Result.isFailure(encoded)) return Exit.die(encoded.failure)
+    const { text, value } = encoded.success
+    return Exit.succeed({ text, value, principal: principalOf(value) })
+  }
 
-  const encodeFor = (record: SessionRecord, data: A) =>
-    Effect.tap(encode(data), ({ principal }) =>
-      principal === record.principal
-        ? Effect.void
-        : Effect.die(
-            new SessionDataError({
-              problem: "the principal of a session never changes; to log somebody in or out, create a new session"
-            })
-          )
-    )
+  const encodeFor = (record: SessionRecord, data: A) => {
+    const encoded = encode(data)
+    return Exit.isFailure(encoded) || encoded.value.principal === record.principal
+      ? encoded
+      : Exit.die(
+          new SessionDataError({
+            problem: "the principal of a session never changes; to log somebody in or out, create a new session"
+          })
+        )
+  }
 
   // ---------------------------------------------------------------------------
   // Writes
@@ -447,37 +448,53 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
     return Math.min(Math.floor(millis), most)
   }
 
-  const create: SessionManager<A, R>["create"] = Effect.fnUntraced(function* (data, options) {
-    const { principal, text, value } = yield* encode(data)
-    const idleTimeout = duration("idleTimeout", options?.idleTimeout, times.idle)
-    const absoluteTimeout = duration("absoluteTimeout", options?.absoluteTimeout, times.absolute)
-    // A fresh id and secret each time: an id that is taken is left to its owner.
-    for (let attempt = 0; attempt < 3; attempt++) {
-      const id = yield* randomText(SessionToken.randomId)
-      const secret = yield* randomText(SessionToken.randomSecret)
-      const now = yield* Clock.currentTimeMillis
-      const record: SessionRecord = {
-        namespace,
-        id,
-        secretHash: yield* sha256(secret),
-        version: 1,
-        principal,
-        data: text,
-        dataVersion: definition.dataVersion,
-        extension: "",
-        createdAt: now,
-        authenticatedAt: now,
-        lastSeenAt: now,
-        idleTimeout,
-        idleExpiresAt: now + Math.min(idleTimeout, absoluteTimeout),
-        absoluteExpiresAt: now + absoluteTimeout,
-        persistent: (options?.cookie ?? "persistent") === "persistent"
-      }
-      const token = yield* tokens.issue({ id, secret })
-      if ((yield* call("create", () => backend.create(record))) === "created") return snapshot(record, value, token)
-    }
-    return yield* failed("create", "notApplied", { _tag: "FreshIdTaken" })
-  }, Effect.uninterruptible)
+  const create: SessionManager<A, R>["create"] = (data, options) =>
+    Effect.uninterruptible(
+      Clock.clockWith((clock) =>
+        Effect.flatMapEager(encode(data), ({ principal, text, value }) => {
+          const idleTimeout = duration("idleTimeout", options?.idleTimeout, times.idle)
+          const absoluteTimeout = duration("absoluteTimeout", options?.absoluteTimeout, times.absolute)
+          /** With a fresh id and secret each time: an id that is taken is left to its owner. */
+          const attempt = (left: number): Effect.Effect<Session<A>, SessionUnavailable> =>
+            Effect.flatMap(randomly(SessionToken.randomClaims), (claims) =>
+              Effect.flatMapEager(sha256(claims.secret), (secretHash) =>
+                Effect.flatMapEager(tokens.issue(claims), (token) => {
+                  const now = clock.currentTimeMillisUnsafe()
+                  const record: SessionRecord = {
+                    namespace,
+                    id: claims.id,
+                    secretHash,
+                    version: 1,
+                    principal,
+                    data: text,
+                    dataVersion: definition.dataVersion,
+                    extension: "",
+                    createdAt: now,
+                    authenticatedAt: now,
+                    lastSeenAt: now,
+                    idleTimeout,
+                    idleExpiresAt: now + Math.min(idleTimeout, absoluteTimeout),
+                    absoluteExpiresAt: now + absoluteTimeout,
+                    persistent: (options?.cookie ?? "persistent") === "persistent"
+                  }
+                  return callThen(
+                    "create",
+                    () => backend.create(record),
+                    times.backend,
+                    (result) =>
+                      result === "created"
+                        ? Exit.succeed(snapshot(record, value, token))
+                        : left > 1
+                          ? attempt(left - 1)
+                          : failed("create", "notApplied", { _tag: "FreshIdTaken" })
+                  )
+                })
+              )
+            )
+          return attempt(3)
+        })
+      )
+    )
 
   /** Full jitter: anything up to 100 milliseconds, growing with the rounds. */
   const pause = (round: number): Effect.Effect<void> =>
@@ -497,53 +514,58 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
     source: Redacted.Redacted<string> | Session<A>,
     next: (session: Session<A>, record: SessionRecord) => Effect.Effect<readonly [B, Write<A> | undefined]>
   ): Effect.Effect<readonly [B, Session<A>], SessionInvalid | Refused | SessionConflict | SessionUnavailable> =>
-    Effect.flatMap(Effect.all([start(source), Clock.currentTimeMillis]), ([held, arrived]) => {
-      const loop = Effect.gen(function* () {
-        let { record, session }: { record: SessionRecord; session: Session<A> } = held
-        const began = yield* Clock.currentTimeMillis
-        for (let round = 0; ; round++) {
-          const now = yield* Clock.currentTimeMillis
-          if (now >= expiryOf(record)) return yield* expired
-          const [answer, write] = yield* next(session, record)
-          if (write === undefined) return [answer, session] as const
-          if (record.dataVersion > definition.dataVersion) return yield* conflict
-          const result = yield* call(
-            "update",
-            () => backend.update(namespace, record.id, record.version, { ...write.patch, ...seen(record, now) }),
-            remaining(arrived, now)
-          )
-          if (result._tag === "gone") return yield* notFound
-          if (result._tag === "updated") {
-            return [answer, snapshot(result.record, write.value, LiveSession.text(session))] as const
-          }
-          if (result.record.secretHash !== record.secretHash) return yield* notFound
-          if (round > 0) {
-            if (now - began >= contentionLimit) return yield* conflict
-            yield* pause(round)
-          }
-          record = result.record
-          session = yield* again(record, session)
+    Effect.flatMap(start(source), (held) =>
+      Clock.clockWith((clock) => {
+        const arrived = clock.currentTimeMillisUnsafe()
+        type Changed = Effect.Effect<
+          readonly [B, Session<A>],
+          SessionInvalid | Refused | SessionConflict | SessionUnavailable
+        >
+        const attempt = (record: SessionRecord, session: Session<A>, began: number, round: number): Changed => {
+          const now = clock.currentTimeMillisUnsafe()
+          if (now >= expiryOf(record)) return expired
+          return Effect.flatMapEager(next(session, record), ([answer, write]): Changed => {
+            if (write === undefined) return Exit.succeed([answer, session])
+            if (record.dataVersion > definition.dataVersion) return conflict
+            return callThen(
+              "update",
+              () => backend.update(namespace, record.id, record.version, { ...write.patch, ...seen(record, now) }),
+              remaining(arrived, now),
+              (result): Changed => {
+                if (result._tag === "gone") return notFound
+                if (result._tag === "updated") {
+                  return Exit.succeed([answer, snapshot(result.record, write.value, LiveSession.text(session))])
+                }
+                if (result.record.secretHash !== record.secretHash) return notFound
+                if (round > 0 && now - began >= contentionLimit) return conflict
+                return Effect.flatMap(round > 0 ? pause(round) : Effect.void, () =>
+                  Effect.flatMap(again(result.record, session), (session) =>
+                    attempt(result.record, session, began, round + 1)
+                  )
+                )
+              }
+            )
+          })
         }
+        const first = Effect.suspend(() => attempt(held.record, held.session, clock.currentTimeMillisUnsafe(), 0))
+        return oneAtATime(held.record.id, times.backend, first, unavailable.notApplied)
       })
-      return oneAtATime(held.record.id, times.backend, loop, unavailable.notApplied)
-    })
+    )
 
   const modify: SessionManager<A, R>["modify"] = <B>(
     source: Redacted.Redacted<string> | Session<A>,
     f: (data: A) => readonly [B, A]
   ) =>
-    change(source, (session, record) =>
-      Effect.suspend((): Effect.Effect<readonly [B, Write<A> | undefined]> => {
-        const [answer, data] = f(session.data)
-        return data === session.data
-          ? Effect.succeed([answer, undefined] as const)
-          : Effect.map(
-              encodeFor(record, data),
-              ({ text, value }) =>
-                [answer, { patch: { data: text, dataVersion: definition.dataVersion }, value }] as const
-            )
-      })
-    )
+    change(source, (session, record) => {
+      const [answer, data] = f(session.data)
+      return data === session.data
+        ? Exit.succeed([answer, undefined] as const)
+        : Effect.mapEager(
+            encodeFor(record, data),
+            ({ text, value }) =>
+              [answer, { patch: { data: text, dataVersion: definition.dataVersion }, value }] as const
+          )
+    })
 
   const replace: SessionManager<A, R>["replace"] = Effect.fnUntraced(function* (given, data) {
     const { record } = yield* start(given)
@@ -564,7 +586,7 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
         held.id,
         times.backend,
         Effect.gen(function* () {
-          const secret = yield* randomText(SessionToken.randomSecret)
+          const secret = yield* randomly(SessionToken.randomSecret)
           const secretHash = yield* sha256(secret)
           const token = yield* tokens.issue({ id: held.id, secret })
           const began = yield* Clock.currentTimeMillis
@@ -609,6 +631,14 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
   const remove = (id: string, options?: { readonly principal?: string | undefined }) =>
     callDelete("delete", () => backend.delete(namespace, id, options))
 
+  /** How to end the session of a token, if the token was issued here. */
+  const ending = (token: string): Effect.Effect<Effect.Effect<void, SessionUnavailable> | undefined> =>
+    matchEager(
+      tokens.check(token),
+      () => Exit.succeed(undefined),
+      ({ id }) => Exit.succeed(Effect.asVoid(remove(id)))
+    )
+
   const list: SessionManager<A, R>["list"] = Effect.fnUntraced(function* (principal) {
     const found: Array<SessionInfo<A>> = []
     const now = yield* Clock.currentTimeMillis
@@ -634,14 +664,8 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
     replace,
     rotate,
     destroy: (token) =>
-      Effect.matchEffect(
-        Effect.suspend(() => tokens.check(Redacted.value(token))),
-        {
-          // Not a token of ours: there is nothing to end.
-          onFailure: () => Effect.void,
-          onSuccess: ({ id }) => Effect.asVoid(remove(id))
-        }
-      ),
+      // Not a token of ours: there is nothing to end.
+      Effect.suspend(() => Effect.flatMapEager(ending(Redacted.value(token)), (ending) => ending ?? Exit.void)),
     list,
     // Without an owner this would be `revokeAny`, and types do not bind every caller.
     revoke: (id, owner) => (typeof owner.principal === "string" ? remove(id, owner) : Effect.succeed(false)),
@@ -651,7 +675,7 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
   }
   return withTexts(manager, {
     resolve: (text, clock) => load(text, true, clock),
-    isAuthentic: (text) => Effect.isSuccess(tokens.check(text))
+    ending
   })
 })
 

@@ -105,7 +105,7 @@ describe("create", () => {
     )
   )
 
-  for (const short of [[new Uint8Array(15)], [new Uint8Array(16), new Uint8Array(31)], [new Uint8Array(0)]]) {
+  for (const short of [[new Uint8Array(47)], [new Uint8Array(16)], [new Uint8Array(0)]]) {
     it.effect(`[R2] a source that gives ${short.at(-1)!.length} bytes makes no session`, () =>
       Effect.gen(function* () {
         assert.strictEqual(yield* outcome((yield* manager).create(ada)), "died")
@@ -142,8 +142,9 @@ describe("create", () => {
   )
 
   it.effect("[R5] an id that is taken is left to its owner, and another one is drawn, with another secret", () => {
-    const fill = (byte: number, size: number) => new Uint8Array(size).fill(byte)
-    const script = [fill(1, 16), fill(2, 32), fill(1, 16), fill(3, 32)]
+    /** The bytes of an id, and those of a secret. */
+    const drawn = (id: number, secret: number) => new Uint8Array(48).fill(id, 0, 16).fill(secret, 16)
+    const script = [drawn(1, 2), drawn(1, 3)]
     return Effect.gen(function* () {
       const sessions = yield* manager
       const first = yield* sessions.create(ada)

@@ -29,7 +29,9 @@ describe("ids and secrets", () => {
       const count = 100_000
       for (const [make, size, length] of [
         [SessionToken.randomId, 16, 22],
-        [SessionToken.randomSecret, 32, 43]
+        [SessionToken.randomSecret, 32, 43],
+        [Effect.map(SessionToken.randomClaims, ({ id }) => id), 16, 22],
+        [Effect.map(SessionToken.randomClaims, ({ secret }) => secret), 32, 43]
       ] as const) {
         const seen = new Set<string>()
         const ones = new Uint32Array(size * 8)

@@ -57,9 +57,13 @@ interface Timer {
   readonly mayRunOn: boolean
 }
 
-/** As the live clock measures and sleeps; but a process may end in the midst of it. */
+const liveClock = /* @__PURE__ */ Context.get(/* @__PURE__ */ Context.empty(), Clock.Clock)
+
+const millisOf = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1_000_000
+
+/** Measures and sleeps as the live clock does, but a process may end in the midst of it. */
 const liveTimer: Timer = {
-  now: () => performance.now(),
+  now: () => millisOf(liveClock),
   start: (millis, wake) => {
     const handle: { readonly unref?: () => void } | number = setTimeout(wake, millis)
     // Without `unref`, in browsers, nothing waits for a timer either.
@@ -74,7 +78,7 @@ const timerOf = (clock: Clock.Clock, scheduler: Scheduler.Scheduler): Timer => {
   // No more than it takes to sleep: it outlives the request that starts it.
   const fork = Effect.runForkWith(Context.make(Clock.Clock, clock).pipe(Context.add(Scheduler.Scheduler, scheduler)))
   return {
-    now: () => Number(clock.monotonicTimeNanosUnsafe()) / 1_000_000,
+    now: () => millisOf(clock),
     start: (millis, wake, lose) => {
       const sleeper = fork(Effect.map(Effect.sleep(millis), wake))
       sleeper.addObserver((exit) => {
@@ -170,8 +174,7 @@ const expire = (waiting: Waiting): void => {
   }
 }
 
-const liveClock = Context.get(Context.empty(), Clock.Clock)
-const live = new Deadlines(liveTimer)
+const live = /* @__PURE__ */ new Deadlines(liveTimer)
 const byClock = new WeakMap<Clock.Clock, WeakMap<Scheduler.Scheduler, Deadlines>>()
 
 const deadlinesOf = (fiber: Fiber.Fiber<unknown, unknown>): Deadlines => {

@@ -40,9 +40,10 @@ export const isCrossOrigin = (
 ): boolean => {
   // Pages may open WebSockets to any origin, with cookies and without a preflight (ASVS 4.4.2).
   if (isSafe(request.method) && requestHeader(request, "upgrade") === undefined) return false
-  const origin = request.headers["origin"]?.toLowerCase()
+  const origin = requestHeader(request, "origin")?.toLowerCase()
   if (origin !== undefined && policy.trusted.has(origin)) return false
-  const site = request.headers["sec-fetch-site"]
+  const site = requestHeader(request, "sec-fetch-site")
   if (site !== undefined) return site !== "same-origin" && site !== "none"
-  return origin !== undefined && !isOwn(origin, request.headers["host"] ?? request.headers[":authority"], policy.secure)
+  if (origin === undefined) return false
+  return !isOwn(origin, requestHeader(request, "host") ?? requestHeader(request, ":authority"), policy.secure)
 }

@@ -8,6 +8,7 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import { isKnown } from "./eager.ts"
 import { SessionDataError } from "../SessionError.ts"
 
 /** Enough for any session, and small enough to read on every request. */
@@ -71,7 +72,8 @@ export const make = <A>(schema: Schema.Codec<A, any>): DataCodec<A> => {
       let text: string | undefined
       try {
         // What `make` takes is the type's own input, which the type itself always is.
-        const made = Effect.runSyncExit(schema.makeEffect(given as never))
+        const making = schema.makeEffect(given as never)
+        const made = isKnown(making) ? making : Effect.runSyncExit(making)
         if (Exit.isFailure(made)) {
           // The message names the path and the rule, and not the value.
           const issue = Option.getOrUndefined(Exit.findErrorOption(made))

@@ -34,7 +34,7 @@ import { failure } from "./constant.ts"
 import { SessionCrossOrigin, SessionInvalid, SessionMissing } from "../SessionError.ts"
 import type { SessionConflict, SessionUnavailable } from "../SessionError.ts"
 import { carriedBy } from "../SessionFrontend.ts"
-import type { SessionFrontend, Transport } from "../SessionFrontend.ts"
+import type { Credential, SessionFrontend, Transport } from "../SessionFrontend.ts"
 import type { SessionManager } from "../SessionManager.ts"
 import { bounded } from "./bounded.ts"
 import { isCrossOrigin } from "./crossOrigin.ts"
@@ -124,6 +124,9 @@ const crossOrigin = failure(new SessionCrossOrigin())
 
 const isMissing = (exit: Exit.Exit<unknown, { readonly _tag: string }>): boolean =>
   Exit.isFailure(exit) && Option.getOrUndefined(Cause.findErrorOption(exit.cause))?._tag === "SessionMissing"
+
+/** Ends one session. */
+type Ending = Effect.Effect<void, SessionUnavailable>
 
 type Outcome<A, R extends ReadonlyArray<Tagged>> = Exit.Exit<
   Session<A>,
@@ -398,26 +401,41 @@ export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements 
    * one is as good as none.
    */
   get #endCarried(): Effect.Effect<boolean, SessionUnavailable> {
-    return Effect.gen({ self: this }, function* () {
-      const tokens = new Set<string>()
-      let via: Transport | undefined
-      for (const credential of yield* carriedBy(this.#frontend, this.request)) {
-        via ??= credential.via
-        const { text } = ofCredential(credential)
-        const texts = textsOf(this.#manager)
-        if (texts !== undefined && !(yield* texts.isAuthentic(text))) continue
-        if (tokens.size === 0) via = credential.via
-        tokens.add(text)
-      }
-      this.#via ??= via
-      const carried = tokens.size > 0
-      if (this.#state !== undefined && Exit.isSuccess(this.#state)) tokens.add(LiveSession.text(this.#state.value))
-      yield* Effect.forEach(tokens, (token) => this.#manager.destroy(redact(token)), {
-        concurrency: "unbounded",
-        discard: true
+    return Effect.flatMapEager(carriedBy(this.#frontend, this.#request), (credentials) => {
+      const endings = new Map<string, Ending>()
+      return Effect.flatMapEager(this.#collectEndings(credentials, endings), () => {
+        const carried = endings.size > 0
+        if (this.#state !== undefined && Exit.isSuccess(this.#state)) {
+          const text = LiveSession.text(this.#state.value)
+          if (!endings.has(text)) endings.set(text, this.#manager.destroy(redact(text)))
+        }
+        return endings.size === 0
+          ? Exit.succeed(false)
+          : Effect.as(Effect.all(endings.values(), { concurrency: "unbounded", discard: true }), carried)
       })
-      return carried
     })
+  }
+
+  /** Into `endings`, how to end the session of each token that is ours; `via` becomes how the first of them came. */
+  #collectEndings(credentials: ReadonlyArray<Credential>, endings: Map<string, Ending>): Effect.Effect<void> {
+    const [first] = credentials
+    if (first === undefined) return Exit.void
+    let via: Transport | undefined
+    const collect = (credential: Credential): Effect.Effect<void> => {
+      const { text } = ofCredential(credential)
+      const ending = textsOf(this.#manager)?.ending(text) ?? Exit.succeed(this.#manager.destroy(credential.token))
+      return Effect.mapEager(ending, (ending) => {
+        if (ending === undefined) return
+        via ??= credential.via
+        endings.set(text, ending)
+      })
+    }
+    return Effect.mapEager(
+      credentials.length === 1 ? collect(first) : Effect.forEach(credentials, collect, { discard: true }),
+      () => {
+        this.#via ??= via ?? first.via
+      }
+    )
   }
 
   // ---------------------------------------------------------------------------

@@ -21,14 +21,10 @@ interface Lane {
 export const make = () => {
   const lanes = new Map<string, Lane>()
 
-  const turn = (key: string, millis: number): Effect.Effect<boolean> =>
-    Effect.withFiber((fiber) => {
-      const lane = lanes.get(key)
-      if (lane === undefined) {
-        lanes.set(key, { waiting: [] })
-        return Effect.succeed(true)
-      }
-      return Effect.callback<boolean>((resume) => {
+  /** Waits for the turn, at most so long. Answers whether it has come. */
+  const wait = (lane: Lane, millis: number): Effect.Effect<boolean> =>
+    Effect.withFiber((fiber) =>
+      Effect.callback<boolean>((resume) => {
         const go = () => {
           timer.interruptUnsafe()
           resume(Effect.succeed(true))
@@ -41,7 +37,7 @@ export const make = () => {
           resume(Effect.succeed(false))
         })
       })
-    })
+    )
 
   const next = (key: string): void => {
     const go = lanes.get(key)!.waiting.shift()
@@ -49,10 +45,23 @@ export const make = () => {
     else go()
   }
 
-  return <A, E>(key: string, millis: number, effect: Effect.Effect<A, E>, late: Exit.Exit<A, E>): Effect.Effect<A, E> =>
-    Effect.uninterruptible(
-      Effect.flatMap(turn(key, millis), (ours) =>
-        ours ? Effect.onExit(effect, () => Effect.sync(() => next(key))) : late
-      )
+  return <A, E>(
+    key: string,
+    millis: number,
+    effect: Effect.Effect<A, E>,
+    late: Exit.Exit<A, E>
+  ): Effect.Effect<A, E> => {
+    const inTurn = Effect.onExitPrimitive(effect, () => {
+      next(key)
+      return undefined
+    })
+    return Effect.uninterruptible(
+      Effect.suspend(() => {
+        const lane = lanes.get(key)
+        if (lane !== undefined) return Effect.flatMap(wait(lane, millis), (ours) => (ours ? inTurn : late))
+        lanes.set(key, { waiting: [] })
+        return inTurn
+      })
     )
+  }
 }

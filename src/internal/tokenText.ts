@@ -81,8 +81,11 @@ export interface ByText<A, R extends ReadonlyArray<Tagged>> {
     text: string,
     clock: Clock.Clock
   ) => Effect.Effect<Session<A>, SessionInvalid | Refusal<R> | SessionUnavailable>
-  /** Whether a token was issued here: a request with a forged one is treated as if it carried none. */
-  readonly isAuthentic: (text: string) => Effect.Effect<boolean>
+  /**
+   * How to end the session of a token, if it was issued here: a request with a forged one is treated as if it carried
+   * none.
+   */
+  readonly ending: (text: string) => Effect.Effect<Effect.Effect<void, SessionUnavailable> | undefined>
 }
 
 const textsOfResolve = new WeakMap<object, unknown>()
