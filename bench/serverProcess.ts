@@ -46,7 +46,7 @@ export const startServer = async (
     ],
     {
       stdio: ["ignore", "ignore", "pipe", "ipc"],
-      env: { ...process.env, NODE_ENV: "production", ...options.env }
+      env: { ...process.env, NODE_ENV: "production", ...subject.env, ...options.env }
     }
   )
   // Shown only if the process ends by itself: express-session and others warn about their memory stores there.

@@ -409,8 +409,9 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
   const principalOf = (data: A): string | undefined => {
     const principal = definition.principal?.(data)
     if (principal === undefined) return undefined
-    const bytes = utf8.encode(principal).length
-    if (bytes < 1 || bytes > 256 || principal.includes("\0") || !principal.isWellFormed()) {
+    // A character of UTF-16 takes three bytes of UTF-8 at most.
+    const isTooLong = principal.length > 85 && utf8.encode(principal).length > 256
+    if (principal === "" || isTooLong || principal.includes("\0") || !principal.isWellFormed()) {
       throw new SessionDataError({ problem: "the principal must have 1 to 256 bytes of UTF-8, without NUL" })
     }
     return principal
