@@ -9,7 +9,9 @@
  * | `<prefix>:p:<namespace>:<principal>` | sorted set | a principal's sessions: for each, when it ends and its id |
  *
  * - Namespace and principal are base64url in keys, and so is an id of any other shape than the library's own.
- * - A read is one command and so are an update and a touch, each a Lua script that decides and writes in one step.
+ * - A read is one command, and under load one for many: those that are asked for in one turn of the event loop, while
+ *   others are under way, go together. An update and a touch are one command each, a Lua script that decides and writes
+ *   in one step.
  *   Creating a principal's session takes two, deleting it two; an anonymous one takes one.
  * - Every key has a time-to-live, up to the nearer deadline plus `ttlSlack`; it is extended, never cut. Redis removes
  *   what has run out, so `deleteExpired` has nothing to do and answers 0. It decides nothing: a session is valid by its
@@ -20,7 +22,7 @@
  * - An error reply that says "not now" (`READONLY`, `LOADING`, `MOVED`, `TRYAGAIN`, `CLUSTERDOWN`, `NOSCRIPT`) is
  *   retried once after 50 ms, except in `create`.
  * - It needs Redis 5 or later and is tested on Redis 7. A user with these rights will do:
- *   `~<prefix>:* +evalsha +script|load +exists +get +set +getrange +setrange +del +pttl +pexpire +time +zadd +zrem
+ *   `~<prefix>:* +evalsha +script|load +exists +get +mget +set +getrange +setrange +del +pttl +pexpire +time +zadd +zrem
  *   +zrangebylex +zremrangebylex`, and `+info` for the check of the eviction policy.
  *
  * **Gotchas**
@@ -78,7 +80,10 @@ import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redis from "effect/persistence/Redis"
+import { withLater } from "./internal/directRead.ts"
+import type { Later } from "./internal/directRead.ts"
 import * as Scripts from "./internal/redisScripts.ts"
+import * as Together from "./internal/together.ts"
 import { type Operation, SessionBackend, SessionBackendError, type SessionRecord } from "./SessionBackend.ts"
 import { SessionConfigError } from "./SessionError.ts"
 
@@ -179,10 +184,27 @@ const make = (prefix: string, slack: number): Effect.Effect<SessionBackend["Serv
     const indexKey = (namespace: string, principal: string) =>
       `${prefix}:p:${encodeNamespace(namespace)}:${Base64Url.encode(principal)}`
 
-    const read = (operation: Operation, namespace: string, id: string) =>
-      attemptThen(operation, redis.send<string | null>("GET", recordKey(namespace, id)), (text) =>
-        toRecord(namespace, id, text)
+    interface Name {
+      readonly namespace: string
+      readonly id: string
+    }
+
+    /** What there is of each record, in order. */
+    const readAll = (operation: Operation, names: ReadonlyArray<Name>) => {
+      const keys = names.map(({ id, namespace }) => recordKey(namespace, id))
+      const command: Effect.Effect<ReadonlyArray<string | null>, Redis.RedisError> = keys.length === 1
+        ? Effect.map(redis.send<string | null>("GET", keys[0]!), (text) => [text])
+        : redis.send("MGET", ...keys)
+      return attemptThen(operation, command, (texts) =>
+        names.map(({ id, namespace }, i) => toRecord(namespace, id, texts[i] ?? null))
       )
+    }
+    const readTogether = Together.make({
+      fetch: (names: ReadonlyArray<Name>) => readAll("read", names),
+      fork: Effect.runForkWith(yield* Effect.context<never>()),
+      most: 64
+    })
+    const readLater: Later = (namespace, id, answer) => readTogether({ namespace, id }, answer)
 
     /** The principal's entries after the given one, at most `count`. */
     const entries = (operation: Operation, index: string, after: string | undefined, count: number) =>
@@ -233,7 +255,13 @@ const make = (prefix: string, slack: number): Effect.Effect<SessionBackend["Serv
         )
       },
 
-      read: (namespace, id) => read("read", namespace, id),
+      read: withLater(
+        (namespace, id) =>
+          Effect.callback((resume) => {
+            readLater(namespace, id, resume)
+          }),
+        readLater
+      ),
 
       update: (namespace, id, expectedVersion, patch) => {
         if (!areStorable(patch.extension, patch.data)) return notStorable("update")
@@ -317,9 +345,13 @@ const make = (prefix: string, slack: number): Effect.Effect<SessionBackend["Serv
         while (records.length < limit) {
           const count = Math.min(limit - records.length, batch)
           const page = yield* entries(operation, index, next, count)
-          const found = yield* Effect.forEach(page, (entry) => read(operation, namespace, idOf(entry)), {
-            concurrency: "unbounded"
-          })
+          const found =
+            page.length === 0
+              ? []
+              : yield* readAll(
+                  operation,
+                  page.map((entry) => ({ namespace, id: idOf(entry) }))
+                )
           records.push(...found.flatMap(Option.toArray))
           // An entry implies that its record was there: the record is written first. So these are gone, not under way.
           yield* dropEntries(
@@ -391,15 +423,56 @@ const textOf = (record: SessionRecord): string => {
   return [head.join(":"), record.extension, record.data].join(Scripts.separator)
 }
 
-const splitHead = (head: string): ReadonlyArray<string> => {
-  const split = head.split(":")
-  if (split.length > Scripts.parts) split.push(split.splice(Scripts.parts - 1).join(":"))
-  return split
+/** Reads the fields of a head one after the other, without taking it apart first. */
+class Fields {
+  readonly #text: string
+  readonly #end: number
+  #at = 0
+
+  constructor(text: string, end: number) {
+    this.#text = text
+    this.#end = end
+  }
+
+  #next(): number {
+    const stop = this.#text.indexOf(":", this.#at)
+    return stop === -1 || stop > this.#end ? this.#end : stop
+  }
+
+  text(): string {
+    const stop = this.#next()
+    const text = this.#text.slice(this.#at, stop)
+    this.#at = stop + 1
+    return text
+  }
+
+  /** Not a number, if it is none; a number that is not there is none. */
+  number(): number {
+    const stop = this.#next()
+    const start = this.#at
+    this.#at = stop + 1
+    let at = start
+    let number = 0
+    while (this.#text.charCodeAt(at) === 0x20) at++
+    if (at >= stop) return NaN
+    for (; at < stop; at++) {
+      const digit = this.#text.charCodeAt(at) - 0x30
+      // A fraction, or no end at all.
+      if (digit < 0 || digit > 9) return Number(this.#text.slice(start, stop))
+      number = number * 10 + digit
+    }
+    return number
+  }
+
+  /** What is left, which may hold colons. */
+  rest(): string | undefined {
+    return this.#at <= this.#end ? this.#text.slice(this.#at, this.#end) : undefined
+  }
 }
 
 const endAndPrincipal = (head: string): readonly [end: string, principal: string] => {
-  const split = splitHead(head)
-  return [split[0]!, split[Scripts.parts - 1] ?? ""]
+  const split = head.split(":")
+  return [split[0]!, split.slice(Scripts.parts - 1).join(":")]
 }
 
 /**
@@ -411,29 +484,38 @@ const toRecord = (namespace: string, id: string, text: string | null): Option.Op
   const headEnd = text.indexOf(Scripts.separator)
   const extensionEnd = text.indexOf(Scripts.separator, headEnd + 1)
   if (headEnd === -1 || extensionEnd === -1) return Option.none()
-  const split = splitHead(text.slice(0, headEnd))
-  const record: SessionRecord = {
+  const fields = new Fields(text, headEnd)
+  fields.text()
+  const lastSeenAt = fields.number()
+  const idleExpiresAt = fields.number()
+  const absoluteExpiresAt = fields.number()
+  const version = fields.number()
+  const dataVersion = fields.number()
+  const secretHash = fields.text()
+  const createdAt = fields.number()
+  const authenticatedAt = fields.number()
+  const idleTimeout = fields.number()
+  const persistent = fields.text()
+  const principal = fields.rest()
+  const numbers = lastSeenAt + idleExpiresAt + absoluteExpiresAt + version + dataVersion
+  if (principal === undefined || !(numbers + createdAt + authenticatedAt + idleTimeout >= 0)) return Option.none()
+  return Option.some({
     namespace,
     id,
-    secretHash: split[6]!,
-    version: Number(split[4]),
-    principal: split[11] === "" ? undefined : split[11],
+    secretHash,
+    version,
+    principal: principal === "" ? undefined : principal,
     data: text.slice(extensionEnd + 1),
-    dataVersion: Number(split[5]),
+    dataVersion,
     extension: text.slice(headEnd + 1, extensionEnd),
-    createdAt: Number(split[7]),
-    authenticatedAt: Number(split[8]),
-    lastSeenAt: Number(split[1]),
-    idleTimeout: Number(split[9]),
-    idleExpiresAt: Number(split[2]),
-    absoluteExpiresAt: Number(split[3]),
-    persistent: split[10] === "1"
-  }
-  const legible =
-    split.length === Scripts.parts &&
-    record.version + record.dataVersion + record.createdAt + record.authenticatedAt >= 0 &&
-    record.lastSeenAt + record.idleTimeout + record.idleExpiresAt + record.absoluteExpiresAt >= 0
-  return legible ? Option.some(record) : Option.none()
+    createdAt,
+    authenticatedAt,
+    lastSeenAt,
+    idleTimeout,
+    idleExpiresAt,
+    absoluteExpiresAt,
+    persistent: persistent === "1"
+  })
 }
 
 /** Replies that refuse a command before any of it was done, and what node-redis says of one that it did not send. */

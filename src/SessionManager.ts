@@ -31,12 +31,13 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import { failure } from "./internal/constant.ts"
-import { bounded } from "./internal/bounded.ts"
+import { bounded, boundedAnswer } from "./internal/bounded.ts"
 import { describeCause } from "./internal/describeCause.ts"
 import * as DataCodec from "./internal/dataCodec.ts"
+import { laterOf, nowOf } from "./internal/directRead.ts"
+import type { Later } from "./internal/directRead.ts"
 import { matchEager } from "./internal/eager.ts"
 import { infoOf, LiveSession } from "./internal/liveSession.ts"
-import { nowOf } from "./internal/readNow.ts"
 import * as Serial from "./internal/serial.ts"
 import * as TokenCrypto from "./internal/tokenCrypto.ts"
 import { withTexts } from "./internal/tokenText.ts"
@@ -253,6 +254,25 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
     })
   }
 
+  /** As `callThen` does, of a store that answers to a function. */
+  const readLater = <C, E>(
+    later: Later,
+    id: string,
+    onSuccess: (answer: Option.Option<SessionRecord>) => Effect.Effect<C, E>
+  ): Effect.Effect<C, E | SessionUnavailable> => {
+    const { late, onFailure } = failing.read
+    const heard = (exit: Exit.Exit<Option.Option<SessionRecord>, SessionBackendError>) =>
+      // What follows is the caller's: its context, and whatever may throw in there.
+      Effect.suspend((): Effect.Effect<C, E | SessionUnavailable> =>
+        Exit.isSuccess(exit) ? onSuccess(exit.value) : onFailure(exit.cause)
+      )
+    return boundedAnswer<C, E | SessionUnavailable>(
+      (answer) => later(namespace, id, (exit) => answer(heard(exit))),
+      times.backend,
+      () => heard(late())
+    )
+  }
+
   const call = <B>(
     operation: keyof typeof failing,
     ask: () => Effect.Effect<B, SessionBackendError>,
@@ -381,10 +401,12 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
             ? Effect.flatMap(session, (session) => touched(session, record, now))
             : session
         }
-        const readNow = nowOf(backend.read)
-        return readNow === undefined
+        const now = nowOf(backend.read)
+        if (now !== undefined) return open(now(namespace, id))
+        const later = laterOf(backend.read)
+        return later === undefined
           ? callThen("read", () => backend.read(namespace, id), times.backend, open)
-          : open(readNow(namespace, id))
+          : readLater(later, id, open)
       })
     )
 

@@ -697,6 +697,9 @@ withServer("SessionBackendRedis, on a server of its own", () => {
               yield* backend.create(record)
               yield* backend.create(entry)
               yield* backend.read(namespace, record.id)
+              yield* Effect.forEach([record, entry, record], ({ id }) => backend.read(namespace, id), {
+                concurrency: "unbounded"
+              })
               yield* backend.update(namespace, record.id, 1, {
                 lastSeenAt: now,
                 idleExpiresAt: now + 60 * minute
@@ -748,16 +751,18 @@ withServer("SessionBackendRedis, on a server of its own", () => {
     const client = await runtime.runPromise(NodeRedis.NodeRedis.use(({ client }) => Effect.succeed(client)))
     const outcome = (id: string) =>
       runtime.runPromise(
-        Effect.match(backend.read(namespace, id), {
-          onSuccess: () => "read",
+        Effect.match(backend.touch(namespace, id, seen(now)), {
+          onSuccess: (result) => result,
           onFailure: ({ cause, outcome }) => `${outcome}: ${(cause as Error).message}`
         })
       )
+    // Loads the script.
+    assert.strictEqual(await outcome("a"), "gone")
     const answers = await Promise.all(Array.from({ length: 11 }, () => outcome("a")))
-    assert.deepStrictEqual(answers, [...Array.from({ length: 10 }, () => "read"), "notApplied: The queue is full"])
+    assert.deepStrictEqual(answers, [...Array.from({ length: 10 }, () => "gone"), "notApplied: The queue is full"])
     const lost = outcome("a")
     await server.kill()
-    assert.match(await lost, /^read$|^unknown: /)
+    assert.match(await lost, /^gone$|^unknown: /)
     while (client.isReady) await pause(10)
     assert.strictEqual(await outcome("a"), "notApplied: The client is offline")
     client.destroy()

@@ -86,7 +86,7 @@ const recordKey = "t:s:YXBwL1VzZXI:AAAAAAAAAAAAAAAAAAAAAA"
 const indexKey = "t:p:YXBwL1VzZXI:YWxpY2U"
 
 /** A Redis where everything is there and works. */
-const willing: Reply = ([name]) =>
+const willing: Reply = ([name, ...args]) =>
   Effect.succeed(
     name === "create"
       ? end
@@ -98,9 +98,11 @@ const willing: Reply = ([name]) =>
             ? `${end}:${head}`
             : name === "GET"
               ? stored
-              : name === "ZRANGEBYLEX"
-                ? [`${end}${record.id}`]
-                : 1
+              : name === "MGET"
+                ? args.map(() => stored)
+                : name === "ZRANGEBYLEX"
+                  ? [`${end}${record.id}`]
+                  : 1
   )
 
 const names = (commands: ReadonlyArray<ReadonlyArray<string>>) => commands.map(([name]) => name)
@@ -122,6 +124,38 @@ describe("SessionBackendRedis", () => {
         const { backend, commands } = yield* backendOver(willing)
         assert.deepStrictEqual(yield* backend.read(record.namespace, record.id), Option.some(record))
         assert.deepStrictEqual(commands, [["GET", recordKey]])
+      })
+    )
+
+    it.effect("reads asked for while one is under way are one MGET, and each is answered its own", () =>
+      Effect.gen(function* () {
+        const { backend, commands } = yield* backendOver((command) =>
+          Effect.delay(
+            Effect.succeed(
+              command[0] === "GET"
+                ? stored
+                : command.slice(1).map((key) => (key.endsWith("BBB") ? null : key.endsWith("CCC") ? "half" : stored))
+            ),
+            1
+          )
+        )
+        const ids = ["AAA", "BBB", "CCC", "DDD"].map((end) => record.id.slice(3) + end)
+        const reading = yield* Effect.forkChild(
+          Effect.forEach(ids, (id) => backend.read(record.namespace, id), { concurrency: "unbounded" })
+        )
+        yield* Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 10)))
+        yield* TestClock.adjust(1)
+        assert.deepStrictEqual(yield* Fiber.join(reading), [
+          Option.some({ ...record, id: ids[0]! }),
+          Option.none(),
+          Option.none(),
+          Option.some({ ...record, id: ids[3]! })
+        ])
+        const keys = ids.map((id) => recordKey.replace(record.id, id))
+        assert.deepStrictEqual(commands, [
+          ["GET", keys[0]!],
+          ["MGET", ...keys.slice(1)]
+        ])
       })
     )
 
@@ -302,9 +336,10 @@ describe("SessionBackendRedis", () => {
     it.effect("listByPrincipal drops entries without a record, and goes on until the page is full", () =>
       Effect.gen(function* () {
         const pages = [[`${end}one`, `${end}two`], [`${end}three`]]
-        const { backend, commands } = yield* backendOver(([name, key]) =>
+        const there = (key: string) => (key.endsWith("~b25l") ? null : stored)
+        const { backend, commands } = yield* backendOver(([name, ...keys]) =>
           Effect.succeed(
-            name === "ZRANGEBYLEX" ? pages.shift() : name === "ZREM" || key!.endsWith("~b25l") ? null : stored
+            name === "ZRANGEBYLEX" ? pages.shift() : name === "MGET" ? keys.map(there) : name === "GET" ? stored : 1
           )
         )
         const page = yield* backend.listByPrincipal(record.namespace, "alice", { limit: 2, after: "x" })
@@ -313,14 +348,13 @@ describe("SessionBackendRedis", () => {
           ["two", "three"]
         )
         assert.strictEqual(page.next, `${end}three`)
-        assert.deepStrictEqual(
-          commands.filter(([name]) => name !== "GET"),
-          [
-            ["ZRANGEBYLEX", indexKey, "(x", "+", "LIMIT", "0", "2"],
-            ["ZREM", indexKey, `${end}one`],
-            ["ZRANGEBYLEX", indexKey, `(${end}two`, "+", "LIMIT", "0", "1"]
-          ]
-        )
+        assert.deepStrictEqual(commands, [
+          ["ZRANGEBYLEX", indexKey, "(x", "+", "LIMIT", "0", "2"],
+          ["MGET", "t:s:YXBwL1VzZXI:~b25l", "t:s:YXBwL1VzZXI:~dHdv"],
+          ["ZREM", indexKey, `${end}one`],
+          ["ZRANGEBYLEX", indexKey, `(${end}two`, "+", "LIMIT", "0", "1"],
+          ["GET", "t:s:YXBwL1VzZXI:~dGhyZWU"]
+        ])
       })
     )
 

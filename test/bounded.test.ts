@@ -3,7 +3,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, Exit, Fiber, Result } from "effect"
 import type { Duration } from "effect"
 import { TestClock } from "effect/testing"
-import { bounded } from "../src/internal/bounded.ts"
+import { spawnSync } from "node:child_process"
+import { bounded, boundedAnswer } from "../src/internal/bounded.ts"
 
 const late = () => Exit.fail("late")
 
@@ -39,6 +40,65 @@ const countingClock = Effect.map(Clock.Clock, (clock) => {
       })
   }
   return { counted, counts }
+})
+
+describe("boundedAnswer", () => {
+  it.effect("answers what it is answered, at once or later, and is late at its deadline and deaf from then on", () =>
+    Effect.gen(function* () {
+      const { counted, counts } = yield* countingClock
+      const within = (ask: (answer: (effect: Effect.Effect<number, string>) => void) => void) =>
+        Effect.forkChild(
+          Effect.provideService(Effect.result(boundedAnswer(ask, 1000, late)), Clock.Clock, counted),
+          // So that it has asked when this goes on.
+          { startImmediately: true }
+        )
+      assert.deepStrictEqual(yield* Fiber.join(yield* within((answer) => answer(Effect.succeed(1)))), Result.succeed(1))
+      assert.strictEqual(counts.lasting, 0)
+
+      const asked: Array<(effect: Effect.Effect<number, string>) => void> = []
+      const [first, second, third] = [
+        yield* within((answer) => asked.push(answer)),
+        yield* within((answer) => asked.push(answer)),
+        yield* within((answer) => asked.push(answer))
+      ]
+      yield* TestClock.adjust(999)
+      asked[0]!(Effect.fail("no"))
+      assert.deepStrictEqual(yield* Fiber.join(first!), Result.fail("no"))
+      yield* Fiber.interrupt(second!)
+      asked[1]!(Effect.succeed(2))
+      assert.isUndefined(third!.pollUnsafe())
+      yield* TestClock.adjust(1)
+      assert.deepStrictEqual(yield* Fiber.join(third!), Result.fail("late"))
+      asked[2]!(Effect.succeed(3))
+      assert.strictEqual(counts.lasting, 0)
+    })
+  )
+
+  it.live("[R79] by the live clock", () =>
+    Effect.gen(function* () {
+      const hanging = [boundedAnswer<never, string>(() => {}, 30, late), bounded(Effect.never, 40, late)]
+      const results = yield* Effect.forEach(hanging, Effect.result, { concurrency: "unbounded" })
+      assert.deepStrictEqual(results, [Result.fail("late"), Result.fail("late")])
+      // A timer that runs on from there is early for whoever waits next, and goes on.
+      assert.strictEqual(yield* bounded(Effect.as(Effect.sleep(50), "done"), 5000, late), "done")
+      const again = yield* Effect.result(bounded(Effect.never, 20, late))
+      assert.deepStrictEqual(again, Result.fail("late"))
+    })
+  )
+
+  it("the live clock's timer holds no process back", () => {
+    const code =
+      `import { Effect } from "effect"; import { bounded } from "./src/internal/bounded.ts";` +
+      `await Effect.runPromise(bounded(Effect.sleep(1), 60_000, () => Effect.die("late")));`
+    const began = process.hrtime()
+    const { status, stderr } = spawnSync(process.execPath, ["--input-type=module-typescript", "-e", code], {
+      cwd: new URL("..", import.meta.url),
+      encoding: "utf8"
+    })
+    assert.strictEqual(status, 0, stderr)
+    // Far from the minute that the timer would last.
+    assert.isBelow(process.hrtime(began)[0], 30)
+  })
 })
 
 describe("bounded", () => {

@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Scheduler from "effect/Scheduler"
+import { guardedly } from "./guardedly.ts"
 
 /** A link of the ring of those who wait. Alone, it is its own neighbour. */
 class Link {
@@ -157,20 +158,9 @@ class Deadlines {
       // One before it may have called it off.
       if (waiting.isAlone) continue
       waiting.leave()
-      expire(waiting)
+      guardedly(() => waiting.expire())
     }
     if (!this.#ring.isAlone) this.#start(now, nearest)
-  }
-}
-
-/** Goes on with whoever waited. What throws in there is theirs, and is thrown where it keeps nobody else waiting. */
-const expire = (waiting: Waiting): void => {
-  try {
-    waiting.expire()
-  } catch (defect) {
-    queueMicrotask(() => {
-      throw defect
-    })
   }
 }
 
@@ -236,5 +226,45 @@ export const bounded = <A, E>(
         deadlines.remove(call)
         running.interruptUnsafe()
       })
+    })
+  )
+
+/** One who asked, and is answered by a function. */
+class Asked<A, E> extends Waiting {
+  readonly #resume: (effect: Effect.Effect<A, E>) => void
+  readonly #late: () => Effect.Effect<A, E>
+
+  constructor(resume: (effect: Effect.Effect<A, E>) => void, late: () => Effect.Effect<A, E>) {
+    super()
+    this.#resume = resume
+    this.#late = late
+  }
+
+  expire(): void {
+    this.#resume(this.#late())
+  }
+}
+
+/**
+ * The same for what is no effect, but answers to a function: it goes on by itself, and whatever it answers when it is
+ * late, or when the caller has gone, is not heard.
+ *
+ * @internal
+ */
+export const boundedAnswer = <A, E>(
+  ask: (answer: (effect: Effect.Effect<A, E>) => void) => void,
+  millis: number,
+  late: () => Effect.Effect<A, E>
+): Effect.Effect<A, E> =>
+  Effect.withFiber((parent) =>
+    Effect.callback<A, E>((resume) => {
+      const deadlines = deadlinesOf(parent)
+      const asked = new Asked(resume, late)
+      deadlines.add(asked, millis)
+      ask((effect) => {
+        deadlines.remove(asked)
+        resume(effect)
+      })
+      return Effect.sync(() => deadlines.remove(asked))
     })
   )

@@ -6,7 +6,7 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { SessionBackend, SessionBackendError, SessionRecord, UpdateResult } from "../SessionBackend.ts"
-import { withNow } from "./readNow.ts"
+import { withNow } from "./directRead.ts"
 
 interface Entry {
   /** Grows from entry to entry. */

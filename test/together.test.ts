@@ -1,0 +1,121 @@
+/** Reads that are asked for one by one, and fetched together. */
+import { assert, describe, it } from "@effect/vitest"
+import { Deferred, Effect, Exit } from "effect"
+import * as Together from "../src/internal/together.ts"
+
+/** What was fetched, each fetch answered when the test says so. */
+const stage = (most = 64) => {
+  const fetches: Array<{ readonly keys: ReadonlyArray<number>; readonly done: Deferred.Deferred<void, string> }> = []
+  const ask = Together.make({
+    fetch: (keys: ReadonlyArray<number>) => {
+      if (keys.includes(13)) throw new Error("thirteen")
+      const done = Deferred.makeUnsafe<void, string>()
+      fetches.push({ keys, done })
+      return Effect.as(
+        Deferred.await(done),
+        keys.map((key) => key * 2)
+      )
+    },
+    fork: Effect.runFork,
+    most
+  })
+  const answers = new Map<number, Exit.Exit<number, string>>()
+  return {
+    fetches,
+    answers,
+    ask: (key: number) => ask(key, (exit) => answers.set(key, exit)),
+    askThen: ask,
+    end: (index: number, exit: Exit.Exit<void, string> = Exit.void) => Deferred.doneUnsafe(fetches[index]!.done, exit)
+  }
+}
+
+/** Until everything that was put off to a later turn of the event loop has been done. */
+const turn = Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 5)))
+
+const keysOf = ({ fetches }: ReturnType<typeof stage>) => fetches.map(({ keys }) => keys)
+
+describe("together", () => {
+  it.live("fetches at once what is asked for alone, and what comes meanwhile together, a turn later", () =>
+    Effect.gen(function* () {
+      const s = stage()
+      s.ask(1)
+      assert.deepStrictEqual(keysOf(s), [[1]])
+      for (const key of [2, 3, 4]) s.ask(key)
+      assert.deepStrictEqual(keysOf(s), [[1]])
+      yield* turn
+      assert.deepStrictEqual(keysOf(s), [[1], [2, 3, 4]])
+      s.ask(5)
+      yield* turn
+      assert.deepStrictEqual(keysOf(s), [[1], [2, 3, 4], [5]])
+      assert.strictEqual(s.answers.size, 0)
+      // In whatever order they come back, each is answered its own.
+      s.end(1)
+      yield* turn
+      assert.deepStrictEqual(
+        [...s.answers],
+        [2, 3, 4].map((key) => [key, Exit.succeed(key * 2)] as const)
+      )
+      s.end(0)
+      s.end(2)
+      yield* turn
+      assert.deepStrictEqual(s.answers.get(1), Exit.succeed(2))
+      assert.deepStrictEqual(s.answers.get(5), Exit.succeed(10))
+      // Nothing is under way any more.
+      s.ask(6)
+      assert.deepStrictEqual(keysOf(s).at(-1), [6])
+    })
+  )
+
+  it.live("fetches so many at most at a time", () =>
+    Effect.gen(function* () {
+      const s = stage(3)
+      for (let key = 20; key < 29; key++) s.ask(key)
+      yield* turn
+      assert.deepStrictEqual(keysOf(s), [[20], [21, 22, 23], [24, 25, 26], [27, 28]])
+    })
+  )
+
+  it.live("a failure and a defect are those of all who asked together, and of nobody else", () =>
+    Effect.gen(function* () {
+      const s = stage()
+      for (const key of [1, 2, 3]) s.ask(key)
+      yield* turn
+      s.ask(4)
+      s.ask(13)
+      yield* turn
+      assert.isTrue(Exit.hasDies(s.answers.get(4)!))
+      assert.isTrue(Exit.hasDies(s.answers.get(13)!))
+      s.end(1, Exit.fail("gone"))
+      s.end(0)
+      yield* turn
+      assert.deepStrictEqual(s.answers.get(1), Exit.succeed(2))
+      assert.deepStrictEqual([s.answers.get(2), s.answers.get(3)], [Exit.fail("gone"), Exit.fail("gone")])
+      s.ask(5)
+      s.end(2)
+      yield* turn
+      assert.deepStrictEqual(s.answers.get(5), Exit.succeed(10))
+    })
+  )
+
+  it.live("one who throws when answered keeps nobody else waiting", () =>
+    Effect.gen(function* () {
+      const thrown: Array<unknown> = []
+      const listeners = process.listeners("uncaughtException")
+      process.removeAllListeners("uncaughtException")
+      process.on("uncaughtException", (error) => thrown.push(error.message))
+      const s = stage()
+      s.ask(1)
+      s.askThen(2, () => {
+        throw new Error("of its own")
+      })
+      s.ask(3)
+      yield* turn
+      s.end(1)
+      yield* turn
+      process.removeAllListeners("uncaughtException")
+      for (const listener of listeners) process.on("uncaughtException", listener)
+      assert.deepStrictEqual(s.answers.get(3), Exit.succeed(6))
+      assert.deepStrictEqual(thrown, ["of its own"])
+    })
+  )
+})
