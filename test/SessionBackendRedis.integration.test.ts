@@ -328,6 +328,9 @@ withServer("SessionBackendRedis, on a server of its own", () => {
           idleExpiresAt: now + 143 * minute
         })
         yield* expectTtl(key!, 130 * minute)
+        yield* backend.update(namespace, record.id, 2, seen(now + 24 * minute))
+        yield* backend.update(namespace, record.id, 3, seen(now + 140 * minute))
+        yield* expectTtl(key!, 130 * minute)
         // Never past the absolute deadline and slack, counted from the creation.
         const behind = newRecord({ principal: undefined, lastSeenAt: now - 60 * minute })
         yield* backend.create(behind)
@@ -340,7 +343,7 @@ withServer("SessionBackendRedis, on a server of its own", () => {
 
         // A key that somebody has made immortal is mortal again with the next write.
         yield* redis.send("PERSIST", key!)
-        yield* backend.touch(namespace, record.id, seen(now + 30 * minute))
+        yield* backend.touch(namespace, record.id, seen(now + 141 * minute))
         yield* redis.send("PERSIST", index!)
         yield* backend.create(newRecord())
         yield* expectWholeAndMortal

@@ -176,6 +176,15 @@ describe("SessionBackendRedis", () => {
           const illegible = split.map((part, i) => (i === numeric ? "soon" : part)).join(":")
           assert.isTrue(Option.isNone(yield* read(illegible + tail)), illegible)
         }
+        for (const numeric of [1, 2, 3, 4, 5, 7, 8, 9]) {
+          for (const nothing of ["", " ".repeat(16)]) {
+            const illegible = split.map((part, i) => (i === numeric ? nothing : part)).join(":")
+            assert.isTrue(Option.isNone(yield* read(illegible + tail)), illegible)
+          }
+        }
+        for (let parts = 1; parts < split.length; parts++) {
+          assert.isTrue(Option.isNone(yield* read(split.slice(0, parts).join(":") + tail)), `${parts} parts`)
+        }
         assert.isTrue(Option.isNone(yield* read(split.slice(1).join(":") + tail)))
         assert.isTrue(Option.isNone(yield* read(tail)))
         assert.deepStrictEqual(

@@ -175,6 +175,17 @@ describe("create", () => {
     })
   }
 
+  it.effect("dies on an empty principal", () => {
+    class AnySession extends Session.Service<AnySession>()("test/AnySession", {
+      data: Schema.Struct({ name: Schema.String }),
+      principal: ({ name }) => name
+    }) {}
+    return Effect.gen(function* () {
+      const exit = yield* Effect.exit((yield* AnySession.Manager).create({ name: "" }))
+      assert.instanceOf(defectOf(exit), SessionDataError)
+    }).pipe(Effect.provide(stackOf(AnySession)))
+  })
+
   it.effect("takes a principal of 1 and of 256 bytes", () =>
     Effect.gen(function* () {
       for (const username of ["a", "é".repeat(128)]) {

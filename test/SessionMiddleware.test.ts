@@ -999,6 +999,27 @@ describe("law 6: who takes the cookie off", () => {
       assert.isFalse(yield* isLive(stage, two.token))
     })
   )
+
+  it.effect("law 6: a log-out is answered the way the token came that is ours, whatever came beside it", () =>
+    Effect.gen(function* () {
+      const stage = yield* Stage.make({
+        frontend: SessionFrontend.layerFirst([
+          SessionFrontend.layerCookie(),
+          SessionFrontend.layerHeader({ name: "x-session" })
+        ])
+      })
+      const logout = yield* stage.open(Effect.flatMap(UserSession, (session) => Effect.as(session.destroy, empty)))
+      const { token } = yield* stage.login(ada)
+      const headers = { "x-session": Redacted.value(token) }
+      const answer = yield* logout("POST", "/", { cookie: "__Host-session=junk", headers })
+      assert.deepStrictEqual([answer.status, answer.setCookie], [204, []])
+      assert.isFalse(yield* isLive(stage, token))
+      const session = yield* stage.login(ada)
+      const junk = { "x-session": "junk" }
+      const byCookie = yield* logout("POST", "/", { cookie: Stage.cookieOf(session), headers: junk })
+      assert.deepStrictEqual([byCookie.status, byCookie.setCookie.length], [204, 1])
+    })
+  )
 })
 
 describe("law 7: update, modify and replace", () => {

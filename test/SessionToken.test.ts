@@ -50,6 +50,20 @@ describe("ids and secrets", () => {
     }).pipe(Effect.provide(NodeCrypto.layer))
   )
 
+  it.effect("[R1] the id and the secret of one draw share no byte of it", () =>
+    Effect.gen(function* () {
+      const { id, secret } = yield* SessionToken.randomClaims
+      const bytes = Uint8Array.from({ length: 48 }, (_, i) => i)
+      assert.deepStrictEqual(Buffer.from(id, "base64url"), Buffer.from(bytes.subarray(0, 16)))
+      assert.deepStrictEqual(Buffer.from(secret, "base64url"), Buffer.from(bytes.subarray(16)))
+    }).pipe(
+      Effect.provideService(
+        SecureRandom.SecureRandom,
+        SecureRandom.make((size) => Uint8Array.from({ length: size }, (_, i) => i))
+      )
+    )
+  )
+
   const sources = readdirSync(new URL("../src", import.meta.url), { recursive: true, encoding: "utf8" })
     .filter((name) => name.endsWith(".ts"))
     .map((name) => [name, readFileSync(new URL(`../src/${name}`, import.meta.url), "utf8")] as const)

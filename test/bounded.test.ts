@@ -64,13 +64,18 @@ describe("boundedAnswer", () => {
       yield* TestClock.adjust(999)
       asked[0]!(Effect.fail("no"))
       assert.deepStrictEqual(yield* Fiber.join(first!), Result.fail("no"))
-      yield* Fiber.interrupt(second!)
-      asked[1]!(Effect.succeed(2))
       assert.isUndefined(third!.pollUnsafe())
       yield* TestClock.adjust(1)
       assert.deepStrictEqual(yield* Fiber.join(third!), Result.fail("late"))
       asked[2]!(Effect.succeed(3))
+      assert.deepStrictEqual(yield* Fiber.join(second!), Result.fail("late"))
       assert.strictEqual(counts.lasting, 0)
+
+      const gone = yield* within((answer) => asked.push(answer))
+      assert.strictEqual(counts.lasting, 1)
+      yield* Fiber.interrupt(gone)
+      assert.strictEqual(counts.lasting, 0)
+      asked[3]!(Effect.succeed(4))
     })
   )
 
@@ -83,6 +88,8 @@ describe("boundedAnswer", () => {
       assert.strictEqual(yield* bounded(Effect.as(Effect.sleep(50), "done"), 5000, late), "done")
       const again = yield* Effect.result(bounded(Effect.never, 20, late))
       assert.deepStrictEqual(again, Result.fail("late"))
+      // Longer than a timer can be.
+      assert.strictEqual(yield* bounded(Effect.as(Effect.sleep(20), "done"), 2 ** 32, late), "done")
     })
   )
 
@@ -99,6 +106,86 @@ describe("boundedAnswer", () => {
     // Far from the minute that the timer would last.
     assert.isBelow(process.hrtime(began)[0], 30)
   })
+})
+
+describe("the timer behind it", () => {
+  it.effect("is started anew for a nearer deadline alone, and once more for what is left", () =>
+    Effect.gen(function* () {
+      const { counted, counts } = yield* countingClock
+      const wait = (millis: number) =>
+        Effect.forkChild(
+          Effect.provideService(Effect.result(bounded(Effect.never, millis, late)), Clock.Clock, counted),
+          { startImmediately: true }
+        )
+      const fibers = [yield* wait(1000), yield* wait(500), yield* wait(800), yield* wait(2000)]
+      assert.deepStrictEqual(counts, { begun: 2, lasting: 1 })
+      yield* TestClock.adjust(3000)
+      // One each for 800, 1000 and 2000.
+      assert.deepStrictEqual(counts, { begun: 5, lasting: 0 })
+      for (const fiber of fibers) assert.deepStrictEqual(yield* Fiber.join(fiber), Result.fail("late"))
+    })
+  )
+
+  it.effect("should it fail, the next to wait starts another, for those before as well", () =>
+    Effect.gen(function* () {
+      const { counted } = yield* countingClock
+      let begun = 0
+      const failing: Clock.Clock = {
+        ...counted,
+        sleep: (duration) => (++begun === 1 ? Effect.die("no sleep") : counted.sleep(duration))
+      }
+      const wait = Effect.forkChild(
+        Effect.provideService(Effect.result(bounded(Effect.never, 1000, late)), Clock.Clock, failing),
+        { startImmediately: true }
+      )
+      const fibers = [yield* wait, yield* wait]
+      yield* TestClock.adjust(1000)
+      assert.strictEqual(begun, 2)
+      for (const fiber of fibers) assert.deepStrictEqual(yield* Fiber.join(fiber), Result.fail("late"))
+    })
+  )
+
+  it.effect("whoever comes and goes in whatever order, once or twice, each is late at its time and none is left", () =>
+    Effect.gen(function* () {
+      const { counted, counts } = yield* countingClock
+      let state = 7
+      const random = (below: number) => (state = (state * 48_271) % 2_147_483_647) % below
+      const began = yield* Clock.currentTimeMillis
+      const asked: Array<(effect: Effect.Effect<string, string>) => void> = []
+      const fibers: Array<readonly [fiber: Fiber.Fiber<unknown>, due: number]> = []
+      for (let round = 0; round < 300; round++) {
+        for (let n = random(4); n > 0; n--) {
+          const millis = 1 + random(400)
+          const due = (yield* Clock.currentTimeMillis) + millis
+          const fiber = yield* Effect.forkChild(
+            Effect.result(boundedAnswer<string, string>((answer) => asked.push(answer), millis, late)).pipe(
+              Effect.flatMap((result) => Effect.map(Clock.currentTimeMillis, (now) => ({ result, now }))),
+              Effect.provideService(Clock.Clock, counted)
+            ),
+            { startImmediately: true }
+          )
+          fibers.push([fiber, due])
+        }
+        // Some answer, and some of those not for the first time, or too late.
+        for (let n = random(40); n > 0 && asked.length > 0; n--) asked[random(asked.length)]!(Effect.succeed("answer"))
+        yield* TestClock.adjust(random(60))
+      }
+      yield* TestClock.adjust(1000)
+      assert.strictEqual(counts.lasting, 0)
+      let late_ = 0
+      for (const [fiber, due] of fibers) {
+        const { now, result } = (yield* Fiber.join(fiber)) as { readonly result: unknown; readonly now: number }
+        if (Result.isResult(result) && Result.isSuccess(result)) assert.isBelow(now, due + 1)
+        else {
+          late_++
+          assert.strictEqual(now, due)
+        }
+      }
+      assert.isAbove(late_, 100)
+      assert.isAbove(fibers.length - late_, 50)
+      assert.isAbove((yield* Clock.currentTimeMillis) - began, 5000)
+    })
+  )
 })
 
 describe("bounded", () => {

@@ -5,6 +5,7 @@ import * as Together from "../src/internal/together.ts"
 
 /** What was fetched, each fetch answered when the test says so. */
 const stage = (most = 64) => {
+  let forks = 0
   const fetches: Array<{ readonly keys: ReadonlyArray<number>; readonly done: Deferred.Deferred<void, string> }> = []
   const ask = Together.make({
     fetch: (keys: ReadonlyArray<number>) => {
@@ -16,13 +17,17 @@ const stage = (most = 64) => {
         keys.map((key) => key * 2)
       )
     },
-    fork: Effect.runFork,
+    fork: (effect) => {
+      forks++
+      return Effect.runFork(effect)
+    },
     most
   })
   const answers = new Map<number, Exit.Exit<number, string>>()
   return {
     fetches,
     answers,
+    forks: () => forks,
     ask: (key: number) => ask(key, (exit) => answers.set(key, exit)),
     askThen: ask,
     end: (index: number, exit: Exit.Exit<void, string> = Exit.void) => Deferred.doneUnsafe(fetches[index]!.done, exit)
@@ -44,6 +49,8 @@ describe("together", () => {
       assert.deepStrictEqual(keysOf(s), [[1]])
       yield* turn
       assert.deepStrictEqual(keysOf(s), [[1], [2, 3, 4]])
+      // One for each fetch, and one to wait for the turn.
+      assert.strictEqual(s.forks(), 3)
       s.ask(5)
       yield* turn
       assert.deepStrictEqual(keysOf(s), [[1], [2, 3, 4], [5]])

@@ -155,8 +155,7 @@ class Deadlines {
       else if (link.due < nearest) nearest = link.due
     }
     for (const waiting of expired) {
-      // One before it may have called it off.
-      if (waiting.isAlone) continue
+      // One before it may have called it off. Then nobody hears it.
       waiting.leave()
       guardedly(() => waiting.expire())
     }
