@@ -202,7 +202,8 @@ const make = (prefix: string, slack: number): Effect.Effect<SessionBackend["Serv
     const readTogether = Together.make({
       fetch: (names: ReadonlyArray<Name>) => readAll("read", names),
       fork: Effect.runForkWith(yield* Effect.context<never>()),
-      most: 64
+      // What is under way while Redis hangs is bounded by this; those who come then wait for their deadline.
+      most: { keys: 64, fetches: 64 }
     })
     const readLater: Later = (namespace, id, answer) => readTogether({ namespace, id }, answer)
 
@@ -256,10 +257,7 @@ const make = (prefix: string, slack: number): Effect.Effect<SessionBackend["Serv
       },
 
       read: withLater(
-        (namespace, id) =>
-          Effect.callback((resume) => {
-            readLater(namespace, id, resume)
-          }),
+        (namespace, id) => Effect.callback((resume) => Effect.sync(readLater(namespace, id, resume))),
         readLater
       ),
 

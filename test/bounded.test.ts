@@ -46,9 +46,26 @@ describe("boundedAnswer", () => {
   it.effect("answers what it is answered, at once or later, and is late at its deadline and deaf from then on", () =>
     Effect.gen(function* () {
       const { counted, counts } = yield* countingClock
-      const within = (ask: (answer: (effect: Effect.Effect<number, string>) => void) => void) =>
+      let givenUp = 0
+      const giveUp = () => {
+        givenUp++
+      }
+      const within = (ask: (answer: (effect: Effect.Effect<number, string>) => void) => unknown) =>
         Effect.forkChild(
-          Effect.provideService(Effect.result(boundedAnswer(ask, 1000, late)), Clock.Clock, counted),
+          Effect.provideService(
+            Effect.result(
+              boundedAnswer(
+                (answer: Parameters<typeof ask>[0]) => {
+                  ask(answer)
+                  return giveUp
+                },
+                1000,
+                late
+              )
+            ),
+            Clock.Clock,
+            counted
+          ),
           // So that it has asked when this goes on.
           { startImmediately: true }
         )
@@ -70,18 +87,20 @@ describe("boundedAnswer", () => {
       asked[2]!(Effect.succeed(3))
       assert.deepStrictEqual(yield* Fiber.join(second!), Result.fail("late"))
       assert.strictEqual(counts.lasting, 0)
+      assert.strictEqual(givenUp, 2)
 
       const gone = yield* within((answer) => asked.push(answer))
       assert.strictEqual(counts.lasting, 1)
       yield* Fiber.interrupt(gone)
       assert.strictEqual(counts.lasting, 0)
       asked[3]!(Effect.succeed(4))
+      assert.strictEqual(givenUp, 3)
     })
   )
 
   it.live("[R79] by the live clock", () =>
     Effect.gen(function* () {
-      const hanging = [boundedAnswer<never, string>(() => {}, 30, late), bounded(Effect.never, 40, late)]
+      const hanging = [boundedAnswer<never, string>(() => () => {}, 30, late), bounded(Effect.never, 40, late)]
       const results = yield* Effect.forEach(hanging, Effect.result, { concurrency: "unbounded" })
       assert.deepStrictEqual(results, [Result.fail("late"), Result.fail("late")])
       // A timer that runs on from there is early for whoever waits next, and goes on.
@@ -93,19 +112,46 @@ describe("boundedAnswer", () => {
     })
   )
 
-  it("the live clock's timer holds no process back", () => {
-    const code =
-      `import { Effect } from "effect"; import { bounded } from "./src/internal/bounded.ts";` +
-      `await Effect.runPromise(bounded(Effect.sleep(1), 60_000, () => Effect.die("late")));`
+  /** Runs it in a process of its own; how it ended, and after how many seconds. */
+  const inProcess = (code: string) => {
+    const imports = `import { Effect } from "effect"; import { bounded } from "./src/internal/bounded.ts";`
     const began = process.hrtime()
-    const { status, stderr } = spawnSync(process.execPath, ["--input-type=module-typescript", "-e", code], {
-      cwd: new URL("..", import.meta.url),
-      encoding: "utf8"
-    })
-    assert.strictEqual(status, 0, stderr)
+    const { status, stderr, stdout } = spawnSync(
+      process.execPath,
+      ["--input-type=module-typescript", "-e", imports + code],
+      { cwd: new URL("..", import.meta.url), encoding: "utf8" }
+    )
+    return { ended: [status, stdout.trim(), stderr], seconds: process.hrtime(began)[0] }
+  }
+
+  it("the live clock's timer holds no process back that waits for nothing", () => {
+    const { ended, seconds } = inProcess(`
+      for (let i = 0; i < 3; i++) await Effect.runPromise(bounded(Effect.sleep(1), 60_000, () => Effect.die("late")))
+      console.log("done")`)
+    assert.deepStrictEqual(ended, [0, "done", ""])
     // Far from the minute that the timer would last.
-    assert.isBelow(process.hrtime(began)[0], 30)
+    assert.isBelow(seconds, 30)
   })
+
+  it("[R79] a process that waits for nothing else is still told that it is late", () => {
+    const { ended } = inProcess(`
+      await Effect.runPromise(bounded(Effect.sleep(1), 60_000, () => Effect.die("late")))
+      const hanging = bounded(Effect.never, 50, () => Effect.succeed("late"))
+      console.log(await Effect.runPromise(hanging), await Effect.runPromise(hanging))`)
+    assert.deepStrictEqual(ended, [0, "late late", ""])
+  })
+
+  it.live("a timer that was taken away, as fake timers are, is made good by the next call", () =>
+    Effect.gen(function* () {
+      const real = globalThis.setTimeout
+      // Started for a deadline that comes before all others, and never over.
+      globalThis.setTimeout = (() => ({ unref() {}, ref() {} })) as unknown as typeof setTimeout
+      yield* bounded(Effect.yieldNow, 10, late)
+      globalThis.setTimeout = real
+      yield* Effect.sleep(400)
+      assert.deepStrictEqual(yield* Effect.result(bounded(Effect.never, 30, late)), Result.fail("late"))
+    })
+  )
 })
 
 describe("the timer behind it", () => {
@@ -158,7 +204,16 @@ describe("the timer behind it", () => {
           const millis = 1 + random(400)
           const due = (yield* Clock.currentTimeMillis) + millis
           const fiber = yield* Effect.forkChild(
-            Effect.result(boundedAnswer<string, string>((answer) => asked.push(answer), millis, late)).pipe(
+            Effect.result(
+              boundedAnswer<string, string>(
+                (answer) => {
+                  asked.push(answer)
+                  return () => {}
+                },
+                millis,
+                late
+              )
+            ).pipe(
               Effect.flatMap((result) => Effect.map(Clock.currentTimeMillis, (now) => ({ result, now }))),
               Effect.provideService(Clock.Clock, counted)
             ),

@@ -1,10 +1,15 @@
 /** Reads that are asked for one by one, and fetched together. */
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit } from "effect"
+import { setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
 import * as Together from "../src/internal/together.ts"
 
+setFlagsFromString("--expose-gc")
+const gc = runInNewContext("gc") as () => void
+
 /** What was fetched, each fetch answered when the test says so. */
-const stage = (most = 64) => {
+const stage = (keys = 64, most = 64) => {
   let forks = 0
   const fetches: Array<{ readonly keys: ReadonlyArray<number>; readonly done: Deferred.Deferred<void, string> }> = []
   const ask = Together.make({
@@ -21,7 +26,7 @@ const stage = (most = 64) => {
       forks++
       return Effect.runFork(effect)
     },
-    most
+    most: { keys, fetches: most }
   })
   const answers = new Map<number, Exit.Exit<number, string>>()
   return {
@@ -79,6 +84,57 @@ describe("together", () => {
       for (let key = 20; key < 29; key++) s.ask(key)
       yield* turn
       assert.deepStrictEqual(keysOf(s), [[20], [21, 22, 23], [24, 25, 26], [27, 28]])
+    })
+  )
+
+  it.live("has so many fetches under way at most; whoever comes then waits for one to end", () =>
+    Effect.gen(function* () {
+      const s = stage(2, 2)
+      for (const key of [1, 2, 3, 4, 5, 6, 7]) s.ask(key)
+      yield* turn
+      assert.deepStrictEqual(keysOf(s), [[1], [2, 3]])
+      s.end(0, Exit.fail("gone"))
+      yield* turn
+      assert.deepStrictEqual(keysOf(s), [[1], [2, 3], [4, 5]])
+      s.end(1)
+      s.end(2)
+      yield* turn
+      s.end(3)
+      yield* turn
+      assert.deepStrictEqual(keysOf(s), [[1], [2, 3], [4, 5], [6, 7]])
+      assert.deepStrictEqual([...s.answers.keys()], [1, 2, 3, 4, 5, 6, 7])
+    })
+  )
+
+  it.live("whoever has given up is not fetched for, nor answered, nor kept", () =>
+    Effect.gen(function* () {
+      const s = stage(4, 1)
+      const kept = new Array<WeakRef<object>>()
+      /** Asks on behalf of something that is seen to go. */
+      const askFor = (key: number) => {
+        const big = { key }
+        kept.push(new WeakRef(big))
+        return s.askThen(key, (exit) => {
+          s.answers.set(big.key, exit)
+        })
+      }
+      const first = askFor(1)
+      const giveUps = Array.from({ length: 100 }, (_, i) => askFor(20 + i))
+      first()
+      for (const [i, giveUp] of giveUps.entries()) if (i !== 50) giveUp()
+      giveUps.length = 0
+      yield* turn
+      gc()
+      yield* turn
+      gc()
+      // Of those that stand in the queue a few may be left until there are more of them.
+      assert.isBelow(kept.filter((ref) => ref.deref() !== undefined).length, 10)
+      s.end(0)
+      yield* turn
+      s.end(1)
+      yield* turn
+      assert.deepStrictEqual(keysOf(s), [[1], [70]])
+      assert.deepStrictEqual([...s.answers.keys()], [70])
     })
   )
 

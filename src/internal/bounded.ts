@@ -49,29 +49,42 @@ abstract class Waiting extends Link {
   abstract expire(): void
 }
 
+/** A timer that runs. */
+interface Running {
+  readonly stop: () => void
+  /** Tells it whether anybody waits for it. One that cannot be told is stopped instead. */
+  readonly hold?: (held: boolean) => void
+}
+
 /** What deadlines are measured by: a monotonic time, so that a wall clock that is set does not move one. */
 interface Timer {
   readonly now: () => number
-  /** Calls `wake` once, after so many milliseconds, or `lose` if it never will. Answers how to call it off. */
-  readonly start: (millis: number, wake: () => void, lose: () => void) => () => void
-  /** Whether one that nobody needs any more may run on: it holds no process back, and nobody can tell. */
-  readonly mayRunOn: boolean
+  /** Calls `wake` once, after so many milliseconds, or `lose` if it never will. It is held at first. */
+  readonly start: (millis: number, wake: () => void, lose: () => void) => Running
 }
 
 const liveClock = /* @__PURE__ */ Context.get(/* @__PURE__ */ Context.empty(), Clock.Clock)
 
 const millisOf = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1_000_000
 
-/** Measures and sleeps as the live clock does, but a process may end in the midst of it. */
+/**
+ * Measures and sleeps as the live clock does, but runs on when nobody waits, and holds no process back then: to start and
+ * stop a timer with each call costs most where there are few.
+ */
 const liveTimer: Timer = {
   now: () => millisOf(liveClock),
   start: (millis, wake) => {
-    const handle: { readonly unref?: () => void } | number = setTimeout(wake, millis)
-    // Without `unref`, in browsers, nothing waits for a timer either.
-    if (typeof handle === "object") handle.unref?.()
-    return () => clearTimeout(handle as ReturnType<typeof setTimeout>)
-  },
-  mayRunOn: true
+    const handle: { readonly ref?: () => void; readonly unref?: () => void } | number = setTimeout(wake, millis)
+    return {
+      stop: () => clearTimeout(handle as ReturnType<typeof setTimeout>),
+      // In browsers a timer is a number, and holds nothing back.
+      hold: (held) => {
+        if (typeof handle !== "object") return
+        if (held) handle.ref?.()
+        else handle.unref?.()
+      }
+    }
+  }
 }
 
 /** By any other clock, a test's say: a fiber that sleeps. */
@@ -85,14 +98,21 @@ const timerOf = (clock: Clock.Clock, scheduler: Scheduler.Scheduler): Timer => {
       sleeper.addObserver((exit) => {
         if (Exit.isFailure(exit)) lose()
       })
-      return () => sleeper.interruptUnsafe()
-    },
-    mayRunOn: false
+      return { stop: () => sleeper.interruptUnsafe() }
+    }
   }
+}
+
+interface Started {
+  /** When it is over. */
+  readonly wakes: number
+  timer: Running | undefined
 }
 
 /** Longer than this, and `setTimeout` does not wait at all. */
 const longest = 2 ** 31 - 1
+/** A timer so many milliseconds past its time will not come any more. */
+const lost = 250
 
 /**
  * Everything that waits by one timer. It is started for the nearest deadline on behalf of all: to start one for each
@@ -101,8 +121,7 @@ const longest = 2 ** 31 - 1
 class Deadlines {
   readonly #timer: Timer
   readonly #ring = new Link()
-  /** How to call off the timer that runs, and when it is over. */
-  #running: { readonly wakes: number; stop: () => void } | undefined = undefined
+  #running: Started | undefined = undefined
 
   constructor(timer: Timer) {
     this.#timer = timer
@@ -110,6 +129,7 @@ class Deadlines {
 
   add(waiting: Waiting, millis: number): void {
     const now = this.#timer.now()
+    if (this.#ring.isAlone) this.#running?.timer?.hold?.(true)
     waiting.due = now + millis
     this.#ring.put(waiting)
     this.#start(now, waiting.due)
@@ -117,21 +137,30 @@ class Deadlines {
 
   remove(waiting: Waiting): void {
     waiting.leave()
-    if (this.#ring.isAlone && !this.#timer.mayRunOn) this.#stop()
+    if (!this.#ring.isAlone) return
+    const hold = this.#running?.timer?.hold
+    if (hold === undefined) this.#stop()
+    else hold(false)
   }
 
   /** Sees to it that the timer is over at `due` at the latest. */
   #start(now: number, due: number): void {
-    if (this.#running !== undefined && this.#running.wakes <= due) return
-    this.#stop()
-    const millis = Math.max(0, Math.min(due - now, longest))
-    const running = (this.#running = { wakes: now + millis, stop: () => {} })
+    let wakes = due
+    if (this.#running !== undefined) {
+      // Fake timers take theirs along when they go. Nobody knows then who should have been told.
+      if (this.#running.wakes < now - lost) wakes = now
+      else if (this.#running.wakes <= due) return
+      this.#stop()
+    }
+    const millis = Math.max(0, Math.min(wakes - now, longest))
+    const running: Started = { wakes: now + millis, timer: undefined }
+    this.#running = running
     const ended = (then: () => void) => () => {
       if (this.#running !== running) return
       this.#running = undefined
       then()
     }
-    running.stop = this.#timer.start(
+    running.timer = this.#timer.start(
       millis,
       ended(() => this.#wake(running.wakes)),
       // For a reason of its own. The next to wait starts another.
@@ -142,7 +171,7 @@ class Deadlines {
   #stop(): void {
     const running = this.#running
     this.#running = undefined
-    running?.stop()
+    running?.timer?.stop()
   }
 
   /** `reached` is what was waited for: it has come, should the timer be a little early. */
@@ -232,6 +261,8 @@ export const bounded = <A, E>(
 class Asked<A, E> extends Waiting {
   readonly #resume: (effect: Effect.Effect<A, E>) => void
   readonly #late: () => Effect.Effect<A, E>
+  /** Tells those who were asked that nobody listens any more. */
+  giveUp: () => void = () => {}
 
   constructor(resume: (effect: Effect.Effect<A, E>) => void, late: () => Effect.Effect<A, E>) {
     super()
@@ -240,18 +271,19 @@ class Asked<A, E> extends Waiting {
   }
 
   expire(): void {
+    this.giveUp()
     this.#resume(this.#late())
   }
 }
 
 /**
- * The same for what is no effect, but answers to a function: it goes on by itself, and whatever it answers when it is
- * late, or when the caller has gone, is not heard.
+ * The same for what is no effect, but answers to a function. `ask` answers with how to tell it that nobody listens any
+ * more, as when it is late, or when the caller has gone; whatever it answers after that is not heard.
  *
  * @internal
  */
 export const boundedAnswer = <A, E>(
-  ask: (answer: (effect: Effect.Effect<A, E>) => void) => void,
+  ask: (answer: (effect: Effect.Effect<A, E>) => void) => () => void,
   millis: number,
   late: () => Effect.Effect<A, E>
 ): Effect.Effect<A, E> =>
@@ -260,10 +292,13 @@ export const boundedAnswer = <A, E>(
       const deadlines = deadlinesOf(parent)
       const asked = new Asked(resume, late)
       deadlines.add(asked, millis)
-      ask((effect) => {
+      asked.giveUp = ask((effect) => {
         deadlines.remove(asked)
         resume(effect)
       })
-      return Effect.sync(() => deadlines.remove(asked))
+      return Effect.sync(() => {
+        deadlines.remove(asked)
+        asked.giveUp()
+      })
     })
   )

@@ -17,12 +17,16 @@ type Read = SessionBackend["Service"]["read"]
 /** @internal */
 export type Now = (namespace: string, id: string) => Option.Option<SessionRecord>
 
-/** @internal */
+/**
+ * Answers with how to say that nobody listens any more.
+ *
+ * @internal
+ */
 export type Later = (
   namespace: string,
   id: string,
   answer: (exit: Exit.Exit<Option.Option<SessionRecord>, SessionBackendError>) => void
-) => void
+) => () => void
 
 const nows = new WeakMap<Read, Now>()
 const laters = new WeakMap<Read, Later>()

@@ -40,7 +40,7 @@ import { bounded } from "./bounded.ts"
 import { isCrossOrigin } from "./crossOrigin.ts"
 import { isKnown, matchEager } from "./eager.ts"
 import { LiveSession } from "./liveSession.ts"
-import { extractText, ofCredential, redact, textsOf } from "./tokenText.ts"
+import { endingOf, extractText, ofCredential, redact, resolveText } from "./tokenText.ts"
 import type { TextCredential } from "./tokenText.ts"
 
 // -----------------------------------------------------------------------------
@@ -255,8 +255,7 @@ export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements 
   }
 
   #resolve({ text }: TextCredential, clock: Clock.Clock) {
-    const texts = textsOf(this.#manager)
-    return texts === undefined ? this.#manager.resolve(redact(text)) : texts.resolve(text, clock)
+    return resolveText(this.#manager, text, clock)
   }
 
   /**
@@ -423,8 +422,7 @@ export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements 
     let via: Transport | undefined
     const collect = (credential: Credential): Effect.Effect<void> => {
       const { text } = ofCredential(credential)
-      const ending = textsOf(this.#manager)?.ending(text) ?? Exit.succeed(this.#manager.destroy(credential.token))
-      return Effect.mapEager(ending, (ending) => {
+      return Effect.mapEager(endingOf(this.#manager, text), (ending) => {
         if (ending === undefined) return
         via ??= credential.via
         endings.set(text, ending)

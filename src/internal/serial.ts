@@ -21,10 +21,16 @@ interface Lane {
 export const make = () => {
   const lanes = new Map<string, Lane>()
 
-  /** Waits for the turn, at most so long. Answers whether it has come. */
-  const wait = (lane: Lane, millis: number): Effect.Effect<boolean> =>
+  /** Waits for the turn, at most so long, and takes it if it has come meanwhile. Answers whether it is ours. */
+  const wait = (key: string, millis: number): Effect.Effect<boolean> =>
     Effect.withFiber((fiber) =>
       Effect.callback<boolean>((resume) => {
+        // Looked up here, in one step with queueing: the fiber may have yielded to whoever had the turn.
+        const lane = lanes.get(key)
+        if (lane === undefined) {
+          lanes.set(key, { waiting: [] })
+          return resume(Effect.succeed(true))
+        }
         const go = () => {
           timer.interruptUnsafe()
           resume(Effect.succeed(true))
@@ -57,8 +63,7 @@ export const make = () => {
     })
     return Effect.uninterruptible(
       Effect.suspend(() => {
-        const lane = lanes.get(key)
-        if (lane !== undefined) return Effect.flatMap(wait(lane, millis), (ours) => (ours ? inTurn : late))
+        if (lanes.has(key)) return Effect.flatMap(wait(key, millis), (ours) => (ours ? inTurn : late))
         lanes.set(key, { waiting: [] })
         return inTurn
       })

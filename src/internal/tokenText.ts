@@ -9,6 +9,7 @@
  */
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as Redacted from "effect/Redacted"
 import type { Refusal, Session, Tagged } from "../Session.ts"
@@ -81,29 +82,57 @@ export interface ByText<A, R extends ReadonlyArray<Tagged>> {
     text: string,
     clock: Clock.Clock
   ) => Effect.Effect<Session<A>, SessionInvalid | Refusal<R> | SessionUnavailable>
-  /**
-   * How to end the session of a token, if it was issued here: a request with a forged one is treated as if it carried
-   * none.
-   */
+  /** `destroy`, if the token was issued here: a request with a forged one is treated as if it carried none. */
   readonly ending: (text: string) => Effect.Effect<Effect.Effect<void, SessionUnavailable> | undefined>
 }
 
-const textsOfResolve = new WeakMap<object, unknown>()
+interface Twins<A, R extends ReadonlyArray<Tagged>> {
+  readonly byText: ByText<A, R>
+  readonly destroy: SessionManager<A, R>["destroy"]
+}
+
+const twinsOfResolve = new WeakMap<object, unknown>()
 
 /** @internal */
 export const withTexts = <A, R extends ReadonlyArray<Tagged>>(
   manager: SessionManager<A, R>,
   byText: ByText<A, R>
 ): SessionManager<A, R> => {
-  textsOfResolve.set(manager.resolve, byText)
+  const twins: Twins<A, R> = { byText, destroy: manager.destroy }
+  twinsOfResolve.set(manager.resolve, twins)
   return manager
 }
 
+const twinsOf = <A, R extends ReadonlyArray<Tagged>>(manager: SessionManager<A, R>): Twins<A, R> | undefined =>
+  // Found under the function whose types these are.
+  twinsOfResolve.get(manager.resolve) as Twins<A, R> | undefined
+
 /**
- * The twins of the manager's functions, if its `resolve` is the library's own.
+ * What `resolve` answers of a token's text.
  *
  * @internal
  */
-export const textsOf = <A, R extends ReadonlyArray<Tagged>>(manager: SessionManager<A, R>): ByText<A, R> | undefined =>
-  // Found under the function whose types these are.
-  textsOfResolve.get(manager.resolve) as ByText<A, R> | undefined
+export const resolveText = <A, R extends ReadonlyArray<Tagged>>(
+  manager: SessionManager<A, R>,
+  text: string,
+  clock: Clock.Clock
+): ReturnType<SessionManager<A, R>["resolve"]> => {
+  const twins = twinsOf(manager)
+  return twins === undefined ? manager.resolve(redact(text)) : twins.byText.resolve(text, clock)
+}
+
+/**
+ * How to end the session of a token, if the token is known to have been issued here, or nothing is known of it.
+ *
+ * @internal
+ */
+export const endingOf = <A, R extends ReadonlyArray<Tagged>>(
+  manager: SessionManager<A, R>,
+  text: string
+): ReturnType<ByText<A, R>["ending"]> => {
+  const twins = twinsOf(manager)
+  if (twins === undefined) return Exit.succeed(manager.destroy(redact(text)))
+  return Effect.mapEager(twins.byText.ending(text), (ending) =>
+    ending === undefined || manager.destroy === twins.destroy ? ending : manager.destroy(redact(text))
+  )
+}
