@@ -138,6 +138,25 @@ describe("together", () => {
     })
   )
 
+  it.live("while nothing comes back, those who have given up do not pile up", () =>
+    Effect.gen(function* () {
+      const ask = Together.make({
+        fetch: () => Effect.never,
+        fork: Effect.runFork,
+        most: { keys: 4, fetches: 1 }
+      })
+      const kept: Array<WeakRef<object>> = []
+      for (let i = 0; i < 1000; i++) {
+        const key = {}
+        kept.push(new WeakRef(key))
+        ask(key, () => {})()
+      }
+      yield* turn
+      gc()
+      assert.isBelow(kept.filter((ref) => ref.deref() !== undefined).length, 20)
+    })
+  )
+
   it.live("a failure and a defect are those of all who asked together, and of nobody else", () =>
     Effect.gen(function* () {
       const s = stage()
