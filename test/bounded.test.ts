@@ -149,7 +149,7 @@ describe("boundedAnswer", () => {
       globalThis.setTimeout = (() => ({ unref() {}, ref() {} })) as unknown as typeof setTimeout
       yield* bounded(Effect.yieldNow, 10, late)
       globalThis.setTimeout = real
-      yield* Effect.sleep(400)
+      yield* Effect.sleep(50)
       assert.deepStrictEqual(yield* Effect.result(bounded(Effect.never, 30, late)), Result.fail("late"))
     })
   )

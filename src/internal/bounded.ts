@@ -111,8 +111,8 @@ interface Started {
 
 /** Longer than this, and `setTimeout` does not wait at all. */
 const longest = 2 ** 31 - 1
-/** A timer so many milliseconds past its time will not come any more. */
-const lost = 250
+/** A timer so many milliseconds past its time may not come any more. If it is only late, another does no harm. */
+const lost = 10
 
 /**
  * Everything that waits by one timer. It is started for the nearest deadline on behalf of all: to start one for each
