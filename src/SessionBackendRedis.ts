@@ -9,8 +9,8 @@
  * | `<prefix>:p:<namespace>:<principal>` | sorted set | a principal's sessions: for each, when it ends and its id |
  *
  * - Namespace and principal are base64url in keys, and so is an id of any other shape than the library's own.
- * - A read is one command, and under load one for many: those that are asked for in one turn of the event loop, while
- *   others are under way, go together. An update and a touch are one command each, a Lua script that decides and writes
+ * - A read is one command, and under load one for many: while sixteen are under way, those that are asked for in one turn
+ *   of the event loop go together. An update and a touch are one command each, a Lua script that decides and writes
  *   in one step.
  *   Creating a principal's session takes two, deleting it two; an anonymous one takes one.
  * - Every key has a time-to-live, up to the nearer deadline plus `ttlSlack`; it is extended, never cut. Redis removes
@@ -189,19 +189,24 @@ const make = (prefix: string, slack: number): Effect.Effect<SessionBackend["Serv
       readonly id: string
     }
 
-    /** What there is of each record, in order. */
-    const readAll = (operation: Operation, names: ReadonlyArray<Name>) => {
-      const keys = names.map(({ id, namespace }) => recordKey(namespace, id))
-      const command: Effect.Effect<ReadonlyArray<string | null>, Redis.RedisError> = keys.length === 1
-        ? Effect.map(redis.send<string | null>("GET", keys[0]!), (text) => [text])
-        : redis.send("MGET", ...keys)
-      return attemptThen(operation, command, (texts) =>
-        names.map(({ id, namespace }, i) => toRecord(namespace, id, texts[i] ?? null))
+    const readOne = ({ id, namespace }: Name) =>
+      attemptThen("read", redis.send<string | null>("GET", recordKey(namespace, id)), (text) =>
+        toRecord(namespace, id, text)
       )
-    }
+
+    /** What there is of each record, in order. */
+    const readAll = (operation: Operation, names: ReadonlyArray<Name>) =>
+      attemptThen(
+        operation,
+        redis.send<ReadonlyArray<string | null>>("MGET", ...names.map(({ id, namespace }) => recordKey(namespace, id))),
+        (texts) => names.map(({ id, namespace }, i) => toRecord(namespace, id, texts[i] ?? null))
+      )
+
     const readTogether = Together.make({
-      fetch: (names: ReadonlyArray<Name>) => readAll("read", names),
+      fetchOne: readOne,
+      fetchAll: (names: ReadonlyArray<Name>) => readAll("read", names),
       fork: Effect.runForkWith(yield* Effect.context<never>()),
+      few: 16,
       // What is under way while Redis hangs is bounded by this; those who come then wait for their deadline.
       most: { keys: 64, fetches: 64 }
     })

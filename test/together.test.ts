@@ -9,19 +9,23 @@ setFlagsFromString("--expose-gc")
 const gc = runInNewContext("gc") as () => void
 
 /** What was fetched, each fetch answered when the test says so. */
-const stage = (keys = 64, most = 64) => {
+const stage = (keys = 64, most = 64, few = 1) => {
   let forks = 0
   const fetches: Array<{ readonly keys: ReadonlyArray<number>; readonly done: Deferred.Deferred<void, string> }> = []
+  const fetch = (keys: ReadonlyArray<number>) => {
+    if (keys.includes(13)) throw new Error("thirteen")
+    const done = Deferred.makeUnsafe<void, string>()
+    fetches.push({ keys, done })
+    return Deferred.await(done)
+  }
   const ask = Together.make({
-    fetch: (keys: ReadonlyArray<number>) => {
-      if (keys.includes(13)) throw new Error("thirteen")
-      const done = Deferred.makeUnsafe<void, string>()
-      fetches.push({ keys, done })
-      return Effect.as(
-        Deferred.await(done),
+    fetchOne: (key: number) => Effect.as(fetch([key]), key * 2),
+    fetchAll: (keys) =>
+      Effect.as(
+        fetch(keys),
         keys.map((key) => key * 2)
-      )
-    },
+      ),
+    few,
     fork: (effect) => {
       forks++
       return Effect.runFork(effect)
@@ -75,6 +79,30 @@ describe("together", () => {
       // Nothing is under way any more.
       s.ask(6)
       assert.deepStrictEqual(keysOf(s).at(-1), [6])
+    })
+  )
+
+  it.live("few are fetched each on its own", () =>
+    Effect.gen(function* () {
+      const s = stage(64, 64, 3)
+      for (const key of [1, 2, 3, 4, 5]) s.ask(key)
+      assert.deepStrictEqual(keysOf(s), [[1], [2], [3]])
+      yield* turn
+      assert.deepStrictEqual(keysOf(s), [[1], [2], [3], [4, 5]])
+      // Those that were fetched together count each.
+      for (const index of [0, 1, 2]) s.end(index)
+      yield* turn
+      s.ask(6)
+      s.ask(7)
+      s.ask(8)
+      assert.deepStrictEqual(keysOf(s).slice(4), [[6]])
+      yield* turn
+      assert.deepStrictEqual(keysOf(s).slice(4), [[6], [7, 8]])
+      for (const index of [3, 4, 5]) s.end(index)
+      yield* turn
+      s.ask(9)
+      assert.deepStrictEqual(keysOf(s).slice(6), [[9]])
+      assert.strictEqual(s.answers.size, 8)
     })
   )
 
@@ -140,8 +168,10 @@ describe("together", () => {
 
   it.live("while nothing comes back, those who have given up do not pile up", () =>
     Effect.gen(function* () {
-      const ask = Together.make({
-        fetch: () => Effect.never,
+      const ask = Together.make<object, never, never>({
+        fetchOne: () => Effect.never,
+        fetchAll: () => Effect.never,
+        few: 1,
         fork: Effect.runFork,
         most: { keys: 4, fetches: 1 }
       })
