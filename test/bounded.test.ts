@@ -136,8 +136,8 @@ describe("boundedAnswer", () => {
   it("[R79] a process that waits for nothing else is still told that it is late", () => {
     const { ended } = inProcess(`
       // Leaves a timer that is early for what comes next.
-      await Effect.runPromise(bounded(Effect.sleep(1), 100, () => Effect.die("late")))
-      const hanging = bounded(Effect.never, 200, () => Effect.succeed("late"))
+      await Effect.runPromise(bounded(Effect.sleep(1), 1000, () => Effect.die("late")))
+      const hanging = bounded(Effect.never, 1200, () => Effect.succeed("late"))
       console.log(await Effect.runPromise(hanging), await Effect.runPromise(hanging))`)
     assert.deepStrictEqual(ended, [0, "late late", ""])
   })
