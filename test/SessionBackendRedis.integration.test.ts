@@ -417,7 +417,8 @@ withServer("SessionBackendRedis, on a server of its own", () => {
       Effect.gen(function* () {
         const redis = yield* Redis.Redis
         const backend = yield* SessionBackend
-        const records = [newRecord(), newRecord(), newRecord()]
+        // An index is in the order in which its sessions end; of those that end in one millisecond, by their random ids.
+        const records = [1, 2, 3].map((hours) => newRecord({ absoluteExpiresAt: now + hours * 60 * minute }))
         for (const record of records) yield* backend.create(record)
         const [index] = yield* keysOf(`${prefix}:p:*`)
         const entries = redis.send<number>("ZCARD", index!)
