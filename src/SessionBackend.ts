@@ -20,11 +20,20 @@
 import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
 import * as MemoryStore from "./internal/memoryStore.ts"
 import { SessionConfigError } from "./SessionError.ts"
+
+/**
+ * How far the clocks of servers may differ.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const clockSlack: Duration.Duration = Duration.minutes(10)
 
 /**
  * A session as a backend stores it. All times are milliseconds since the Unix epoch.
@@ -196,10 +205,6 @@ export class SessionBackend extends Context.Service<
       readonly before: number
       readonly limit: number
     }) => Effect.Effect<number, SessionBackendError>
-    /**
-     * `true` when no operation ever waits, as in memory: the manager then spares each call its deadline.
-     */
-    readonly immediate?: boolean | undefined
   }
 >()("effect-sessions/SessionBackend") {}
 

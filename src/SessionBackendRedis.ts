@@ -80,10 +80,7 @@ import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redis from "effect/persistence/Redis"
-import { withLater } from "./internal/directRead.ts"
-import type { Later } from "./internal/directRead.ts"
 import * as Scripts from "./internal/redisScripts.ts"
-import * as Together from "./internal/together.ts"
 import { type Operation, SessionBackend, SessionBackendError, type SessionRecord } from "./SessionBackend.ts"
 import { SessionConfigError } from "./SessionError.ts"
 
@@ -202,16 +199,6 @@ const make = (prefix: string, slack: number): Effect.Effect<SessionBackend["Serv
         (texts) => names.map(({ id, namespace }, i) => toRecord(namespace, id, texts[i] ?? null))
       )
 
-    const readTogether = Together.make({
-      fetchOne: readOne,
-      fetchAll: (names: ReadonlyArray<Name>) => readAll("read", names),
-      fork: Effect.runForkWith(yield* Effect.context<never>()),
-      few: 16,
-      // What is under way while Redis hangs is bounded by this; those who come then wait for their deadline.
-      most: { keys: 64, fetches: 64 }
-    })
-    const readLater: Later = (namespace, id, answer) => readTogether({ namespace, id }, answer)
-
     /** The principal's entries after the given one, at most `count`. */
     const entries = (operation: Operation, index: string, after: string | undefined, count: number) =>
       attempt(
@@ -261,10 +248,7 @@ const make = (prefix: string, slack: number): Effect.Effect<SessionBackend["Serv
         )
       },
 
-      read: withLater(
-        (namespace, id) => Effect.callback((resume) => Effect.sync(readLater(namespace, id, resume))),
-        readLater
-      ),
+      read: (namespace, id) => readOne({ namespace, id }),
 
       update: (namespace, id, expectedVersion, patch) => {
         if (!areStorable(patch.extension, patch.data)) return notStorable("update")

@@ -22,20 +22,16 @@
 import type * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Kdf from "effect/crypto/Kdf"
-import type * as Digest from "effect/crypto/Digest"
 import type * as Mac from "effect/crypto/Mac"
-import type * as SecureRandom from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
 import * as Base64Url from "effect/encoding/Base64Url"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
+import * as Registry from "./internal/registry.ts"
 import { weakness } from "./internal/secretStrength.ts"
+import type { Signers } from "./internal/token/token.ts"
 import * as TokenCrypto from "./internal/tokenCrypto.ts"
-import type * as Session from "./Session.ts"
-import type * as SessionBackend from "./SessionBackend.ts"
 import { SessionConfigError } from "./SessionError.ts"
-import * as SessionManager from "./SessionManager.ts"
-import type * as SessionToken from "./SessionToken.ts"
 
 /**
  * The key ring. Made by `layer` and `layerConfig`; holds its secrets in closures, where no log or inspection sees them.
@@ -47,21 +43,7 @@ export class SessionKeys extends Context.Service<
   SessionKeys,
   {
     /** The ring's keys for a purpose, the one that signs first. */
-    readonly signers: (
-      purpose: string
-    ) => Effect.Effect<readonly [SessionToken.Signer, ...ReadonlyArray<SessionToken.Signer>], never, Mac.Mac>
-    /**
-     * Makes a definition's manager, with keys of this ring. It comes with the ring, which every application that runs
-     * sessions provides, and not with the definition: one that is shared with a browser brings no server code along.
-     */
-    readonly makeManager: <Self, A, R extends ReadonlyArray<Session.Tagged>>(
-      definition: Session.Definition<Self, A, R>,
-      options: Session.LayerOptions
-    ) => Effect.Effect<
-      SessionManager.SessionManager<A, R>,
-      SessionConfigError,
-      Session.VerifierOf<Self> | SessionBackend.SessionBackend | Mac.Mac | Digest.Digest | SecureRandom.SecureRandom
-    >
+    readonly signers: (purpose: string) => Effect.Effect<Signers, never, Mac.Mac>
   }
 >()("effect-sessions/SessionKeys") {}
 
@@ -99,11 +81,9 @@ const problemsOf = (secrets: ReadonlyArray<string>): ReadonlyArray<string> => {
   return problems
 }
 
-// Marked pure, so that a definition shared with a browser brings no manager along.
-const make = /* @__PURE__ */ Effect.fnUntraced(function* (given: Redacted.Redacted | ReadonlyArray<Redacted.Redacted>) {
+const make = Effect.fnUntraced(function* (given: Redacted.Redacted | ReadonlyArray<Redacted.Redacted>) {
   const secrets = (Redacted.isRedacted(given) ? [given] : given).map(Redacted.value)
-  const problems = problemsOf(secrets)
-  if (problems.length > 0) return yield* new SessionConfigError({ problems })
+  yield* (yield* Registry.Registry).check("SessionKeys", problemsOf(secrets))
   const kdf = yield* Kdf.Kdf
   const ring = yield* Effect.forEach(secrets, (secret) => {
     const bytes = utf8.encode(secret)
@@ -115,15 +95,12 @@ const make = /* @__PURE__ */ Effect.fnUntraced(function* (given: Redacted.Redact
       derive(bytes, purpose, 32).pipe(
         Effect.provideService(Kdf.Kdf, kdf),
         Effect.flatMap(TokenCrypto.hmac),
-        Effect.map((sign): SessionToken.Signer => ({ kid, sign }))
+        Effect.map((sign) => ({ kid, sign }))
       )
     // `problemsOf` refused an empty ring.
     return Effect.all([signer(first!), ...rest.map(signer)])
   }
-  return SessionKeys.of({
-    signers,
-    makeManager: (definition, options) => SessionManager.make(definition, options, signers)
-  })
+  return SessionKeys.of({ signers })
 })
 
 /**
@@ -136,7 +113,8 @@ const make = /* @__PURE__ */ Effect.fnUntraced(function* (given: Redacted.Redact
  */
 export const layer = (
   secrets: Redacted.Redacted | readonly [Redacted.Redacted, ...ReadonlyArray<Redacted.Redacted>]
-): Layer.Layer<SessionKeys, SessionConfigError, Kdf.Kdf> => Layer.effect(SessionKeys, make(secrets))
+): Layer.Layer<SessionKeys, SessionConfigError, Kdf.Kdf> =>
+  Layer.effect(SessionKeys, make(secrets)).pipe(Layer.provide(Registry.layer))
 
 /**
  * Layer of the key ring from configuration: one secret or several.
@@ -172,4 +150,4 @@ export const layerConfig = (
       ),
       make
     )
-  )
+  ).pipe(Layer.provide(Registry.layer))

@@ -8,7 +8,8 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import { isKnown } from "./eager.ts"
+import { isExit } from "./exit.ts"
+
 import { SessionDataError } from "../SessionError.ts"
 
 /** Enough for any session, and small enough to read on every request. */
@@ -73,7 +74,7 @@ export const make = <A>(schema: Schema.Codec<A, any>): DataCodec<A> => {
       try {
         // What `make` takes is the type's own input, which the type itself always is.
         const making = schema.makeEffect(given as never)
-        const made = isKnown(making) ? making : Effect.runSyncExit(making)
+        const made = isExit(making) ? making : Effect.runSyncExit(making)
         if (Exit.isFailure(made)) {
           // The message names the path and the rule, and not the value.
           const issue = Option.getOrUndefined(Exit.findErrorOption(made))

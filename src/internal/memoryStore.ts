@@ -4,9 +4,9 @@
  * @internal
  */
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import type { SessionBackend, SessionBackendError, SessionRecord, UpdateResult } from "../SessionBackend.ts"
-import { withNow } from "./directRead.ts"
 
 interface Entry {
   /** Grows from entry to entry. */
@@ -174,7 +174,6 @@ export const make = (limits: {
   }
 
   return {
-    immediate: true,
     create: (given) =>
       Effect.suspend(() => {
         const record = Object.freeze({ ...given })
@@ -194,7 +193,7 @@ export const make = (limits: {
         bytes += entry.bytes
         return Effect.succeed("created" as const)
       }),
-    read: withNow((namespace, id) => Effect.sync(() => find(namespace, id)), find),
+    read: (namespace, id) => Exit.succeed(find(namespace, id)),
     update: (namespace, id, expectedVersion, patch) =>
       Effect.suspend((): Effect.Effect<UpdateResult, SessionBackendError> => {
         const entry = namespaces.get(namespace)?.byId.get(id)

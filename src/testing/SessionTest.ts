@@ -43,14 +43,14 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { CookieJar } from "../internal/cookieJar.ts"
-import { RequestHandle } from "../internal/requestHandle.ts"
-import * as SecuritySchemes from "../internal/securitySchemes.ts"
+import { RequestSessionLive } from "../internal/http/requestSession.ts"
+import * as SecuritySchemes from "../internal/http/securitySchemes.ts"
+import * as Token from "../internal/token/token.ts"
 import type {
   Bound,
   Definition,
   LayerOptions,
   ManagerOf,
-  RequestSession,
   SessionInfo,
   Tagged,
   VerifiedOf,
@@ -62,7 +62,8 @@ import type { SessionConfigError } from "../SessionError.ts"
 import * as SessionFrontend from "../SessionFrontend.ts"
 import * as SessionHttpApi from "../SessionHttpApi.ts"
 import * as SessionKeys from "../SessionKeys.ts"
-import * as SessionToken from "../SessionToken.ts"
+import * as SessionManager from "../SessionManager.ts"
+import * as SessionMiddleware from "../SessionMiddleware.ts"
 import * as SessionVerifier from "../SessionVerifier.ts"
 
 /**
@@ -132,18 +133,16 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>>(
     readonly frontend?: Layer.Layer<SessionFrontend.SessionFrontend, SessionConfigError> | undefined
   } = {}
 ): Layer.Layer<Bound<Self>> =>
-  session
-    .layerHttp(options)
-    .pipe(
-      Layer.provide([
-        options.frontend ?? SessionFrontend.layerCookie(),
-        options.backend ?? SessionBackend.layerMemory(),
-        options.verifier ?? SessionVerifier.layerExists(session),
-        layerKeys,
-        layerCrypto
-      ]),
-      Layer.orDie
-    )
+  SessionMiddleware.layer(session, options).pipe(
+    Layer.provide([
+      options.frontend ?? SessionFrontend.layerCookie(),
+      options.backend ?? SessionBackend.layerMemory(),
+      options.verifier ?? SessionVerifier.layerExists(session),
+      layerKeys,
+      layerCrypto
+    ]),
+    Layer.orDie
+  )
 
 /**
  * Layer of the whole stack in memory, in which every request carries this session: for handlers of a router or an
@@ -356,7 +355,7 @@ const holding = (token: Option.Option<Redacted.Redacted<string>>): SessionFronte
 })
 
 /** Timeouts so long that a session made up for a test ends when its `expiresAt` says, and not before. */
-const patient: LayerOptions = { idleTimeout: "400 days", absoluteTimeout: "400 days" }
+const longTimeouts: LayerOptions = { idleTimeout: "400 days", absoluteTimeout: "400 days" }
 
 /** The session's own stack, and the request's session for a request that carries this token or none. */
 const withStack = <Self, A, R extends ReadonlyArray<Tagged>, B>(
@@ -369,16 +368,9 @@ const withStack = <Self, A, R extends ReadonlyArray<Tagged>, B>(
 ): Effect.Effect<B> =>
   effect.pipe(
     Effect.provide(
-      session
-        .layerManager(patient)
-        .pipe(
-          Layer.provideMerge([
-            SessionBackend.layerMemory(),
-            SessionVerifier.layerExists(session),
-            layerKeys,
-            layerCrypto
-          ])
-        ),
+      SessionManager.layer(session, longTimeouts).pipe(
+        Layer.provideMerge([SessionBackend.layerMemory(), SessionVerifier.layerExists(session), layerKeys, layerCrypto])
+      ),
       { local: true }
     ),
     Effect.orDie
@@ -391,12 +383,13 @@ const handleOf = <Self, A, R extends ReadonlyArray<Tagged>>(
   Effect.map(
     session.Manager,
     (manager) =>
-      new RequestHandle(HttpServerRequest.fromWeb(new Request("http://localhost/")), session, manager, holding(token))
+      new RequestSessionLive(
+        HttpServerRequest.fromWeb(new Request("http://localhost/")),
+        session,
+        manager,
+        holding(token)
+      )
   )
-
-/** The definition's class is this key too; a `Definition` does not say so in its type. */
-const keyOf = <Self, A, R extends ReadonlyArray<Tagged>>(session: Definition<Self, A, R>) =>
-  Context.Service<Self, RequestSession<A, R>>(session.key)
 
 /**
  * Layer of a request with a verified session of this data: for a handler, without HTTP.
@@ -420,9 +413,8 @@ export const layerVerified = <Self, A, R extends ReadonlyArray<Tagged>>(
       session,
       Effect.gen(function* () {
         const backend = yield* SessionBackend.SessionBackend
-        const tokens = SessionToken.make(
-          yield* (yield* SessionKeys.SessionKeys).signers(SessionToken.purpose(session.key))
-        )
+        const keys = yield* SessionKeys.SessionKeys
+        const tokens = Token.make(yield* keys.signers(Token.purpose(session.key)))
         const created = yield* (yield* session.Manager).create(data, { absoluteTimeout: "24 hours" })
         const { secret } = yield* tokens.check(created.token)
         const record = yield* Effect.fromOption(yield* backend.read(session.key, created.id))
@@ -441,7 +433,7 @@ export const layerVerified = <Self, A, R extends ReadonlyArray<Tagged>>(
           absoluteExpiresAt: time(options.expiresAt, record.absoluteExpiresAt)
         })
         const handle = yield* handleOf(session, Option.some(yield* tokens.issue({ id, secret })))
-        return Context.add(Context.make(keyOf(session), handle), session.Verified, yield* handle.get)
+        return Context.add(Context.make(session, handle), session.Verified, yield* handle.get)
       })
     )
   )
@@ -454,7 +446,7 @@ export const layerVerified = <Self, A, R extends ReadonlyArray<Tagged>>(
  */
 export const layerAnonymous = <Self, A, R extends ReadonlyArray<Tagged>>(
   session: Definition<Self, A, R>
-): Layer.Layer<Self> => Layer.effect(keyOf(session), withStack(session, handleOf(session, Option.none())))
+): Layer.Layer<Self> => Layer.effect(session, withStack(session, handleOf(session, Option.none())))
 
 // -----------------------------------------------------------------------------
 // A backend that fails on demand

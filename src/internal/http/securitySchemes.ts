@@ -4,7 +4,7 @@
  * @internal
  */
 import type { HttpApiSecurity } from "effect/http-api/HttpApiSecurity"
-import type { SessionFrontend } from "../SessionFrontend.ts"
+import type { SessionFrontend } from "../../SessionFrontend.ts"
 
 /**
  * The schemes of a frontend that takes the place of any other, in a test without HTTP.
