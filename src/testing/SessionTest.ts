@@ -42,7 +42,7 @@ import type * as HttpApiMiddleware from "effect/http-api/HttpApiMiddleware"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import { CookieJar } from "../internal/cookieJar.ts"
+import { CookieJar } from "../internal/client/cookieJar.ts"
 import { RequestHandle } from "../internal/requestHandle.ts"
 import * as SecuritySchemes from "../internal/securitySchemes.ts"
 import type {
