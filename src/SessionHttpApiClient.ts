@@ -2,27 +2,29 @@
  * Sessions for `HttpApiClient`, on a server, on a command line or on a phone: layers of an `HttpClient` that carries
  * the session.
  *
+ * **When to use**
+ *
+ * Use where no browser carries the cookie. In tests, `SessionTest.layerClient` is a client that is logged in already,
+ * also for `HttpApiTest`, which has no `HttpClient`.
+ *
  * **Details**
  *
- * - A cookie or token goes to no other origin than its own, and of another origin's answer nothing is kept. This is why
- *   the layers follow redirects themselves, over `FetchHttpClient` as over a client that follows none: each request of
- *   the way carries what belongs to its origin. Method and body change as `fetch` has it. A redirect to another origin
- *   takes `Authorization`, `Cookie`, `Host` and the token's header off, also those that the caller set, and a bearer or
- *   header token is not sent any more on this way, even if it leads back.
- * - All take what is to be done when an answer is a 401: log in and try again, forget a stored token, or tell the user.
+ * - A cookie or token is sent to its own origin alone, and nothing is kept of another origin's response.
+ * - The layers follow redirects themselves, also over `FetchHttpClient`, so that each request of a chain carries the
+ *   credentials of its own origin, and a cookie set by a redirect is kept. Method and body change as in `fetch`.
+ * - A redirect to another origin removes `Authorization`, `Cookie`, `Host` and the token's header, also if the caller
+ *   set them. For the rest of that chain no bearer or header token is sent, even if it leads back to the token's origin.
+ * - `onUnauthorized` says what to do on a 401: log in and try again, forget a stored token, or tell the user.
  *
  * **Gotchas**
  *
- * - Not for browsers: there `fetch` carries the cookie itself, no script may read or write it, and a redirect cannot be
- *   followed by hand (the answer is an opaque response, of status 0).
- * - A client that follows redirects by itself and cannot be told otherwise (React Native's `fetch`, a dispatcher of
- *   undici with a redirect interceptor, `HttpClient.followRedirects` below these layers) decides by itself what it sends
- *   along. Its answer is not kept if it comes from another origin.
- * - `fetch` is told by `FetchHttpClient.RequestInit`. One of your own is merged with it if it is provided to these layers
- *   or to the program, but not if it is provided to `FetchHttpClient.layer` alone.
- *
- * In tests, `SessionTest.layerClient` is a client that is logged in already, also for `HttpApiTest`, which has no
- * `HttpClient`.
+ * - Not for browsers. There `fetch` carries the cookie itself, and no script may read it. A redirect that `fetch` does
+ *   not follow is an opaque response with status 0 there, which these layers cannot follow either.
+ * - An underlying client that follows redirects and cannot be told not to sends what it will: React Native's `fetch`,
+ *   undici with a redirect interceptor, `HttpClient.followRedirects` below these layers. Its response is still not kept
+ *   if it comes from another origin.
+ * - `FetchHttpClient.RequestInit` tells `fetch` not to follow. Yours is merged with it if it is provided to these
+ *   layers or to the program, but is replaced by it if it is provided to `FetchHttpClient.layer` alone.
  *
  * **Example** (Calling an API with a session)
  *
@@ -71,7 +73,7 @@ import * as Redirects from "./internal/client/redirects.ts"
  * @since 0.1.0
  */
 export interface Unauthorized {
-  /** The request that was answered so: after redirects, the last one. */
+  /** The request that was answered with a 401. After redirects it is the last one. */
   readonly request: HttpClientRequest.HttpClientRequest
   readonly response: HttpClientResponse
   /** Carries what this client carries, but asks nothing on a 401: for logging in. */
@@ -88,8 +90,9 @@ export interface Unauthorized {
  */
 export interface Options<R = never> {
   /**
-   * What to do when an answer is a 401, whichever endpoint gave it, and the answer to go on with: the same one, or that
-   * of a second try. It is not asked about a 401 of another origin, nor of one that a redirect of another origin led to.
+   * What to do when a response is a 401, whichever endpoint gave it. It returns the response to go on with: the same
+   * one, or that of a second try. It is not called for the 401 of an origin whose session this client does not carry,
+   * nor for one at the end of redirects that another origin took part in.
    *
    * @default the 401 itself
    */
@@ -97,7 +100,7 @@ export interface Options<R = never> {
     | ((unauthorized: Unauthorized) => Effect.Effect<HttpClientResponse, HttpClientError, R>)
     | undefined
   /**
-   * How many redirects are followed; the next one is the answer. With 0 each is.
+   * How many redirects of a request are followed. The one after them is its response; with 0, the first one is.
    *
    * @default 10
    */
@@ -107,8 +110,9 @@ export interface Options<R = never> {
 type Request = HttpClientRequest.HttpClientRequest
 
 interface Carrier<R> {
-  /** Whether anything is carried on this request, and kept of its response. */
+  /** Whether a request is given credentials, and its response may change them. */
   readonly goes: (hop: Redirects.Hop) => boolean
+  /** The token's header, if it has one of its own. */
   readonly header?: string
   readonly load: (request: Request) => Effect.Effect<Request, never, R>
   readonly keep: (response: HttpClientResponse) => Effect.Effect<void>
@@ -142,7 +146,7 @@ const carrying = <R, RH>(
       if (onUnauthorized === undefined) return carries
       const asking = (request: Request) =>
         Effect.flatMap(follow(request), ({ response, ...hop }) =>
-          response.status === 401 && !hop.strayed && carrier.goes(hop)
+          response.status === 401 && !hop.tainted && carrier.goes(hop)
             ? provided(onUnauthorized({ request: hop.request, response, client: carries, retry: answer(hop.request) }))
             : Effect.succeed(response)
         )
@@ -151,15 +155,16 @@ const carrying = <R, RH>(
   )
 
 /**
- * Layer of an `HttpClient` with a cookie jar of its own: it keeps what responses set, also redirects, and sends it back,
- * each cookie to the origin it came from, by its name, path and expiry, until it expires or is deleted.
+ * Layer of an `HttpClient` with a cookie jar of its own: it keeps the cookies that responses and redirects set, and
+ * sends each back to the origin it came from, by its path, until it expires or is deleted.
  *
  * **Details**
  *
- * Each layer that is built has a jar, so each is a user of its own. It lives in memory, and keeps at most 50 cookies of
- * 4096 bytes for each of 60 origins. It takes and refuses a cookie as browsers do (RFC 6265bis), with the prefixes
- * `__Host-` and `__Secure-`; but `Domain` widens nothing, and `SameSite` means nothing where there are no sites. A loopback
- * address counts as secure: a `Secure` cookie is sent there over plain http.
+ * - Each layer that is built has a jar in memory, and so is a user of its own.
+ * - A cookie is accepted as in browsers (RFC 6265bis 5.7), with the rules of the prefixes `__Host-` and `__Secure-`.
+ *   But `Domain` does not widen its scope, and `SameSite` does not narrow it.
+ * - A loopback address such as `localhost` is as secure as https: a `Secure` cookie is sent there over plain http.
+ * - The jar keeps 50 cookies of at most 4096 bytes for each of the 60 origins used last.
  *
  * @category layers
  * @since 0.1.0
@@ -184,25 +189,25 @@ export const layerCookies = <R = never>(
     options
   )
 
-/** A token goes to the origin of this address, unless another origin led there. */
+/** A token goes to the origin of this address, but not where another origin redirects to it. */
 const onlyTo = (baseUrl: string | URL): Effect.Effect<Carrier<never>["goes"]> => {
   const home = Redirects.originOf(baseUrl)
   return home === undefined
-    ? Effect.die(new TypeError("SessionHttpApiClient: baseUrl must be an http or https address, with its host"))
-    : Effect.succeed(({ origin, strayed }) => origin === home && !strayed)
+    ? Effect.die(new TypeError("SessionHttpApiClient: baseUrl must be an absolute http or https address"))
+    : Effect.succeed(({ origin, tainted }) => origin === home && !tainted)
 }
 
 /**
  * Layer of an `HttpClient` that sends `Authorization: Bearer <token>`, to one origin alone.
  *
- * `token` is asked before every request: it may read a `Ref`, or the phone's key store. Nothing there, nothing sent.
+ * `token` runs before every request: it may read a `Ref`, or the phone's key store. With `None` no token is sent.
  *
  * @category layers
  * @since 0.1.0
  */
 export const layerBearer = <RT = never, RH = never>(
   options: Options<RH> & {
-    /** Where the API is: scheme, host and port count. The layer dies if it has none. */
+    /** Where the API is. Its origin (scheme, host and port) counts; a layer without one dies when it is built. */
     readonly baseUrl: string | URL
     readonly token: Effect.Effect<Option.Option<Redacted.Redacted<string>>, never, RT>
   }
@@ -232,7 +237,7 @@ export const layerBearer = <RT = never, RH = never>(
  */
 export const layerHeader = <R = never>(
   options: Options<R> & {
-    /** Where the API is: scheme, host and port count. The layer dies if it has none. */
+    /** Where the API is. Its origin (scheme, host and port) counts; a layer without one dies when it is built. */
     readonly baseUrl: string | URL
     /** The header's name. */
     readonly name: string

@@ -386,6 +386,25 @@ describe("a client that follows redirects itself", () => {
   )
 })
 
+describe("user information in an address", () => {
+  // fetch refuses such an address, and undici's client leaves it out.
+  it.effect("goes to its own origin alone", () =>
+    Effect.gen(function* () {
+      const [mine, other] = yield* Effect.all([origin, origin])
+      const http = yield* clientOf(SessionHttpApiClient.layerCookies(), NodeHttpClient.layerNodeHttp)
+      const go = mine.at("/go", { status: 302, location: mine.at("/go", { status: 302, location: other.at("/") }) })
+      yield* http.get(go.replace("http://", "http://user:password@"))
+      assert.match(mine.seen[0]!.headers["authorization"]!, /^Basic /)
+      assert.isUndefined(other.last().headers["authorization"])
+      // Where the API's origin is meant by an address with user information, the token goes there all the same.
+      const baseUrl = mine.url.replace("http://", "http://user:password@")
+      const byHeader = yield* clientOf(SessionHttpApiClient.layerHeader({ baseUrl, name: "x-session", token }))
+      yield* byHeader.get(mine.at("/"))
+      assert.strictEqual(mine.last().token, "mine")
+    })
+  )
+})
+
 describe("fetch's RequestInit", () => {
   it.effect("the caller's and that of the layers' environment stay in force", () =>
     Effect.gen(function* () {

@@ -40,6 +40,7 @@ describe("a cookie is refused", () => {
     "__Secure-s=1; Path=/",
     "__SECURE-s=1; Path=/",
     "__Http-s=1; Path=/; Secure",
+    "__Http-s=1; Path=/; HttpOnly",
     "__Host-Http-s=1; Path=/; Secure",
     "s=1; SameSite=None",
     "s=1; Domain=other.example",
@@ -88,6 +89,8 @@ describe("a cookie is refused", () => {
       `__Host-s=${"v".repeat(4096)}; Path=/; Secure`
     )
     assert.strictEqual(jar.header(site, 0), "__Host-s=good")
+    const plain = "http://app.example.com/"
+    assert.strictEqual(given(plain, "s=good", "s=bad; Secure").header(plain, 0), "s=good")
   })
 })
 

@@ -1,18 +1,18 @@
 /**
- * The cookies of an HTTP client that is no browser (RFC 6265bis 5), kept by origin: no cookie goes to another origin,
- * whatever its `Domain` says. The jar is bounded.
+ * The cookies of an HTTP client outside browsers (RFC 6265bis 5). They are kept by origin, within bounds, and no cookie
+ * goes to another origin, whatever its `Domain` says.
  *
  * @internal
  */
 import * as Duration from "effect/Duration"
 import * as Cookies from "effect/http/Cookies"
 
-/** What a client should keep at least (RFC 6265bis 6.1): 50 cookies of 4096 bytes, and 3000 of all origins together. */
+/** What a client should be able to keep (RFC 6265bis 6.1): 50 cookies of 4096 bytes for a domain, and 3000 in all. */
 const maxBytes = 4096
 const maxPathBytes = 1024
 const maxCookies = 50
 const maxOrigins = 60
-/** RFC 6265bis 5.6.2. A longer `Max-Age` may also be more than a `Date` can hold. */
+/** RFC 6265bis 5.5 limits a lifetime to 400 days. A `Date` cannot hold any `Max-Age` either. */
 const maxAge = Duration.days(400)
 
 const loopback = /^(localhost|.+\.localhost|127(\.\d{1,3}){3}|\[::1\])$/
@@ -20,29 +20,28 @@ const loopback = /^(localhost|.+\.localhost|127(\.\d{1,3}){3}|\[::1\])$/
 interface Address {
   readonly origin: string
   readonly secure: boolean
-  /** The address as `Cookies` is to see it: with https where a `Secure` cookie may go. */
+  /** The address for `Cookies`, with https where a `Secure` cookie may be sent. */
   readonly url: string
 }
 
-/** As in browsers, a loopback address is as secure as https. */
+/** A loopback address is as secure as https, as in browsers. Other schemes have no origin of their own, but "null". */
 const parse = (url: string): Address | undefined => {
-  if (!URL.canParse(url)) return undefined
-  const parsed = new URL(url)
+  const parsed = URL.canParse(url) ? new URL(url) : undefined
+  if (parsed === undefined || !/^https?:$/.test(parsed.protocol)) return undefined
   const { origin } = parsed
-  // The origin of any other scheme is "null", which would be one jar for all of them.
-  if (!/^https?:$/.test(parsed.protocol)) return undefined
-  if (parsed.protocol === "http:" && loopback.test(parsed.hostname)) parsed.protocol = "https:"
+  if (loopback.test(parsed.hostname)) parsed.protocol = "https:"
   return { origin, secure: parsed.protocol === "https:", url: parsed.href }
 }
 
 const isAcceptable = ({ name, options = {}, valueEncoded }: Cookies.Cookie, from: Address): boolean => {
+  const { domain, httpOnly, path = "", sameSite, secure } = options
   const is = (prefix: string) => name.toLowerCase().startsWith(prefix)
-  const needsSecure = is("__host-") || is("__secure-") || is("__http-") || options.sameSite === "none"
-  // What a header holds is Latin-1: a character is a byte.
-  if (name.length + valueEncoded.length > maxBytes || (options.path ?? "").length > maxPathBytes) return false
-  if (options.secure === true ? !from.secure : needsSecure) return false
-  if (is("__host-") && (options.path !== "/" || options.domain !== undefined)) return false
-  return options.httpOnly === true || !(is("__http-") || is("__host-http-"))
+  // A header is Latin-1 text: a character is a byte.
+  if (name.length + valueEncoded.length > maxBytes || path.length > maxPathBytes) return false
+  if (secure === true && !from.secure) return false
+  if (secure !== true && (is("__secure-") || is("__host-") || is("__http-") || sameSite === "none")) return false
+  if (is("__host-") && (path !== "/" || domain !== undefined)) return false
+  return httpOnly === true || !(is("__http-") || is("__host-http-"))
 }
 
 const capped = (cookie: Cookies.Cookie): Cookies.Cookie =>
@@ -55,7 +54,7 @@ const capped = (cookie: Cookies.Cookie): Cookies.Cookie =>
 
 /** @internal */
 export class CookieJar {
-  /** By origin, the one used last at the end. */
+  /** In the order of their last use. */
   readonly #byOrigin = new Map<string, ReadonlyArray<Cookies.Cookie>>()
 
   #put(origin: string, cookies: ReadonlyArray<Cookies.Cookie>): void {
@@ -75,7 +74,8 @@ export class CookieJar {
       now
     ).filter(({ options }) => options?.expires === undefined || options.expires.getTime() > now)
     this.#put(from.origin, kept.slice(-maxCookies))
-    for (const [oldest] of this.#byOrigin) if (this.#byOrigin.size > maxOrigins) this.#byOrigin.delete(oldest)
+    const [oldest] = this.#byOrigin.keys()
+    if (oldest !== undefined && this.#byOrigin.size > maxOrigins) this.#byOrigin.delete(oldest)
   }
 
   /** The `Cookie` header of a request to this address, beside what it carries already. */

@@ -1,6 +1,6 @@
 /**
- * Redirects followed by hand, so that each request of the way is loaded, and each response read, by its own origin.
- * Which redirects are followed, with what method and body, is up to `HttpClient.followRedirects`.
+ * Redirects, followed with `HttpClient.followRedirects`, which decides on method and body, over `fetch` too: so each
+ * request of a chain gets the credentials of its own origin, and each response is read.
  *
  * @internal
  */
@@ -22,77 +22,81 @@ export const originOf = (address: string | URL): string | undefined => {
 const originOfRequest = (request: HttpClientRequest.HttpClientRequest): string | undefined =>
   Option.match(HttpClientRequest.toUrl(request), { onNone: () => undefined, onSome: originOf })
 
-/** One request of the way. */
+/** One request of a chain of redirects. */
 export interface Hop {
   readonly request: HttpClientRequest.HttpClientRequest
   readonly origin: string | undefined
-  /** Whether the way has led over another origin than the first, which may have chosen this address. */
-  readonly strayed: boolean
+  /** Fetch's redirect-taint: another origin than the first has been on the chain, and may have chosen this address. */
+  readonly tainted: boolean
 }
 
-/** The response at the end of the way, and the request that it answers. */
+/** The last request of a chain, and its response. */
 export interface Arrival extends Hop {
   readonly response: HttpClientResponse
 }
 
 type Send = (request: HttpClientRequest.HttpClientRequest) => Effect.Effect<HttpClientResponse, HttpClientError>
 
-/** What `fetch` takes off a request that is redirected to another origin. */
+/** What fetch removes from a request that is redirected to another origin. */
 const ofOneOrigin = ["authorization", "cookie", "host", "proxy-authorization"]
 
-/** Sends a request, each of the way by `each`, and follows the redirects. */
-export const following =
-  (
-    client: HttpClient.HttpClient,
-    options: {
-      readonly maxRedirects: number | undefined
-      /** The header of a token, if it is not one of the usual. */
-      readonly header: string | undefined
-      /** What the client's layer was built with. */
-      readonly context: Context.Context<never>
-    },
-    each: (hop: Hop, send: Send) => Effect.Effect<HttpClientResponse, HttpClientError>
-  ) =>
-  (first: HttpClientRequest.HttpClientRequest): Effect.Effect<Arrival, HttpClientError> =>
+/** Sends a request and follows its redirects. `each` sends one request of the chain. */
+export const following = (
+  client: HttpClient.HttpClient,
+  options: {
+    readonly maxRedirects: number | undefined
+    /** The header of a token, if it has one of its own. */
+    readonly header: string | undefined
+    /** What the client's layer was built with. */
+    readonly context: Context.Context<never>
+  },
+  each: (hop: Hop, send: Send) => Effect.Effect<HttpClientResponse, HttpClientError>
+): ((first: HttpClientRequest.HttpClientRequest) => Effect.Effect<Arrival, HttpClientError>) => {
+  const secrets = options.header === undefined ? ofOneOrigin : [...ofOneOrigin, options.header]
+  return (first) =>
     Effect.suspend(() => {
       const home = originOfRequest(first)
-      const foreign = options.header === undefined ? ofOneOrigin : [...ofOneOrigin, options.header]
-      let hop: Hop = { request: first, origin: home, strayed: false }
+      let hop: Hop = { request: first, origin: home, tainted: false }
       const next = (request: HttpClientRequest.HttpClientRequest) => {
         const origin = originOfRequest(request)
-        // Some clients read `file:` and `data:`, which a server has no business to choose.
-        if (request !== first && origin === undefined) {
-          const description = "redirect to an address that is not http or https"
-          return Effect.fail(new HttpClientError({ reason: new InvalidUrlError({ request, description }) }))
-        }
-        const strayed = hop.strayed || origin !== home
-        const removed = strayed ? foreign : []
-        hop = {
-          request: removed.reduce((r, name) => HttpClientRequest.removeHeader(r, name), request),
-          origin,
-          strayed
-        }
+        if (request !== first && origin === undefined) return refused(request)
+        const tainted = hop.tainted || origin !== home
+        const removed = tainted ? secrets : []
+        hop = { request: removed.reduce(withoutHeader, request), origin, tainted }
         const send: Send = (request) =>
           Effect.updateContext(client.postprocess(Effect.succeed(request)), (caller: Context.Context<never>) =>
-            handOver(caller, options.context, removed)
+            withManualRedirect(caller, options.context, removed)
           )
         return Effect.map(each(hop, send), (response) => {
-          // A client that follows redirects itself may have ended elsewhere.
-          if (originOf(response.url) !== origin) hop = { ...hop, strayed: true }
+          // A client that follows redirects itself may have ended at another origin.
+          if (originOf(response.url) !== origin) hop = { ...hop, tainted: true }
           return response
         })
       }
+      const hops = HttpClient.makeWith<HttpClientError, never, HttpClientError, never>(
+        Effect.flatMap(next),
+        Effect.succeed
+      )
       return Effect.map(
-        HttpClient.followRedirects(
-          HttpClient.makeWith<HttpClientError, never, HttpClientError, never>(Effect.flatMap(next), Effect.succeed),
-          options.maxRedirects
-        ).postprocess(Effect.succeed(first)),
+        HttpClient.followRedirects(hops, options.maxRedirects).postprocess(Effect.succeed(first)),
         (response) => ({ ...hop, response })
       )
     })
+}
 
-/** Tells `fetch` to hand redirects over. The headers that a `RequestInit` adds to each request are removed as well. */
-const handOver = (
+const withoutHeader = (request: HttpClientRequest.HttpClientRequest, name: string) =>
+  HttpClientRequest.removeHeader(request, name)
+
+/** As in fetch. Some clients read `file:` and `data:`, which a server must not make them do. */
+const refused = (request: HttpClientRequest.HttpClientRequest) =>
+  Effect.fail(
+    new HttpClientError({
+      reason: new InvalidUrlError({ request, description: "redirect to an address that is not http or https" })
+    })
+  )
+
+/** Makes `fetch` hand over redirects. A `RequestInit` has headers too, from which the same are removed. */
+const withManualRedirect = (
   caller: Context.Context<never>,
   built: Context.Context<never>,
   removed: ReadonlyArray<string>
