@@ -384,7 +384,7 @@ describe("deadlines", () => {
     }).pipe(Effect.provide(stackOf(UserSession)))
   )
 
-  it.effect("[R44] a record past its deadline is refused though the store still answers it", () =>
+  it.effect("[R18] [R44] a record past its deadline is refused though the store still answers it", () =>
     Effect.gen(function* () {
       const sessions = yield* manager
       const session = yield* sessions.create(ada)
@@ -762,7 +762,7 @@ describe("modify and replace", () => {
     }).pipe(Effect.provide(stackOf(UserSession)))
   )
 
-  it.effect("data of a newer version is read, and not updated", () => {
+  it.effect("[R68] data of a newer version is read, and not updated", () => {
     class Older extends Session.Service<Older>()("test/UserSession", {
       data: UserData,
       principal: (data) => data.username,
@@ -794,7 +794,7 @@ describe("modify and replace", () => {
 })
 
 describe("rotate and destroy", () => {
-  it.effect("the old token is dead, id and absolute deadline stay", () =>
+  it.effect("[R85b] the old token is dead, id and absolute deadline stay", () =>
     Effect.gen(function* () {
       const sessions = yield* manager
       const session = yield* sessions.create(ada, { absoluteTimeout: "2 hours" })
@@ -977,7 +977,7 @@ describe("rotate and destroy", () => {
 })
 
 describe("list and revoke", () => {
-  it.effect("[R52] a list holds no token, and none of its fields opens a session", () =>
+  it.effect("[R52] [R85b] a list holds no token, and none of its fields opens a session", () =>
     Effect.gen(function* () {
       const sessions = yield* manager
       const session = yield* sessions.create(ada)

@@ -79,8 +79,14 @@ const fencesOf = (document: string): ReadonlyArray<Fence> => {
   return fences
 }
 
-const documents = ["README.md", "ARCHITECTURE.md", ...sources]
-const fences = documents.flatMap(fencesOf)
+const written = [
+  "README.md",
+  "ARCHITECTURE.md",
+  "CHANGELOG.md",
+  "CONTRIBUTING.md",
+  ...globSync("docs/**/*.md", { cwd: root })
+]
+const fences = [...written, ...sources].flatMap(fencesOf)
 for (const { code, file } of fences) {
   mkdirSync(dirname(file), { recursive: true })
   writeFileSync(file, code)
@@ -412,8 +418,6 @@ describe("imports in src", () => {
 // -----------------------------------------------------------------------------
 
 describe("documents", () => {
-  const written = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"]
-
   it("link to files and headings that exist", () => {
     const anchorsOf = (document: string) =>
       read(document)
@@ -430,8 +434,8 @@ describe("documents", () => {
       [...read(document).matchAll(/\]\(([^)\s]+)\)/g)].flatMap(([, target]) => {
         const [file, anchor] = target!.split("#")
         if (/^https?:/.test(target!)) return []
-        if (file !== "" && !existsSync(join(root, file!))) return [`${document}: ${target}`]
-        const anchored = file === "" ? document : file!
+        const anchored = file === "" ? document : join(dirname(document), file!)
+        if (!existsSync(join(root, anchored))) return [`${document}: ${target}`]
         return anchor === undefined || anchorsOf(anchored).includes(anchor) ? [] : [`${document}: ${target}`]
       })
     )

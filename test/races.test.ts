@@ -234,7 +234,7 @@ const report = (name: string, explored: Explored) =>
 describe("every interleaving", () => {
   for (const [name, scenario] of Object.entries(scenarios)) {
     it(
-      `[R69] [R70] ${name}: no resurrection, no lost update, no version going back`,
+      `[R69] [R70] [R72] ${name}: no resurrection, no lost update, no version going back`,
       { timeout: 120_000 },
       async () => {
         const explored = await explore(scenarioOf(scenario))

@@ -44,7 +44,7 @@ describe("SessionFrontend.layerCookie", () => {
     })
   )
 
-  it.effect("[R19] picks a name whose prefix its attributes allow", () =>
+  it.effect("[R19] [R41] picks a name whose prefix its attributes allow", () =>
     Effect.gen(function* () {
       const nameOf = (options: SessionFrontend.CookieOptions) =>
         Effect.map(build(SessionFrontend.layerCookie(options)), ({ security: [scheme] }) =>

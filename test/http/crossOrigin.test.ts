@@ -70,7 +70,7 @@ const headersOf = (site: string | undefined, origin: string | undefined, more?: 
 
 describe("cross-origin protection", () => {
   it.effect(
-    "[R59] [R88] a WebSocket asked for from another origin's page is refused, though it begins with a GET",
+    "[R59] [R88a] a WebSocket asked for from another origin's page is refused, though it begins with a GET",
     () =>
       Effect.gen(function* () {
         const { send } = yield* start()

@@ -27,7 +27,7 @@ describe("law 3: Verified", () => {
     })
   )
 
-  it.effect("law 3: a guard of a definition with a principal lets no anonymous session through", () =>
+  it.effect("law 3: [R54] a guard of a definition with a principal lets no anonymous session through", () =>
     Effect.gen(function* () {
       const stage = yield* Stage.make()
       const anonymous = yield* stage.login({ count: 5 })
