@@ -26,7 +26,7 @@ import * as Exit from "effect/Exit"
 import * as Redacted from "effect/Redacted"
 import { failure } from "./internal/constant.ts"
 import { redact } from "./internal/tokenText.ts"
-import { timingSafeEqual } from "./internal/tokenCrypto.ts"
+import { timingSafeEqual } from "./internal/token/tokenCrypto.ts"
 import { SessionInvalid } from "./SessionError.ts"
 
 /**

@@ -4,7 +4,7 @@
  * @internal
  */
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
-import { requestHeader } from "./requestHeader.ts"
+import { requestHeader } from "../frontend/requestHeader.ts"
 
 /** Methods that change nothing (RFC 9110 9.2.1, and QUERY), and so need no protection. */
 const isSafe = (method: string): boolean =>

@@ -8,8 +8,8 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import { isKnown } from "./eager.ts"
-import { SessionDataError } from "../SessionError.ts"
+import { isKnown } from "../eager.ts"
+import { SessionDataError } from "../../SessionError.ts"
 
 /** Enough for any session, and small enough to read on every request. */
 const maxBytes = 65_536
