@@ -37,7 +37,8 @@ import { carriedBy } from "../SessionFrontend.ts"
 import type { Credential, SessionFrontend, Transport } from "../SessionFrontend.ts"
 import type { SessionManager } from "../SessionManager.ts"
 import { bounded } from "./bounded.ts"
-import { isCrossOrigin } from "./http/crossOrigin.ts"
+import { crossOriginProblem } from "./http/crossOrigin.ts"
+import type { CrossOriginPolicy, CrossOriginProblem } from "./http/crossOrigin.ts"
 import { isKnown, matchEager } from "./eager.ts"
 import { LiveSession } from "./liveSession.ts"
 import { endingOf, extractText, ofCredential, redact, resolveText } from "./tokenText.ts"
@@ -52,7 +53,9 @@ interface Binding {
   readonly vary: ReadonlyArray<string>
   readonly varyText: string
   /** `undefined` for frontends without a cookie, which no page of another origin can use. */
-  readonly origins: { readonly secure: boolean; readonly trusted: ReadonlySet<string> } | undefined
+  readonly origins: CrossOriginPolicy | undefined
+  /** Once is enough: a client that is refused again and again must not fill the log. */
+  isHinted: boolean
   /** RFC 9110 11.6.1: a 401 names a challenge. */
   readonly challenge: string
 }
@@ -84,6 +87,7 @@ const bindingOf = (frontend: SessionFrontend["Service"]): Binding => {
           trusted: new Set(frontend.origins?.trusted.map((origin) => origin.toLowerCase()))
         }
       : undefined,
+    isHinted: false,
     challenge: [...challenges].join(", ")
   }
   bindings.set(frontend, binding)
@@ -177,11 +181,21 @@ export class RequestHandle<Self, A, R extends ReadonlyArray<Tagged>> implements 
    */
   get admitted(): Effect.Effect<void, SessionCrossOrigin> {
     const { origins } = this.#binding
-    if (origins === undefined || !isCrossOrigin(this.#request, origins)) return Exit.void
+    const problem = origins === undefined ? undefined : crossOriginProblem(this.#request, origins)
+    if (problem === undefined) return Exit.void
     return Effect.matchEffect(this.#frontend.extract(this.#request), {
-      onFailure: () => crossOrigin,
-      onSuccess: (credentials) => (credentials.every(({ via }) => via === "header") ? Exit.void : crossOrigin)
+      onFailure: () => this.#refuse(problem),
+      onSuccess: (credentials) => (credentials.every(({ via }) => via === "header") ? Exit.void : this.#refuse(problem))
     })
+  }
+
+  #refuse({ hint }: CrossOriginProblem): Effect.Effect<never, SessionCrossOrigin> {
+    if (hint === undefined || this.#binding.isHinted) return crossOrigin
+    this.#binding.isHinted = true
+    return Effect.andThen(
+      Effect.annotateLogs(Effect.logWarning(hint), { namespace: this.definition.key }),
+      () => crossOrigin
+    )
   }
 
   /** No field: whoever prints the session must not print the request's headers, with the token in them. */
