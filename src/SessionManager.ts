@@ -33,7 +33,7 @@ import * as Schedule from "effect/Schedule"
 import { failure } from "./internal/constant.ts"
 import { bounded, boundedAnswer } from "./internal/bounded.ts"
 import { describeCause } from "./internal/describeCause.ts"
-import * as DataCodec from "./internal/manager/sessionData.ts"
+import * as SessionData from "./internal/manager/sessionData.ts"
 import { laterOf, nowOf } from "./internal/directRead.ts"
 import type { Later } from "./internal/directRead.ts"
 import { matchEager } from "./internal/eager.ts"
@@ -159,8 +159,6 @@ interface Write<A> {
   readonly value: A
 }
 
-const utf8 = new TextEncoder()
-
 /**
  * Makes the manager of a definition, from keys, a backend and its verifier.
  *
@@ -187,7 +185,7 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
   const random = yield* SecureRandom.SecureRandom
   const sha256 = yield* TokenCrypto.sha256
   const tokens = SessionToken.makeText(yield* signers(SessionToken.purpose(namespace)))
-  const codec = DataCodec.make(definition.data)
+  const sessionData = SessionData.make(definition)
   const oneAtATime = Serial.make()
   /** The sessions a touch is on its way for. */
   const touching = new Set<string>()
@@ -333,10 +331,10 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
       answer === undefined ? Exit.succeed(session) : refuses
     )
 
-  const reportUndecodable = (record: SessionRecord) =>
+  const reportUndecodable = (record: SessionRecord, problem: string) =>
     Effect.flatMap(
       Effect.logWarning("stored session data does not decode").pipe(
-        Effect.annotateLogs({ namespace, dataVersion: record.dataVersion })
+        Effect.annotateLogs({ namespace, id: record.id, dataVersion: record.dataVersion, problem })
       ),
       () => undecodable
     )
@@ -348,9 +346,9 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
     now: number
   ): Effect.Effect<LiveSession<A>, SessionInvalid | Refused | SessionUnavailable> => {
     if (now >= expiryOf(record)) return expired
-    const decoded = codec.decode(record.data)
-    if (decoded === undefined) return reportUndecodable(record)
-    return verified(snapshot(record, decoded.value, token))
+    const decoded = sessionData.decode(record.data)
+    if (Result.isFailure(decoded)) return reportUndecodable(record, decoded.failure)
+    return verified(snapshot(record, decoded.success, token))
   }
 
   const touched = (
@@ -428,37 +426,7 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
   // Data
   // ---------------------------------------------------------------------------
 
-  const principalOf = (data: A): string | undefined => {
-    const principal = definition.principal?.(data)
-    if (principal === undefined) return undefined
-    // A character of UTF-16 takes three bytes of UTF-8 at most.
-    const isTooLong = principal.length > 85 && utf8.encode(principal).length > 256
-    if (principal === "" || isTooLong || principal.includes("\0") || !principal.isWellFormed()) {
-      throw new SessionDataError({ problem: "the principal must have 1 to 256 bytes of UTF-8, without NUL" })
-    }
-    return principal
-  }
-
-  /** On the spot, and so only within an effect: the schema and `principal` are the user's own, and may throw. */
-  const encode = (
-    data: A
-  ): Exit.Exit<{ readonly value: A; readonly text: string; readonly principal: string | undefined }> => {
-    const encoded = codec.encode(data)
-    if (Result.isFailure(encoded)) return Exit.die(encoded.failure)
-    const { text, value } = encoded.success
-    return Exit.succeed({ text, value, principal: principalOf(value) })
-  }
-
-  const encodeFor = (record: SessionRecord, data: A) => {
-    const encoded = encode(data)
-    return Exit.isFailure(encoded) || encoded.value.principal === record.principal
-      ? encoded
-      : Exit.die(
-          new SessionDataError({
-            problem: "the principal of a session never changes; to log somebody in or out, create a new session"
-          })
-        )
-  }
+  const { encode, encodeFor } = sessionData
 
   // ---------------------------------------------------------------------------
   // Writes
@@ -672,8 +640,8 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
       )
       for (const record of page.records) {
         if (now >= expiryOf(record)) continue
-        const decoded = codec.decode(record.data)
-        if (decoded !== undefined) found.push(infoOf(snapshot(record, decoded.value, "")))
+        const decoded = sessionData.decode(record.data)
+        if (Result.isSuccess(decoded)) found.push(infoOf(snapshot(record, decoded.success, "")))
       }
       after = page.next
     } while (after !== undefined && found.length < maxListed)
