@@ -16,10 +16,10 @@ import * as Schema from "effect/Schema"
 import { randomBytes } from "node:crypto"
 import { parseArgs } from "node:util"
 import { Bench } from "tinybench"
-import * as CookieHeader from "../src/internal/cookieHeader.ts"
-import * as DataCodec from "../src/internal/dataCodec.ts"
+import * as CookieHeader from "../src/internal/frontend/cookieHeader.ts"
+import * as SessionData from "../src/internal/manager/sessionData.ts"
 import * as MemoryStore from "../src/internal/memoryStore.ts"
-import * as TokenCrypto from "../src/internal/tokenCrypto.ts"
+import * as TokenCrypto from "../src/internal/token/tokenCrypto.ts"
 import * as Session from "../src/Session.ts"
 import { SessionBackend, SessionBackendError, type SessionRecord } from "../src/SessionBackend.ts"
 import * as SessionKeys from "../src/SessionKeys.ts"
@@ -67,7 +67,7 @@ const tokens = SessionToken.make(
   )
 )
 const sha256 = await prepare(TokenCrypto.sha256)
-const codec = DataCodec.make(UserData)
+const codec = SessionData.make(UserSession)
 const text = JSON.stringify({ username: "ada" })
 
 const name = "__Host-session"

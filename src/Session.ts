@@ -459,7 +459,9 @@ export type Provided<S> =
  *
  * **Details**
  *
- * - `data`: a schema without services; it is encoded as JSON, and decoded on every read.
+ * - `data`: a schema without services; it is encoded as JSON, and decoded on every read. What it encodes to is plain JSON:
+ *   under `Schema.Any` a `Date`, a `Map`, an object of a class, a function, a bigint or `NaN` is a `SessionDataError`, and
+ *   a property that is `undefined` is left out. A schema such as `Schema.Date` says how its values are written.
  * - `principal`: who is logged in, from the data: 1 to 256 bytes. With it a guard lets no anonymous session through;
  *   without it there is no list of devices and no sign-out-everywhere.
  * - `refused`: the verifier's own error or errors, `Schema.TaggedError`s with an `httpApiStatus`; `SessionRefused`

@@ -199,8 +199,8 @@ export class SessionConfigError extends Schema.TaggedError<SessionConfigError>()
 
 /**
  * The defect a write dies with when the handler hands over what a session cannot hold: data its schema refuses, that
- * does not encode to JSON, is over 64 KiB or nested deeper than 32 levels, a principal that is empty, too long or not
- * the one the session was made for. It names the rule and the path, never the value.
+ * encode to something else than plain JSON, are over 64 KiB or nested deeper than 32 levels, a principal that is empty,
+ * too long or not the one the session was made for. It names the rule and the path, never the value.
  *
  * @category errors
  * @since 0.1.0

@@ -20,11 +20,12 @@ import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import { failure } from "./internal/exit.ts"
 import { carriedBy } from "./internal/frontend/carried.ts"
+import { isToken, problemsOf } from "./internal/frontend/cookieAttributes.ts"
+import * as CookieHeader from "./internal/frontend/cookieHeader.ts"
+import { originProblem } from "./internal/frontend/origins.ts"
+import { requestHeader } from "./internal/frontend/requestHeader.ts"
 import * as Registry from "./internal/registry.ts"
 import { redact } from "./internal/token/format.ts"
-import { isToken, problemsOf } from "./internal/cookieAttributes.ts"
-import * as CookieHeader from "./internal/cookieHeader.ts"
-import { requestHeader } from "./internal/requestHeader.ts"
 import { SessionInvalid, SessionMissing } from "./SessionError.ts"
 import type { SessionConfigError } from "./SessionError.ts"
 
@@ -147,19 +148,11 @@ export interface CookieOptions {
   readonly sameSite?: "lax" | "strict" | "none" | undefined
   /** @default false */
   readonly partitioned?: boolean | undefined
-  /** Origins beside the app's own whose pages may send unsafe requests with this cookie: `"https://app.example.com"`. */
+  /**
+   * Origins beside the app's own whose pages may send unsafe requests with this cookie: `"https://app.example.com"`, or
+   * that of an app shell or an extension, `"capacitor://localhost"` or `"chrome-extension://<id>"`. Compared as they are.
+   */
   readonly trustedOrigins?: ReadonlyArray<string> | undefined
-}
-
-const originProblem = (origin: string): ReadonlyArray<string> => {
-  const url = URL.canParse(origin) ? new URL(origin) : undefined
-  return url !== undefined &&
-    (url.protocol === "https:" || url.protocol === "http:") &&
-    url.origin === origin.toLowerCase()
-    ? []
-    : [
-        `trusted origin ${JSON.stringify(origin.slice(0, 128))} must be an origin such as "https://app.example.com", with no path`
-      ]
 }
 
 const makeCookie = Effect.fnUntraced(function* (options: CookieOptions) {

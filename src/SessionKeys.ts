@@ -11,26 +11,29 @@
  * token of one definition never passes for another's. To retire a secret: deploy `[old, new]` everywhere, then
  * `[new, old]`, then, once the absolute timeout has passed, `[new]`. Nobody is logged out on the way.
  *
- * A secret has at least 32 bytes (ASVS 11.2.3) and is random, not made up. This makes one:
+ * A secret has at least 32 bytes (ASVS 11.2.3) and is random, not made up: words, placeholders, repetitions and sequences
+ * are refused, as are UUIDs and the published key of the test kit. This makes one:
  *
  * ```sh
  * openssl rand -base64 32
  * ```
  *
+ * Whatever else prints at least 16 random bytes in 32 characters is fine too, such as `openssl rand -hex 16`. A secret is
+ * used as the text it is, and not decoded.
+ *
  * @since 0.1.0
  */
 import type * as Config from "effect/Config"
 import * as Context from "effect/Context"
-import * as Kdf from "effect/crypto/Kdf"
+import type * as Kdf from "effect/crypto/Kdf"
 import type * as Mac from "effect/crypto/Mac"
 import * as Effect from "effect/Effect"
-import * as Base64Url from "effect/encoding/Base64Url"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Registry from "./internal/registry.ts"
-import { weakness } from "./internal/secretStrength.ts"
+import * as KeyRing from "./internal/token/keyRing.ts"
+import { weakness } from "./internal/token/secretStrength.ts"
 import type { Signers } from "./internal/token/token.ts"
-import * as TokenCrypto from "./internal/tokenCrypto.ts"
 import { SessionConfigError } from "./SessionError.ts"
 
 /**
@@ -52,20 +55,6 @@ const maxSecrets = 8
 
 const howToMakeOne = "make one with: openssl rand -base64 32"
 
-const utf8 = new TextEncoder()
-
-const derive = (secret: Uint8Array, purpose: string, length: number) =>
-  Kdf.Kdf.use((kdf) =>
-    // HKDF fails only on arguments that are not these.
-    Effect.orDie(
-      kdf.derive(Kdf.hkdfSha256, secret, {
-        salt: utf8.encode("effect-sessions"),
-        info: utf8.encode(purpose),
-        length
-      })
-    )
-  )
-
 const problemsOf = (secrets: ReadonlyArray<string>): ReadonlyArray<string> => {
   const problems: Array<string> = []
   const name = (i: number) =>
@@ -81,32 +70,19 @@ const problemsOf = (secrets: ReadonlyArray<string>): ReadonlyArray<string> => {
   return problems
 }
 
-const make = Effect.fnUntraced(function* (given: Redacted.Redacted | ReadonlyArray<Redacted.Redacted>) {
+const make = Effect.fnUntraced(function* (
+  given: Redacted.Redacted | ReadonlyArray<Redacted.Redacted>,
+  problem?: string
+) {
   const secrets = (Redacted.isRedacted(given) ? [given] : given).map(Redacted.value)
-  yield* (yield* Registry.Registry).check("SessionKeys", problemsOf(secrets))
-  const kdf = yield* Kdf.Kdf
-  const ring = yield* Effect.forEach(secrets, (secret) => {
-    const bytes = utf8.encode(secret)
-    return Effect.map(derive(bytes, "effect-sessions/v1/kid", 6), (kid) => ({ kid: Base64Url.encode(kid), bytes }))
-  })
-  const [first, ...rest] = ring
-  const signers: SessionKeys["Service"]["signers"] = (purpose) => {
-    const signer = ({ bytes, kid }: (typeof ring)[number]) =>
-      derive(bytes, purpose, 32).pipe(
-        Effect.provideService(Kdf.Kdf, kdf),
-        Effect.flatMap(TokenCrypto.hmac),
-        Effect.map((sign) => ({ kid, sign }))
-      )
-    // `problemsOf` refused an empty ring.
-    return Effect.all([signer(first!), ...rest.map(signer)])
-  }
-  return SessionKeys.of({ signers })
+  yield* (yield* Registry.Registry).check("SessionKeys", problem === undefined ? problemsOf(secrets) : [problem])
+  return SessionKeys.of({ signers: yield* KeyRing.make(secrets) })
 })
 
 /**
  * Layer of the key ring from secrets at hand: one, or several of which the first signs.
  *
- * Fails with a `SessionConfigError` that lists every secret too short, too weak or given twice.
+ * Fails with a `SessionConfigError` that lists every secret too short, too weak, published or given twice.
  *
  * @category layers
  * @since 0.1.0
@@ -139,15 +115,12 @@ export const layerConfig = (
 ): Layer.Layer<SessionKeys, SessionConfigError | Config.ConfigError, Kdf.Kdf> =>
   Layer.effect(
     SessionKeys,
-    Effect.flatMap(
-      Effect.mapError(secrets, (error) =>
+    Effect.matchEffect(secrets, {
+      onSuccess: (secrets) => make(secrets),
+      onFailure: (error) =>
         // A schema error names the variable and never its value; other failures are the provider's own.
         error.cause._tag === "SchemaError"
-          ? new SessionConfigError({
-              problems: [`the session secret is not configured: ${error.cause.message}; ${howToMakeOne}`]
-            })
-          : error
-      ),
-      make
-    )
+          ? make([], `the session secret is not configured: ${error.cause.message}; ${howToMakeOne}`)
+          : Effect.fail(error)
+    })
   ).pipe(Layer.provide(Registry.layer))

@@ -47,7 +47,7 @@ import * as SessionData from "./internal/manager/sessionData.ts"
 import * as Storage from "./internal/manager/storage.ts"
 import * as Registry from "./internal/registry.ts"
 import * as Token from "./internal/token/token.ts"
-import * as TokenCrypto from "./internal/tokenCrypto.ts"
+import * as TokenCrypto from "./internal/token/tokenCrypto.ts"
 import type {
   Core,
   Definition,
@@ -131,7 +131,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
     const decoded = data.decode(record.data)
     if (Result.isSuccess(decoded)) return verified(snapshot(record, decoded.success, token, now))
     return Effect.logWarning("stored session data does not decode").pipe(
-      Effect.annotateLogs({ namespace, id: record.id, dataVersion: record.dataVersion, path: decoded.failure }),
+      Effect.annotateLogs({ namespace, id: record.id, dataVersion: record.dataVersion, problem: decoded.failure }),
       Effect.andThen(undecodable)
     )
   }

@@ -1134,6 +1134,24 @@ describe("stored data", () => {
     )
   }
 
+  it.effect("[R64] a row that does not decode is logged with the session's id and the path of the field", () => {
+    const lines: Array<string> = []
+    return Effect.gen(function* () {
+      const sessions = yield* manager
+      const backend = yield* SessionBackend.SessionBackend
+      const session = yield* sessions.create(ada)
+      const data = '{"username":"ada","words":["one",815]}'
+      yield* backend.update(UserSession.key, session.id, 1, { data, lastSeenAt: 0, idleExpiresAt: 3_600_000 })
+      assert.strictEqual(yield* outcome(sessions.resolve(session.token)), "SessionInvalid Data")
+      const logged = lines.filter((line) => line.includes("does not decode"))
+      assert.isAbove(logged.length, 0)
+      for (const line of logged) {
+        for (const text of [session.id, "words", "[1]", UserSession.key]) assert.include(line, text)
+        for (const text of ["815", '"one"', Redacted.value(session.token)]) assert.notInclude(line, text)
+      }
+    }).pipe(Effect.provide([stackOf(UserSession), capturing(lines)]))
+  })
+
   it.effect("[R64] 10^5 mutated rows decode by the schema or are refused; nothing else", () =>
     Effect.gen(function* () {
       const sessions = yield* manager

@@ -25,6 +25,8 @@ import { spawnSync } from "node:child_process"
 import { existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { basename, dirname, join } from "node:path"
 import { pathToFileURL } from "node:url"
+import { testKitKey } from "../src/internal/token/publishedKeys.ts"
+import { weakness } from "../src/internal/token/secretStrength.ts"
 
 const root = join(import.meta.dirname, "..")
 const read = (file: string): string => readFileSync(join(root, file), "utf8")
@@ -440,6 +442,28 @@ describe("documents", () => {
       })
     )
     assert.deepStrictEqual(broken, [])
+  })
+
+  it("[R86a] print no key that a key ring would take: a published one is in the list of those refused", () => {
+    const files = [
+      ...written,
+      ...globSync(["docs/**/*.md", "bench/README.md", "examples/**/*.ts"], { cwd: root }),
+      ...sources
+    ]
+    // What could be 24 random bytes or more; without two digits it is a path, or words.
+    const printed = files.flatMap((file) =>
+      [...read(file).matchAll(/[\w+/-]{32,}={0,2}/g)]
+        .filter(([text]) => /\d.*\d/.test(text))
+        .map(([text]) => ({ file, text, isRefused: weakness(text) !== undefined }))
+    )
+    assert.include(
+      printed.map(({ text }) => text),
+      testKitKey
+    )
+    assert.deepStrictEqual(
+      printed.filter(({ isRefused }) => !isRefused),
+      []
+    )
   })
 
   it("name npm scripts that exist", () => {

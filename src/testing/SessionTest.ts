@@ -45,6 +45,8 @@ import * as Redacted from "effect/Redacted"
 import { CookieJar } from "../internal/client/cookieJar.ts"
 import { RequestSessionLive } from "../internal/http/requestSession.ts"
 import * as SecuritySchemes from "../internal/http/securitySchemes.ts"
+import * as KeyRing from "../internal/token/keyRing.ts"
+import { testKitKey } from "../internal/token/publishedKeys.ts"
 import * as Token from "../internal/token/token.ts"
 import type {
   Bound,
@@ -65,6 +67,7 @@ import * as SessionKeys from "../SessionKeys.ts"
 import * as SessionManager from "../SessionManager.ts"
 import * as SessionMiddleware from "../SessionMiddleware.ts"
 import * as SessionVerifier from "../SessionVerifier.ts"
+import { warnOutsideTests } from "./outsideTests.ts"
 
 /**
  * Layer of a `SecureRandom` that gives the same bytes in every run: xorshift32 from a fixed seed.
@@ -97,14 +100,20 @@ export const layerCrypto: Layer.Layer<Mac.Mac | Digest.Digest | Kdf.Kdf | Secure
 ).pipe(Layer.provideMerge(layerSecureRandom))
 
 /**
- * Layer of a key ring with one fixed secret, known to everybody who reads this.
+ * Layer of a key ring with one fixed secret, which is published: `SessionKeys.layer` refuses it.
+ *
+ * **Gotchas**
+ *
+ * A process that shows no sign of a test (`NODE_ENV=test`, or what Vitest, Jest or Node's test runner sets) logs a
+ * warning once: whoever reads this can forge its tokens.
  *
  * @category layers
  * @since 0.1.0
  */
-export const layerKeys: Layer.Layer<SessionKeys.SessionKeys> = SessionKeys.layer(
-  Redacted.make("W5aZ0cUe9xkQvT1rJ7mGd3fYpLs8bHnE4oXiRt6yAuC=")
-).pipe(Layer.provide(Kdf.layerWebCrypto), Layer.orDie)
+export const layerKeys: Layer.Layer<SessionKeys.SessionKeys> = Layer.effect(
+  SessionKeys.SessionKeys,
+  Effect.map(Effect.andThen(warnOutsideTests, KeyRing.make([testKitKey])), (signers) => ({ signers }))
+).pipe(Layer.provide(Kdf.layerWebCrypto))
 
 /**
  * The parts of the stack in memory that a test replaces by its own.

@@ -1,9 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer } from "effect"
+import { Effect, Layer, Logger } from "effect"
 import { HttpRouter, HttpServerResponse } from "effect/http"
 import { SessionFrontend, SessionMiddleware } from "effect-sessions"
+import { originProblem } from "../../src/internal/frontend/origins.ts"
 import * as Client from "../support/client.ts"
 import * as InstrumentedBackend from "../support/instrumentedBackend.ts"
+import { listen, raw } from "../support/server.ts"
 import { ada, layerStack, UserSession } from "../support/userSession.ts"
 
 const Routes = Layer.mergeAll(
@@ -190,4 +192,180 @@ describe("cross-origin protection", () => {
       }
     })
   )
+
+  it.effect(
+    "[R59] without Host the request's URL says the host; with it, Host does, and no forwarded header ever",
+    () =>
+      Effect.gen(function* () {
+        const { send } = yield* start()
+        const status = (url: string, headers: Record<string, string>) =>
+          Effect.map(send("POST", url, { headers }), (answer) => answer.status)
+        // As SvelteKit's own `fetch` calls a handler in process.
+        for (const origin of own) assert.strictEqual(yield* status("/open", { origin }), 200, origin)
+        assert.strictEqual(yield* status("https://APP.test:8443/open", { origin: "https://app.test:8443" }), 200)
+        assert.strictEqual(yield* status("http://localhost:3000/open", { origin: "http://localhost:3000" }), 200)
+        for (const origin of origins) {
+          const expected = origin === undefined || own.has(origin) ? 200 : 403
+          assert.strictEqual(yield* status("/open", origin === undefined ? {} : { origin }), expected, origin)
+        }
+        assert.strictEqual(yield* status("/open", { origin: "https://app.test", host: "other.test" }), 403)
+        assert.strictEqual(yield* status("/open", { origin: "https://other.test", host: "other.test" }), 200)
+        for (const forwarded of [
+          { "x-forwarded-host": "evil.test", "x-forwarded-proto": "https" },
+          { forwarded: "host=evil.test;proto=https" }
+        ]) {
+          assert.strictEqual(yield* status("/open", { origin: "https://evil.test", ...forwarded }), 403)
+          assert.strictEqual(
+            yield* status("/open", { origin: "https://evil.test", host: "app.test", ...forwarded }),
+            403
+          )
+        }
+      })
+  )
+
+  it.live("[R59] a request to a real server that names no host is refused", () =>
+    Effect.gen(function* () {
+      const backend = yield* InstrumentedBackend.make()
+      const port = yield* listen(Routes.pipe(Layer.provide(layerStack(backend))))
+      const status = (head: string) =>
+        Effect.map(
+          raw(port, Buffer.from(`${head}Connection: close\r\nContent-Length: 0\r\n\r\n`)),
+          (answer) => answer.split(" ")[1]
+        )
+      assert.strictEqual(yield* status(`POST /open HTTP/1.0\r\nOrigin: http://localhost\r\n`), "403")
+      assert.strictEqual(yield* status(`POST /open HTTP/1.1\r\nHost: \r\nOrigin: http://localhost\r\n`), "403")
+      assert.strictEqual(yield* status(`POST /open HTTP/1.1\r\nHost: a.test\r\nOrigin: https://a.test\r\n`), "200")
+    })
+  )
+
+  it.effect("[R59] app shells and extensions are trusted where they are named, and only then", () =>
+    Effect.gen(function* () {
+      const trustedOrigins = [
+        "capacitor://localhost",
+        "ionic://localhost",
+        "tauri://localhost",
+        "app://.",
+        "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
+        "moz-extension://0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"
+      ]
+      const { send } = yield* start(SessionFrontend.layerCookie({ trustedOrigins }))
+      const untrusting = yield* start()
+      for (const origin of trustedOrigins) {
+        for (const site of ["cross-site", undefined]) {
+          const options = { headers: headersOf(site, origin) }
+          assert.strictEqual((yield* send("POST", "/open", options)).status, 200, origin)
+          assert.strictEqual((yield* untrusting.send("POST", "/open", options)).status, 403, origin)
+        }
+      }
+      for (const origin of ["capacitor://localhost.evil.test", "ionic://localhost:1", "app://app.test", "null"]) {
+        assert.strictEqual((yield* send("POST", "/open", { headers: headersOf("cross-site", origin) })).status, 403)
+      }
+    })
+  )
+
+  it.effect('[R59] "null" is trusted by no frontend: every sandboxed frame sends it', () =>
+    Effect.gen(function* () {
+      const careless = Layer.effect(
+        SessionFrontend.SessionFrontend,
+        Effect.map(SessionFrontend.SessionFrontend, (frontend) => ({
+          ...frontend,
+          origins: { secure: true, trusted: ["null", "https://www.app.test"] }
+        }))
+      ).pipe(Layer.provide(SessionFrontend.layerCookie()))
+      const { send } = yield* start(careless)
+      const status = (origin: string) =>
+        Effect.map(send("POST", "/open", { headers: headersOf("cross-site", origin) }), (answer) => answer.status)
+      assert.deepStrictEqual([yield* status("https://www.app.test"), yield* status("null")], [200, 403])
+    })
+  )
+
+  it.live("[R59] the app's own page over plain http is refused, and the log says once what to change", () => {
+    const lines: Array<string> = []
+    return Effect.gen(function* () {
+      const backend = yield* InstrumentedBackend.make()
+      const port = yield* listen(Routes.pipe(Layer.provide(layerStack(backend))))
+      const post = (host: string, origin: string) =>
+        Effect.map(
+          raw(
+            port,
+            Buffer.from(
+              `POST /open HTTP/1.1\r\nHost: ${host}\r\nOrigin: ${origin}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`
+            )
+          ),
+          (answer) => answer.split(" ")[1]
+        )
+      const said = () => lines.filter((line) => line.includes("secure: false"))
+      // Others are refused without a word.
+      for (const origin of ["https://evil.test", "http://evil.test", "null", "http://192.168.1.5:3001"]) {
+        assert.strictEqual(yield* post("192.168.1.5:3000", origin), "403")
+      }
+      assert.strictEqual(yield* post("localhost:3000", "http://localhost:3000"), "200")
+      assert.deepStrictEqual(said(), [])
+      for (let i = 0; i < 5; i++) assert.strictEqual(yield* post("192.168.1.5:3000", "http://192.168.1.5:3000"), "403")
+      assert.strictEqual(said().length, 1)
+      assert.match(said()[0]!, /WARN.*namespace=test\/UserSession/i)
+      assert.notInclude(said()[0], "192.168")
+    }).pipe(Effect.provide(Logger.layer([Logger.map(Logger.formatLogFmt, (line) => void lines.push(line))])))
+  })
+})
+
+describe("trusted origins", () => {
+  it("are origins as browsers and app shells send them", () => {
+    for (const origin of [
+      "https://app.example.com",
+      "http://localhost:5173",
+      "HTTPS://App.Example.com",
+      "https://[::1]:8443",
+      "capacitor://localhost",
+      "tauri://localhost",
+      "app://-",
+      "app://bundle:3000",
+      "vscode-webview://0abcd",
+      "safari-web-extension://0F1E2D3C-4B5A-6978-8796-A5B4C3D2E1F0"
+    ]) {
+      assert.deepStrictEqual(originProblem(origin), [], origin)
+    }
+  })
+
+  it("are nothing else, and the refusal says what an origin looks like, without a password", () => {
+    for (const origin of [
+      "",
+      "null",
+      "*",
+      "app.example.com",
+      "https:",
+      "https://",
+      "capacitor:",
+      "capacitor://",
+      "capacitor:localhost",
+      "https://app.example.com/",
+      "https://app.example.com/path",
+      "https://app.example.com?q",
+      "https://app.example.com#f",
+      "https://app.example.com:443",
+      " https://app.example.com",
+      "https://*.example.com",
+      "https://user:hunter2@app.example.com",
+      "capacitor://user:hunter2@localhost",
+      "capacitor://localhost/",
+      "capacitor://localhost/path",
+      "capacitor://localhost?q",
+      "capacitor://localhost#f",
+      "app://*",
+      "app://a b",
+      "ws://app.example.com",
+      "ftp://app.example.com",
+      "file://",
+      "file://localhost",
+      "javascript://localhost",
+      "data://localhost",
+      "about://blank",
+      "blob:https://app.example.com"
+    ]) {
+      const problems = originProblem(origin)
+      assert.strictEqual(problems.length, 1, origin)
+      assert.match(problems[0]!, /must be an origin.*https:\/\/app\.example\.com.*capacitor:\/\/localhost/, origin)
+      assert.notInclude(problems[0], "hunter2")
+    }
+  })
 })

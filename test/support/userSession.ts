@@ -15,7 +15,7 @@ export const ada = { username: "ada", count: 0 }
 export const eve = { username: "eve", count: 0 }
 
 export const secrets = [
-  "W5aZ0cUe9xkQvT1rJ7mGd3fYpLs8bHnE4oXiRt6yAuC=",
+  "Yp3Kx8VtQ0mRzC5jNf7WbS2uHd9LgE6aXo4TiJ1vMkE=",
   "h2Nq8LwXc5Ry1PzVb7Tm4KdSf9Gj3AeUo6HiQx0nMsY="
 ].map((secret) => Redacted.make(secret))
 

@@ -3,6 +3,7 @@
  *
  * @internal
  */
+import type { CrossOriginPolicy } from "./crossOrigin.ts"
 import type { SessionFrontend } from "../../SessionFrontend.ts"
 
 /** @internal */
@@ -13,7 +14,9 @@ export interface FrontendPolicy {
   /** The challenge of a 401 (RFC 9110 11.6.1). */
   readonly challenge: string
   /** Of a frontend with a cookie; a page of another origin can use no other. */
-  readonly origins: { readonly secure: boolean; readonly trusted: ReadonlySet<string> } | undefined
+  readonly origins: CrossOriginPolicy | undefined
+  /** Whether the log has said what to change where the app's own page was refused. */
+  hasHinted: boolean
 }
 
 const policies = new WeakMap<SessionFrontend["Service"], FrontendPolicy>()
@@ -48,6 +51,7 @@ const derive = (frontend: SessionFrontend["Service"]): FrontendPolicy => {
           secure: frontend.origins?.secure ?? true,
           trusted: new Set(frontend.origins?.trusted.map((origin) => origin.toLowerCase()))
         }
-      : undefined
+      : undefined,
+    hasHinted: false
   }
 }

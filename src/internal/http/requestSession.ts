@@ -30,10 +30,10 @@ import type {
 import { SessionCrossOrigin, SessionInvalid, SessionMissing } from "../../SessionError.ts"
 import type { SessionConflict, SessionUnavailable } from "../../SessionError.ts"
 import type { Credential, SessionFrontend, Transport } from "../../SessionFrontend.ts"
-import { isCrossOrigin } from "../crossOrigin.ts"
 import { failure } from "../exit.ts"
 import { carriedBy } from "../frontend/carried.ts"
 import { withDeadline } from "../manager/deadline.ts"
+import { type CrossOriginProblem, crossOriginProblem } from "./crossOrigin.ts"
 import { type FrontendPolicy, policyOf } from "./frontendPolicy.ts"
 import { makeRespondable } from "./refusal.ts"
 import * as ResponseHeaders from "./responseHeaders.ts"
@@ -105,11 +105,22 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
    */
   get admitted(): Effect.Effect<void, SessionCrossOrigin> {
     const { origins } = this.#policy
-    if (origins === undefined || !isCrossOrigin(this.#request, origins)) return Exit.void
+    const problem = origins === undefined ? undefined : crossOriginProblem(this.#request, origins)
+    if (problem === undefined) return Exit.void
     return Effect.matchEffect(this.#frontend.extract(this.#request), {
-      onFailure: () => crossOrigin,
-      onSuccess: (credentials) => (credentials.every(({ via }) => via === "header") ? Exit.void : crossOrigin)
+      onFailure: () => this.#refuse(problem),
+      onSuccess: (credentials) => (credentials.every(({ via }) => via === "header") ? Exit.void : this.#refuse(problem))
     })
+  }
+
+  /** Logs the hint once for each frontend: an attacker must not be able to fill the log. */
+  #refuse({ hint }: CrossOriginProblem): Effect.Effect<never, SessionCrossOrigin> {
+    if (hint === undefined || this.#policy.hasHinted) return crossOrigin
+    this.#policy.hasHinted = true
+    return Effect.andThen(
+      Effect.annotateLogs(Effect.logWarning(hint), { namespace: this.#definition.key }),
+      () => crossOrigin
+    )
   }
 
   // ---------------------------------------------------------------------------

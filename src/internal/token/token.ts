@@ -19,7 +19,7 @@ import * as Exit from "effect/Exit"
 import * as Redacted from "effect/Redacted"
 import { SessionInvalid } from "../../SessionError.ts"
 import { failure } from "../exit.ts"
-import { timingSafeEqual } from "../tokenCrypto.ts"
+import { timingSafeEqual } from "./tokenCrypto.ts"
 import { places, redact, tokenLength, tokenPattern } from "./format.ts"
 
 /** A key of the ring, derived for one session definition. */

@@ -1,7 +1,7 @@
 /**
  * `node:crypto`, where the runtime has it (Node, Bun, Deno), found without an import so that bundles for other
  * runtimes stay free of it. Used as a faster way to the very result the crypto services give, never instead of them:
- * see `internal/tokenCrypto.ts`.
+ * see `internal/token/tokenCrypto.ts`.
  *
  * @internal
  */
