@@ -34,7 +34,7 @@ import * as Registry from "./internal/registry.ts"
 import * as KeyRing from "./internal/token/keyRing.ts"
 import { weakness } from "./internal/token/secretStrength.ts"
 import type { Signers } from "./internal/token/token.ts"
-import { SessionConfigError } from "./SessionError.ts"
+import type { SessionConfigError } from "./SessionError.ts"
 
 /**
  * The key ring. Made by `layer` and `layerConfig`; holds its secrets in closures, where no log or inspection sees them.
@@ -117,7 +117,7 @@ export const layerConfig = (
     SessionKeys,
     Effect.matchEffect(secrets, {
       onSuccess: (secrets) => make(secrets),
-      onFailure: (error) =>
+      onFailure: (error): ReturnType<typeof make> | Effect.Effect<never, Config.ConfigError> =>
         // A schema error names the variable and never its value; other failures are the provider's own.
         error.cause._tag === "SchemaError"
           ? make([], `the session secret is not configured: ${error.cause.message}; ${howToMakeOne}`)
