@@ -110,6 +110,8 @@ describe("weak secrets", () => {
     ["january_february_march_april_may_june_july", /entropy/],
     ["1111 2222 3333 4444 5555 6666 7777 8888 9999", /entropy/],
     ["thisisasessionkeyforourapplication", /entropy/],
+    // Rolls of a die.
+    ["36152461352416325143625413526146", /entropy/],
     // Base64 of words said twice.
     ["aGVsbG8td29ybGQtaGVsbG8td29ybGQhIQ==", /entropy/],
     ["31415926535897932384626433832795", /placeholder|entropy/],
