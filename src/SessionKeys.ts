@@ -30,6 +30,7 @@ import type * as Mac from "effect/crypto/Mac"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
 import * as Registry from "./internal/registry.ts"
 import * as KeyRing from "./internal/token/keyRing.ts"
 import { weakness } from "./internal/token/secretStrength.ts"
@@ -115,12 +116,12 @@ export const layerConfig = (
 ): Layer.Layer<SessionKeys, SessionConfigError | Config.ConfigError, Kdf.Kdf> =>
   Layer.effect(
     SessionKeys,
-    Effect.matchEffect(secrets, {
-      onSuccess: (secrets) => make(secrets),
-      onFailure: (error): ReturnType<typeof make> | Effect.Effect<never, Config.ConfigError> =>
-        // A schema error names the variable and never its value; other failures are the provider's own.
-        error.cause._tag === "SchemaError"
-          ? make([], `the session secret is not configured: ${error.cause.message}; ${howToMakeOne}`)
-          : Effect.fail(error)
+    Effect.gen(function* () {
+      const given = yield* Effect.result(secrets)
+      if (Result.isSuccess(given)) return yield* make(given.success)
+      // A schema error names the variable and never its value; other failures are the provider's own.
+      const { cause } = given.failure
+      if (cause._tag !== "SchemaError") return yield* Effect.fail(given.failure)
+      return yield* make([], `the session secret is not configured: ${cause.message}; ${howToMakeOne}`)
     })
   ).pipe(Layer.provide(Registry.layer))
