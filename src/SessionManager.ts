@@ -31,11 +31,9 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import { failure } from "./internal/constant.ts"
-import { bounded, boundedAnswer } from "./internal/bounded.ts"
+import { bounded } from "./internal/bounded.ts"
 import { describeCause } from "./internal/describeCause.ts"
 import * as DataCodec from "./internal/dataCodec.ts"
-import { laterOf, nowOf } from "./internal/directRead.ts"
-import type { Later } from "./internal/directRead.ts"
 import { matchEager } from "./internal/eager.ts"
 import { infoOf, LiveSession } from "./internal/liveSession.ts"
 import * as Serial from "./internal/serial.ts"
@@ -248,29 +246,10 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
     } catch (defect) {
       return onFailure(Cause.die(defect))
     }
-    return Effect.matchCauseEffect(backend.immediate === true ? effect : bounded(effect, millis, late), {
+    return Effect.matchCauseEffect(Exit.isExit(effect) ? effect : bounded(effect, millis, late), {
       onSuccess,
       onFailure
     })
-  }
-
-  /** As `callThen` does, of a store that answers to a function. */
-  const readLater = <C, E>(
-    later: Later,
-    id: string,
-    onSuccess: (answer: Option.Option<SessionRecord>) => Effect.Effect<C, E>
-  ): Effect.Effect<C, E | SessionUnavailable> => {
-    const { late, onFailure } = failing.read
-    const heard = (exit: Exit.Exit<Option.Option<SessionRecord>, SessionBackendError>) =>
-      // What follows is the caller's: its context, and whatever may throw in there.
-      Effect.suspend((): Effect.Effect<C, E | SessionUnavailable> =>
-        Exit.isSuccess(exit) ? onSuccess(exit.value) : onFailure(exit.cause)
-      )
-    return boundedAnswer<C, E | SessionUnavailable>(
-      (answer) => later(namespace, id, (exit) => answer(heard(exit))),
-      times.backend,
-      () => heard(late())
-    )
   }
 
   const call = <B>(
@@ -401,12 +380,7 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
             ? Effect.flatMap(session, (session) => touched(session, record, now))
             : session
         }
-        const now = nowOf(backend.read)
-        if (now !== undefined) return open(now(namespace, id))
-        const later = laterOf(backend.read)
-        return later === undefined
-          ? callThen("read", () => backend.read(namespace, id), times.backend, open)
-          : readLater(later, id, open)
+        return callThen("read", () => backend.read(namespace, id), times.backend, open)
       })
     )
 

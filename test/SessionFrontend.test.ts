@@ -16,7 +16,7 @@ import {
 import { Headers, HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import {
   Session,
-  SessionBackend,
+  SessionBackendMemory,
   SessionFrontend,
   SessionMiddleware,
   SessionTest,
@@ -220,7 +220,7 @@ describe("SessionFrontend.layerCookie", () => {
         UserSession.layerHttp({ absoluteTimeout }).pipe(
           Layer.provide([
             SessionFrontend.layerCookie(),
-            SessionBackend.layerMemory(),
+            SessionBackendMemory.layer,
             SessionVerifier.layerExists(UserSession),
             layerKeys(),
             layerCrypto

@@ -10,6 +10,7 @@ import { createHash, randomBytes } from "node:crypto"
 import { inspect } from "node:util"
 import { weakness } from "../src/internal/secretStrength.ts"
 import * as SessionBackend from "../src/SessionBackend.ts"
+import * as SessionBackendMemory from "../src/SessionBackendMemory.ts"
 import * as SessionKeys from "../src/SessionKeys.ts"
 import { ada, keysOf, outcome, secretA, secretB, stackOf, UserSession } from "./support/core.ts"
 
@@ -219,7 +220,7 @@ describe("the ring", () => {
       const rotated = yield* steps[2].rotate(oldest!.token)
       assert.strictEqual(kid(rotated.token), kid(newest!.token))
       assert.strictEqual(yield* outcome(steps[3].resolve(rotated.token)), "ok")
-    }).pipe(Effect.provide(SessionBackend.layerMemory()))
+    }).pipe(Effect.provide(Layer.fresh(SessionBackendMemory.layer)))
   )
 })
 

@@ -1122,7 +1122,7 @@ describe("law 7: update, modify and replace", () => {
       type Manager = Effect.Success<ReturnType<typeof Stage.make>>["manager"]
       for (const [tag, status, change] of rows) {
         // Time passes during a call: a backend that never waits has no deadline of its own.
-        const stage = yield* Stage.make({ verifier, immediate: true })
+        const stage = yield* Stage.make({ verifier })
         const session = yield* stage.login(ada)
         const other = yield* Layer.build(layerStack(stage.backend))
         const applied: Array<number> = []
@@ -1192,7 +1192,7 @@ describe("law 7: update, modify and replace", () => {
 
   it.effect("law 7: [R70] 50 concurrent requests of one session keep all their updates", () =>
     Effect.gen(function* () {
-      const stage = yield* Stage.make({ immediate: true })
+      const stage = yield* Stage.make()
       const session = yield* stage.login(ada)
       const send = yield* stage.open(
         Effect.gen(function* () {
@@ -1901,7 +1901,7 @@ describe("strangers", () => {
     "[R84a] 100,000 anonymous GETs and 100,000 anonymous log-outs store nothing and set no cookie",
     () =>
       Effect.gen(function* () {
-        const stage = yield* Stage.make({ immediate: true })
+        const stage = yield* Stage.make()
         const read = runner(
           stage,
           SessionMiddleware.make(UserSession)(Effect.flatMap(UserSession, (s) => Effect.as(s.option, empty)))
@@ -1928,7 +1928,7 @@ describe("strangers", () => {
     "[R84b] [R16] 50,000 mutated tokens: none accepted, no backend call, no defect, no cookie",
     () =>
       Effect.gen(function* () {
-        const stage = yield* Stage.make({ immediate: true })
+        const stage = yield* Stage.make()
         const tokens: Array<string> = []
         for (let i = 0; i < 20; i++) tokens.push(Redacted.value((yield* stage.login(ada)).token))
         const guarded = runner(stage, SessionMiddleware.required(UserSession)(verified))
@@ -1966,7 +1966,7 @@ describe("strangers", () => {
     "[R26] [R29] 60,000 hostile Cookie headers: none accepted, no backend call, no defect, no cookie",
     () =>
       Effect.gen(function* () {
-        const stage = yield* Stage.make({ immediate: true })
+        const stage = yield* Stage.make()
         const token = Redacted.value((yield* stage.login(ada)).token)
         const guarded = runner(stage, SessionMiddleware.required(UserSession)(verified))
         const dice = Dice.make(26)
@@ -1989,7 +1989,7 @@ describe("strangers", () => {
     "[R84b] 100,000 well-signed tokens of sessions that never were: one read each, no write, no cookie",
     () =>
       Effect.gen(function* () {
-        const stage = yield* Stage.make({ immediate: true })
+        const stage = yield* Stage.make()
         const tokens = yield* Effect.provide(
           Effect.gen(function* () {
             const ring = yield* SessionKeys.SessionKeys.use((keys) =>

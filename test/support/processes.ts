@@ -239,6 +239,10 @@ export class OwnRedis {
     )
   }
 
+  get url(): string {
+    return `redis://127.0.0.1:${this.port}`
+  }
+
   command(command: string): Promise<string> {
     return redisCommand(this.port, command)
   }
