@@ -1121,8 +1121,8 @@ describe("law 7: update, modify and replace", () => {
       ] as const
       type Manager = Effect.Success<ReturnType<typeof Stage.make>>["manager"]
       for (const [tag, status, change] of rows) {
-        // Time passes during a call: a backend that never waits has no deadline of its own.
-        const stage = yield* Stage.make({ verifier })
+        // Time passes during a call, which is not to meet its deadline.
+        const stage = yield* Stage.make({ verifier, backendTimeout: "1 day" })
         const session = yield* stage.login(ada)
         const other = yield* Layer.build(layerStack(stage.backend))
         const applied: Array<number> = []
