@@ -154,7 +154,7 @@ export class SessionBackendError extends Data.TaggedError("SessionBackendError")
  * A stored `lastSeenAt` that is further ahead is taken for the mistake of a wrong clock and set back. A Redis key
  * outlives its session by as much unless `ttlSlack` says otherwise.
  *
- * @category constants
+ * @category models
  * @since 0.1.0
  */
 export const clockSlack: Duration.Duration = Duration.minutes(10)

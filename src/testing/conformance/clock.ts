@@ -6,18 +6,8 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { clockSlack } from "../../SessionBackend.ts"
-import {
-  type Case,
-  equal,
-  expectStored,
-  expectUpdated,
-  type Fixture,
-  makeCase,
-  minute,
-  random,
-  together,
-  update
-} from "./fixture.ts"
+import { type Case, equal, type Fixture, makeCase, minute, random, together } from "./fixture.ts"
+import { expectStored, expectUpdated, update } from "./records.ts"
 
 const slack = Duration.toMillis(clockSlack)
 const year = 365 * 24 * 60 * minute

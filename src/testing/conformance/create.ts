@@ -4,18 +4,8 @@
  * @internal
  */
 import * as Effect from "effect/Effect"
-import {
-  type Case,
-  equal,
-  expectGone,
-  expectListed,
-  expectStored,
-  expectUpdated,
-  makeCase,
-  range,
-  together,
-  update
-} from "./fixture.ts"
+import { type Case, equal, makeCase, range, together } from "./fixture.ts"
+import { expectGone, expectListed, expectStored, expectUpdated, update } from "./records.ts"
 
 /** JSON texts that a store may not normalise, cut, re-encode or take for something else. */
 const oddTexts: ReadonlyArray<string> = [

@@ -5,22 +5,8 @@
  */
 import * as Effect from "effect/Effect"
 import type { SessionRecord } from "../../SessionBackend.ts"
-import {
-  alice,
-  type Case,
-  check,
-  equal,
-  expectGone,
-  expectListed,
-  expectNoRevival,
-  expectStored,
-  makeCase,
-  races,
-  range,
-  together,
-  touch,
-  update
-} from "./fixture.ts"
+import { alice, type Case, check, equal, makeCase, range, together } from "./fixture.ts"
+import { expectGone, expectListed, expectNoRevival, expectStored, races, touch, update } from "./records.ts"
 
 /** @internal */
 export const cases: ReadonlyArray<Case> = [

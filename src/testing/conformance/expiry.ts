@@ -7,26 +7,18 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Semaphore from "effect/Semaphore"
 import type { SessionRecord } from "../../SessionBackend.ts"
+import { alice, type Case, check, equal, type Fixture, makeCase, minute, range, show } from "./fixture.ts"
 import {
-  alice,
-  type Case,
-  check,
-  equal,
   expectGone,
   expectListed,
   expectNoRevival,
   expectStored,
   expectUpdated,
-  type Fixture,
-  makeCase,
-  minute,
   races,
-  range,
-  show,
   stored,
   touch,
   update
-} from "./fixture.ts"
+} from "./records.ts"
 
 const sweeps = Semaphore.makeUnsafe(1)
 

@@ -1,5 +1,5 @@
 /**
- * What the conformance cases are made of: assertions, and the records of a case.
+ * What a conformance case is, and the records it works with.
  *
  * @internal
  */
@@ -7,9 +7,8 @@ import * as Clock from "effect/Clock"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Base64Url from "effect/encoding/Base64Url"
-import * as Option from "effect/Option"
 import { SessionBackend } from "../../SessionBackend.ts"
-import type { SessionBackendError, SessionPatch, SessionRecord, UpdateResult } from "../../SessionBackend.ts"
+import type { SessionBackendError, SessionRecord } from "../../SessionBackend.ts"
 
 /**
  * A case that the backend did not pass.
@@ -33,29 +32,21 @@ export interface Case {
   readonly effect: Effect.Effect<void, ConformanceError | SessionBackendError, SessionBackend>
 }
 
+/** @internal */
 export const show = (value: unknown): string => {
   const text = JSON.stringify(value) ?? String(value)
   return text.length <= 120 ? text : `${text.slice(0, 120)}… (${text.length} characters)`
 }
 
+/** @internal */
 export const check = (condition: boolean, message: string): Effect.Effect<void, ConformanceError> =>
   condition ? Effect.void : Effect.fail(new ConformanceError({ message }))
 
+/** @internal */
 export const equal = <A>(found: A, expected: A, what: string): Effect.Effect<void, ConformanceError> =>
   check(found === expected, `${what}: expected ${show(expected)}, found ${show(found)}`)
 
-export const sameIds = (
-  found: ReadonlyArray<string>,
-  expected: ReadonlyArray<SessionRecord>,
-  what: string
-): Effect.Effect<void, ConformanceError> => equal(found.toSorted().join(" "), ids(expected).toSorted().join(" "), what)
-
-export const sameRecord = (found: SessionRecord, expected: SessionRecord, what: string) => {
-  // A record has no keys but those of its type, which `Object.keys` does not know.
-  const keys = Object.keys(expected) as ReadonlyArray<keyof SessionRecord>
-  return Effect.forEach(keys, (key) => equal(found[key], expected[key], `${what}: ${key}`), { discard: true })
-}
-
+/** @internal */
 export interface Fixture {
   readonly backend: SessionBackend["Service"]
   readonly namespace: string
@@ -66,20 +57,27 @@ export interface Fixture {
   ) => Effect.Effect<SessionRecord, ConformanceError | SessionBackendError>
 }
 
-/** The principal of records that are not given another. */
+/**
+ * The principal of records that are not given another.
+ *
+ * @internal
+ */
 export const alice = "alice"
 
+/** @internal */
 export const minute = 60_000
 
+/** @internal */
 export const random = (bytes: number): string =>
   Base64Url.encode(globalThis.crypto.getRandomValues(new Uint8Array(bytes)))
 
-export const ids = (records: ReadonlyArray<SessionRecord>): ReadonlyArray<string> => records.map((record) => record.id)
-
+/** @internal */
 export const range = (length: number): ReadonlyArray<number> => Array.from({ length }, (_, i) => i)
 
+/** @internal */
 export const together = { concurrency: "unbounded" } as const
 
+/** @internal */
 export const makeCase = (
   name: string,
   body: (fixture: Fixture) => Effect.Effect<void, ConformanceError | SessionBackendError>
@@ -130,102 +128,3 @@ export const makeCase = (
     )
   })
 })
-
-export const stored = ({ backend }: Fixture, { id, namespace }: SessionRecord) =>
-  Effect.suspend(() => backend.read(namespace, id))
-
-export const expectStored = (fixture: Fixture, expected: SessionRecord, what: string) =>
-  Effect.flatMap(stored(fixture, expected), (found) =>
-    Option.isSome(found)
-      ? sameRecord(found.value, expected, what)
-      : Effect.fail(new ConformanceError({ message: `${what}: expected a record, read answers none` }))
-  )
-
-export const expectGone = (fixture: Fixture, record: SessionRecord, what: string) =>
-  Effect.flatMap(stored(fixture, record), (found) =>
-    check(Option.isNone(found), `${what}: expected no record, read answers one`)
-  )
-
-/** Lists all records of a principal, page by page. */
-export const walk = (
-  { backend, namespace }: Fixture,
-  options?: { readonly in?: string; readonly principal?: string; readonly limit?: number },
-  betweenPages: Effect.Effect<void, ConformanceError | SessionBackendError> = Effect.void
-) =>
-  Effect.gen(function* () {
-    const limit = options?.limit ?? 100
-    const found: Array<SessionRecord> = []
-    let after: string | undefined
-    for (let pages = 0; pages < 1000; pages++) {
-      const page = yield* backend.listByPrincipal(options?.in ?? namespace, options?.principal ?? alice, {
-        limit,
-        after
-      })
-      yield* check(page.records.length <= limit, `a page of at most ${limit} holds ${page.records.length} records`)
-      found.push(...page.records)
-      if (page.next === undefined) return found
-      after = page.next
-      yield* betweenPages
-    }
-    return yield* new ConformanceError({ message: "listByPrincipal: the walk did not end after 1000 pages" })
-  })
-
-export const expectListed = (
-  fixture: Fixture,
-  expected: ReadonlyArray<SessionRecord>,
-  what: string,
-  options?: { readonly in?: string; readonly principal?: string }
-) => Effect.flatMap(walk(fixture, options), (found) => sameIds(ids(found), expected, `${what}: ids listed`))
-
-export const patch = (record: SessionRecord, changes?: Partial<SessionPatch>): SessionPatch => ({
-  lastSeenAt: record.lastSeenAt,
-  idleExpiresAt: record.idleExpiresAt,
-  ...changes
-})
-
-export const update = ({ backend }: Fixture, record: SessionRecord, changes?: Partial<SessionPatch>) =>
-  backend.update(record.namespace, record.id, record.version, patch(record, changes))
-
-export const touch = ({ backend }: Fixture, record: SessionRecord, by = minute) =>
-  backend.touch(record.namespace, record.id, {
-    lastSeenAt: record.lastSeenAt + by,
-    idleExpiresAt: record.idleExpiresAt + by
-  })
-
-export const expectUpdated = (result: UpdateResult, expected: SessionRecord, what: string) =>
-  result._tag === "updated"
-    ? sameRecord(result.record, expected, what)
-    : Effect.fail(new ConformanceError({ message: `${what}: expected "updated", found "${result._tag}"` }))
-
-export const expectStale = (result: UpdateResult, expected: SessionRecord, what: string) =>
-  result._tag === "stale"
-    ? sameRecord(result.record, expected, what)
-    : Effect.fail(new ConformanceError({ message: `${what}: expected "stale", found "${result._tag}"` }))
-
-/** Runs a race several times, with the operations starting in either order. */
-export const races = <A>(
-  rounds: number,
-  race: (
-    run: <B, C, E>(left: Effect.Effect<B, E>, right: Effect.Effect<C, E>) => Effect.Effect<readonly [B, C], E>
-  ) => Effect.Effect<A, ConformanceError | SessionBackendError>
-) =>
-  Effect.forEach(
-    range(rounds),
-    (round) =>
-      race((left, right) =>
-        round % 2 === 0
-          ? Effect.all([left, right], together)
-          : Effect.map(Effect.all([right, left], together), ([right, left]) => [left, right] as const)
-      ),
-    { discard: true }
-  )
-
-/** Expects that no write that arrives late brings a deleted record back. */
-export const expectNoRevival = (fixture: Fixture, record: SessionRecord, after: string) =>
-  Effect.gen(function* () {
-    yield* expectGone(fixture, record, after)
-    yield* equal(yield* touch(fixture, record), "gone", `touch ${after}`)
-    yield* equal((yield* update(fixture, record, { data: `"late"` }))._tag, "gone", `update ${after}`)
-    yield* equal((yield* update(fixture, record, { secretHash: random(32) }))._tag, "gone", `rotation ${after}`)
-    yield* expectGone(fixture, record, `late writes ${after}`)
-  })

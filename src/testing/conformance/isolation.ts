@@ -6,22 +6,8 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { SessionRecord } from "../../SessionBackend.ts"
-import {
-  alice,
-  type Case,
-  equal,
-  expectGone,
-  expectListed,
-  expectStored,
-  makeCase,
-  patch,
-  sameRecord,
-  show,
-  stored,
-  touch,
-  update,
-  walk
-} from "./fixture.ts"
+import { alice, type Case, equal, makeCase, show } from "./fixture.ts"
+import { expectGone, expectListed, expectStored, patch, sameRecord, stored, touch, update, walk } from "./records.ts"
 
 /** @internal */
 export const cases: ReadonlyArray<Case> = [

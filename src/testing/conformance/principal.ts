@@ -5,28 +5,21 @@
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import { alice, type Case, equal, makeCase, minute, range, show, together } from "./fixture.ts"
 import {
-  alice,
-  type Case,
-  equal,
   expectGone,
   expectListed,
   expectNoRevival,
   expectStored,
   ids,
-  makeCase,
-  minute,
   races,
-  range,
   sameIds,
   sameRecord,
-  show,
   stored,
-  together,
   touch,
   update,
   walk
-} from "./fixture.ts"
+} from "./records.ts"
 
 /** Principals that a store may not confuse with one another, or take for a pattern or a key. */
 const oddPrincipals: ReadonlyArray<string> = [

@@ -4,20 +4,8 @@
  * @internal
  */
 import * as Effect from "effect/Effect"
-import {
-  type Case,
-  equal,
-  expectGone,
-  expectListed,
-  expectStored,
-  expectUpdated,
-  makeCase,
-  minute,
-  races,
-  together,
-  touch,
-  update
-} from "./fixture.ts"
+import { type Case, equal, makeCase, minute, together } from "./fixture.ts"
+import { expectGone, expectListed, expectStored, expectUpdated, races, touch, update } from "./records.ts"
 
 /** @internal */
 export const cases: ReadonlyArray<Case> = [

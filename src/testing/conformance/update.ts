@@ -5,24 +5,8 @@
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import {
-  type Case,
-  check,
-  ConformanceError,
-  equal,
-  expectGone,
-  expectListed,
-  expectStale,
-  expectStored,
-  expectUpdated,
-  makeCase,
-  races,
-  random,
-  range,
-  stored,
-  together,
-  update
-} from "./fixture.ts"
+import { type Case, check, ConformanceError, equal, makeCase, random, range, together } from "./fixture.ts"
+import { expectGone, expectListed, expectStale, expectStored, expectUpdated, races, stored, update } from "./records.ts"
 
 /** @internal */
 export const cases: ReadonlyArray<Case> = [
