@@ -37,7 +37,7 @@ const entries: ReadonlyArray<{
     with: `${effectBase}
 import { Config } from "effect"
 import { Digest, Kdf, Mac, SecureRandom } from "effect/crypto"
-import { Session, SessionBackend, SessionFrontend, SessionKeys, SessionMiddleware, SessionVerifier } from "../dist/index.js"
+import { Session, SessionBackendMemory, SessionFrontend, SessionKeys, SessionMiddleware, SessionVerifier } from "../dist/index.js"
 class UserSession extends Session.Service()("app/UserSession", { data: UserData, principal: (data) => data.username }) {}
 const Open = Layer.mergeAll(
   HttpRouter.add("POST", "/create_session/:name", Effect.gen(function*() {
@@ -54,7 +54,7 @@ const Guarded = HttpRouter.add("GET", "/whoami", Effect.flatMap(UserSession.Veri
   Layer.provide(SessionMiddleware.routerRequired(UserSession).layer)
 )
 const Live = UserSession.layerHttp().pipe(
-  Layer.provide([SessionFrontend.layerCookie(), SessionBackend.layerMemory(), SessionVerifier.layerExists(UserSession)]),
+  Layer.provide([SessionFrontend.layerCookie(), SessionBackendMemory.layer, SessionVerifier.layerExists(UserSession)]),
   Layer.provide(SessionKeys.layerConfig(Config.Redacted("SESSION_SECRET"))),
   Layer.provide([Mac.layerWebCrypto, Digest.layerWebCrypto, Kdf.layerWebCrypto, SecureRandom.layerWebCrypto])
 )

@@ -2,7 +2,7 @@
 import { NodeRedis } from "@effect/platform-node"
 import { PgClient } from "@effect/sql-pg"
 import { Config, Effect, Layer, Redacted } from "effect"
-import { SessionBackend, SessionBackendRedis, SessionBackendSql, SessionManager } from "effect-sessions"
+import { SessionBackendMemory, SessionBackendRedis, SessionBackendSql, SessionManager } from "effect-sessions"
 import * as NodeSqliteClient from "effect-sessions/NodeSqliteClient"
 
 // SQL databases do not forget by themselves: the sweeper deletes what has expired.
@@ -47,7 +47,7 @@ const Redis = SessionBackendRedis.layer.pipe(
 
 // A store that cannot be opened ends the app.
 const backends = {
-  memory: SessionBackend.layerMemory(),
+  memory: SessionBackendMemory.layer,
   sqlite: Layer.orDie(Sqlite),
   redis: Layer.orDie(Redis),
   postgres: Layer.orDie(Postgres)

@@ -20,7 +20,7 @@ import {
 } from "effect/http-api"
 import {
   Session,
-  SessionBackend,
+  SessionBackendMemory,
   SessionError,
   SessionFrontend,
   SessionHttpApi,
@@ -355,7 +355,7 @@ const Keys = Layer.unwrap(
 )
 
 export const Sessions = Layer.mergeAll(UserSessionLive, AdminSessionLive).pipe(
-  Layer.provide([SessionBackend.layerMemory(), Keys])
+  Layer.provide([SessionBackendMemory.layer, Keys])
 )
 
 const Server = Layer.unwrap(

@@ -1,35 +1,35 @@
 /**
- * `SessionBackend` over a SQL database, through whatever `SqlClient` the application provides: Postgres (12 or later)
- * and SQLite (3.37 or later).
+ * The storage port over a SQL database, through the `SqlClient` the application provides: Postgres (12 or later) and
+ * SQLite (3.37 or later).
  *
  * | layer | |
  * | --- | --- |
- * | `layer`, `layerWith` | creates the table if need be, then stores sessions in it |
+ * | `layer`, `layerWith` | create the table if it is missing, and store sessions in it |
  * | `layerMigrations` | only creates the table: for a deploy step, with a role that may |
  * | `layerStorage` | only stores sessions: its role needs SELECT, INSERT, UPDATE and DELETE on the table, no more |
  *
  * **Details**
  *
- * - Each operation is one statement whose rows are the verdict. An `update` or a `touch` that finds nothing to change
- *   takes a second one, to say why.
- * - The table holds a row per session, its data as text, with indexes for a principal's sessions and for expired ones.
- *   Run `deleteExpired` from time to time: nothing else removes the rows of sessions that were never signed out of.
+ * - Each operation is one statement, whose rows are the result. An `update` or a `touch` that changes no row takes a
+ *   second one, to find out why.
+ * - The table has a row for each session, with its data as text, and indexes for a principal's sessions and for expired
+ *   ones. Run `deleteExpired` from time to time: nothing else removes the rows of sessions without a log-out.
  * - A serialization failure or a deadlock is retried once, except in `create`. Every other failure is a
- *   `SessionBackendError`, with the database's own error in its `cause`.
- * - A schema is chosen by the role's or the connection's `search_path`; see `SqlMessageStorage` in Effect.
+ *   `SessionBackendError`, with the error of the database as its `cause`.
+ * - A schema is chosen by the `search_path` of the role or the connection, as for `SqlMessageStorage` in Effect.
  *
  * **Gotchas**
  *
- * - **A session operation never joins a transaction of the caller.** Inside `sql.withTransaction` a sign-out would be
- *   rolled back together with the rest, and the session with it come back to life. So an operation takes a connection of
- *   its own, even there.
- * - Hence give sessions a client, and so a pool, of their own, from a Layer made for them: one that the application
- *   uses too is built once for both. In a shared pool, handlers that hold a connection for their transaction while they
- *   wait for a second one can use up the pool and wait for one another. A SQLite client has just one connection: in a
- *   transaction of the same client, session operations fail.
- * - Postgres keeps what it has answered, through a crash too, as long as `synchronous_commit` is `on`, its default. With
- *   `off`, a crash may undo the sign-outs of the last moments. Never read sessions from a replica: it may not have heard
- *   of a sign-out yet.
+ * - **A session operation never joins a transaction of its caller.** Inside `sql.withTransaction` a log-out would be
+ *   rolled back together with the rest, and the session would be valid again. So an operation takes a connection of its
+ *   own, even there.
+ * - For this reason give sessions a client, and so a pool, of their own, from a layer made for them: a layer that the
+ *   application also uses is built once for both. In a shared pool, handlers that hold a connection for their transaction
+ *   while they wait for a second one can use up the pool and wait for one another. A SQLite client has one connection:
+ *   session operations inside a transaction of the same client fail.
+ * - Postgres keeps what it has acknowledged, through a crash too, as long as `synchronous_commit` is `on`, its default.
+ *   With `off`, a crash may undo the latest log-outs. Never read sessions from a replica: it may not have received a
+ *   log-out yet.
  *
  * **Example** (Storing sessions in Postgres)
  *
@@ -46,20 +46,17 @@
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
-import { isTransient, outcomeOf } from "./internal/sqlOutcome.ts"
-import {
-  type Operation,
-  SessionBackend,
-  SessionBackendError,
-  type SessionRecord,
-  type UpdateResult
-} from "./SessionBackend.ts"
+import { isTransient, outcomeOf } from "./internal/backend/sqlOutcome.ts"
+import * as SqlTable from "./internal/backend/sqlTable.ts"
+import { clockSlack, SessionBackend, SessionBackendError } from "./SessionBackend.ts"
+import type { Operation, UpdateResult } from "./SessionBackend.ts"
 import { SessionConfigError } from "./SessionError.ts"
 
 /**
@@ -70,7 +67,7 @@ import { SessionConfigError } from "./SessionError.ts"
  */
 export interface SessionBackendSqlOptions {
   /**
-   * Name of the table: letters, digits and underscores, at most 48. The history of migrations is kept beside it, in
+   * Name of the table: letters, digits and underscores, at most 48. The history of migrations is in
    * `<table>_migrations`.
    *
    * @default "effect_sessions"
@@ -83,7 +80,7 @@ export interface SessionBackendSqlOptions {
  *
  * **Details**
  *
- * It can run any number of times, and in several processes at once. A database that refuses is a defect.
+ * It can be built any number of times, and by several processes at once. A refusal by the database is a defect.
  *
  * @category layers
  * @since 0.1.0
@@ -93,16 +90,16 @@ export const layerMigrations = (
 ): Layer.Layer<never, SessionConfigError, SqlClient.SqlClient> =>
   Layer.effectDiscard(
     Effect.gen(function* () {
-      const configured = yield* configure(options)
+      const { dialect, sql, table } = yield* configure(options)
       yield* Migrator.make({})({
-        loader: Migrator.fromRecord({ "0001_create": createTable(configured) }),
-        table: `${configured.table}_migrations`
-      }).pipe(Effect.provideService(SqlClient.SqlClient, configured.sql), Effect.orDie)
+        loader: Migrator.fromRecord({ "0001_create": SqlTable.create(sql, dialect, table) }),
+        table: `${table}_migrations`
+      }).pipe(Effect.provideService(SqlClient.SqlClient, sql), Effect.orDie)
     })
   )
 
 /**
- * Layer that stores sessions in a table that is already there. It sends no statement of its own.
+ * Layer that stores sessions in a table that exists already. Building it sends no statement.
  *
  * @category layers
  * @since 0.1.0
@@ -112,11 +109,11 @@ export const layerStorage = (
 ): Layer.Layer<SessionBackend, SessionConfigError, SqlClient.SqlClient> =>
   Layer.effect(
     SessionBackend,
-    Effect.suspend(() => Effect.map(configure(options), makeStorage))
+    Effect.suspend(() => Effect.map(configure(options), make))
   )
 
 /**
- * Layer that stores sessions in the table named, after creating it if need be.
+ * Layer that stores sessions in the given table, which it creates if it is missing.
  *
  * @category layers
  * @since 0.1.0
@@ -127,7 +124,7 @@ export const layerWith = (
   layerStorage(options).pipe(Layer.provide(layerMigrations(options)))
 
 /**
- * Layer that stores sessions in the table `effect_sessions`, after creating it if need be.
+ * Layer that stores sessions in the table `effect_sessions`, which it creates if it is missing.
  *
  * @category layers
  * @since 0.1.0
@@ -140,11 +137,9 @@ export const layer: Layer.Layer<SessionBackend, SessionConfigError, SqlClient.Sq
 
 interface Configured {
   readonly sql: SqlClient.SqlClient
-  readonly dialect: Dialect
+  readonly dialect: SqlTable.Dialect
   readonly table: string
 }
-
-type Dialect = "pg" | "sqlite"
 
 const configure = (
   options: SessionBackendSqlOptions | undefined
@@ -152,121 +147,26 @@ const configure = (
   Effect.gen(function* () {
     const sql = (yield* SqlClient.SqlClient).withoutTransforms()
     const table = options?.table ?? "effect_sessions"
-    const dialect = sql.onDialectOrElse<Dialect | undefined, Dialect, Dialect>({
+    const dialect = sql.onDialectOrElse<SqlTable.Dialect | undefined, SqlTable.Dialect, SqlTable.Dialect>({
       pg: () => "pg",
       sqlite: () => "sqlite",
       orElse: () => undefined
     })
     const problems: Array<string> = []
-    // 48, since Postgres cuts names at 63 bytes and those of indexes and history are longer than the table's.
+    // Postgres cuts names at 63 bytes, and those of the indexes and the history are longer than the table's.
     if (!/^[A-Za-z_][A-Za-z0-9_]{0,47}$/.test(table)) {
       problems.push(
         "table must be 1 to 48 letters, digits and underscores, and not begin with a digit; " +
           "a schema is chosen by the search_path"
       )
     }
-    if (dialect === undefined || problems.length > 0) {
-      if (dialect === undefined) problems.push("the SqlClient must be one for Postgres or SQLite")
-      return yield* new SessionConfigError({ problems })
-    }
-    return { sql, dialect, table }
+    if (dialect === undefined) problems.push("the SqlClient must be one for Postgres or SQLite")
+    return dialect === undefined || problems.length > 0
+      ? yield* new SessionConfigError({ problems })
+      : { sql, dialect, table }
   })
 
-const createTable = ({ dialect, sql, table }: Configured): Effect.Effect<void, SqlError> =>
-  Effect.gen(function* () {
-    const isPg = dialect === "pg"
-    const integer = sql.literal(isPg ? "BIGINT" : "INTEGER")
-    // Compared byte by byte, whatever the collation of the database. SQLite does so by itself.
-    const key = sql.literal(isPg ? `TEXT COLLATE "C"` : "TEXT")
-    const strict = sql.literal(isPg ? "" : "STRICT")
-    yield* sql`
-      CREATE TABLE ${sql(table)} (
-        namespace ${key} NOT NULL,
-        id ${key} NOT NULL,
-        secret_hash TEXT NOT NULL,
-        version ${integer} NOT NULL,
-        principal ${key},
-        data TEXT NOT NULL,
-        data_version ${integer} NOT NULL,
-        extension TEXT NOT NULL,
-        created_at ${integer} NOT NULL,
-        authenticated_at ${integer} NOT NULL,
-        last_seen_at ${integer} NOT NULL,
-        idle_timeout ${integer} NOT NULL,
-        idle_expires_at ${integer} NOT NULL,
-        absolute_expires_at ${integer} NOT NULL,
-        persistent ${integer} NOT NULL,
-        PRIMARY KEY (namespace, id)
-      ) ${strict}`
-    yield* sql`
-      CREATE INDEX ${sql(`${table}_principal`)} ON ${sql(table)} (namespace, principal, id)
-      WHERE principal IS NOT NULL`
-    yield* sql`CREATE INDEX ${sql(`${table}_expiry`)} ON ${sql(table)} (${expiry(sql, dialect)})`
-  })
-
-/** When a record expires: an expression, and as such indexed. */
-const expiry = (sql: SqlClient.SqlClient, dialect: Dialect) =>
-  sql.literal(`${dialect === "pg" ? "LEAST" : "MIN"}(idle_expires_at, absolute_expires_at)`)
-
-/** BIGINT comes as `bigint` or as text from some drivers. */
-type Integer = number | bigint | string
-
-interface Row {
-  readonly namespace: string
-  readonly id: string
-  readonly secret_hash: string
-  readonly version: Integer
-  readonly principal: string | null
-  readonly data: string
-  readonly data_version: Integer
-  readonly extension: string
-  readonly created_at: Integer
-  readonly authenticated_at: Integer
-  readonly last_seen_at: Integer
-  readonly idle_timeout: Integer
-  readonly idle_expires_at: Integer
-  readonly absolute_expires_at: Integer
-  readonly persistent: Integer
-}
-
-const toRow = (record: SessionRecord) =>
-  ({
-    namespace: record.namespace,
-    id: record.id,
-    secret_hash: record.secretHash,
-    version: record.version,
-    principal: record.principal ?? null,
-    data: record.data,
-    data_version: record.dataVersion,
-    extension: record.extension,
-    created_at: record.createdAt,
-    authenticated_at: record.authenticatedAt,
-    last_seen_at: record.lastSeenAt,
-    idle_timeout: record.idleTimeout,
-    idle_expires_at: record.idleExpiresAt,
-    absolute_expires_at: record.absoluteExpiresAt,
-    persistent: record.persistent ? 1 : 0
-  }) satisfies Row
-
-const fromRow = (row: Row): SessionRecord => ({
-  namespace: row.namespace,
-  id: row.id,
-  secretHash: row.secret_hash,
-  version: Number(row.version),
-  principal: row.principal ?? undefined,
-  data: row.data,
-  dataVersion: Number(row.data_version),
-  extension: row.extension,
-  createdAt: Number(row.created_at),
-  authenticatedAt: Number(row.authenticated_at),
-  lastSeenAt: Number(row.last_seen_at),
-  idleTimeout: Number(row.idle_timeout),
-  idleExpiresAt: Number(row.idle_expires_at),
-  absoluteExpiresAt: Number(row.absolute_expires_at),
-  persistent: Number(row.persistent) === 1
-})
-
-/** To wait for the one connection of a SQLite client would be to wait for the transaction that waits for us. */
+/** An operation that waited for the one connection of a SQLite client would wait for the transaction it is called in. */
 const inTransaction = new SqlError({
   reason: new ConnectionError({
     cause: new Error("The one connection of this SQLite client is in a transaction"),
@@ -275,20 +175,17 @@ const inTransaction = new SqlError({
   })
 })
 
-const makeStorage = ({ dialect, sql, table: name }: Configured): SessionBackend["Service"] => {
+const make = ({ dialect, sql, table: name }: Configured): SessionBackend["Service"] => {
   const table = sql(name)
-  const columns = sql.literal(
-    "namespace, id, secret_hash, version, principal, data, data_version, extension, created_at, authenticated_at, " +
-      "last_seen_at, idle_timeout, idle_expires_at, absolute_expires_at, persistent"
-  )
-  const expiresAt = expiry(sql, dialect)
+  const columns = sql.literal(SqlTable.columnNames)
+  const expiresAt = SqlTable.expiresAt(sql, dialect)
   const later = sql.literal(dialect === "pg" ? "GREATEST" : "MAX")
-  // What a sweep has found it must lock, or it deletes a row that was touched in the meantime. It waits for nobody's
-  // lock: so it cannot be part of a deadlock, and two sweeps share the work. In SQLite a statement is alone anyway.
+  // A sweep locks the rows it has found, or it would delete one that was touched in the meantime. It skips rows that are
+  // locked, so it is never part of a deadlock, and two sweeps share the work. In SQLite statements run one at a time.
   const locking = sql.literal(dialect === "pg" ? "FOR UPDATE SKIP LOCKED" : "")
 
-  /** On a connection of its own, outside of any transaction the caller is in. */
-  const outside = <A>(statement: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> =>
+  /** Runs a statement on a connection of its own, outside any transaction of the caller. */
+  const outsideTransaction = <A>(statement: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> =>
     Effect.contextWith((context: Context.Context<never>) => {
       if (Option.isNone(Context.getOption(context, sql.transactionService))) return statement
       if (dialect === "sqlite") return Effect.fail(inTransaction)
@@ -301,30 +198,39 @@ const makeStorage = ({ dialect, sql, table: name }: Configured): SessionBackend[
     outcome: (error: SqlError) => SessionBackendError["outcome"] = outcomeOf
   ): Effect.Effect<A, SessionBackendError> =>
     Effect.mapError(
-      outside(statement),
+      outsideTransaction(statement),
       (cause) => new SessionBackendError({ operation, outcome: outcome(cause), cause })
     )
 
-  /** For everything but `create`: its caller tries again with another id, if at all. */
-  const again = <A>(statement: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> =>
+  const retrying = <A>(statement: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> =>
     Effect.retry(statement, { times: 1, while: isTransient })
 
-  /** A statement that only reads. However it fails, it applied nothing. */
+  const write = <A>(operation: Operation, statement: Effect.Effect<A, SqlError>) => run(operation, retrying(statement))
+
   const query = <A>(operation: Operation, statement: Effect.Effect<A, SqlError>) =>
-    run(operation, again(statement), () => "notApplied")
+    run(operation, retrying(statement), () => "notApplied")
 
   const select = (operation: Operation, namespace: string, id: string) =>
     Effect.map(
-      query(operation, sql<Row>`SELECT ${columns} FROM ${table} WHERE namespace = ${namespace} AND id = ${id}`),
-      (rows) => Option.map(Option.fromUndefinedOr(rows[0]), fromRow)
+      query(
+        operation,
+        sql<SqlTable.Row>`SELECT ${columns} FROM ${table} WHERE namespace = ${namespace} AND id = ${id}`
+      ),
+      (rows) => Option.map(Option.fromUndefinedOr(rows[0]), SqlTable.fromRow)
     )
+
+  /** A stored `lastSeenAt` beyond this comes from a wrong clock. */
+  const aheadOf = (lastSeenAt: number): number => lastSeenAt + Duration.toMillis(clockSlack)
 
   return {
     create: (record) =>
       Effect.map(
+        // Not retried: the caller tries again with another id.
         run(
           "create",
-          sql`INSERT INTO ${table} ${sql.insert(toRow(record))} ON CONFLICT (namespace, id) DO NOTHING RETURNING id`
+          sql`
+            INSERT INTO ${table} ${sql.insert(SqlTable.toRow(record))} ON CONFLICT (namespace, id) DO NOTHING
+            RETURNING id`
         ),
         (rows) => (rows.length === 1 ? "created" : "exists")
       ),
@@ -333,23 +239,25 @@ const makeStorage = ({ dialect, sql, table: name }: Configured): SessionBackend[
 
     update: (namespace, id, expectedVersion, patch) =>
       Effect.flatMap(
-        run(
+        write(
           "update",
-          again(sql<Row>`
+          sql<SqlTable.Row>`
             UPDATE ${table} SET
               version = version + 1,
               secret_hash = COALESCE(${patch.secretHash ?? null}, secret_hash),
               data = COALESCE(${patch.data ?? null}, data),
               data_version = COALESCE(${patch.dataVersion ?? null}, data_version),
               extension = COALESCE(${patch.extension ?? null}, extension),
-              last_seen_at = ${later}(last_seen_at, ${patch.lastSeenAt}),
-              idle_expires_at = ${later}(idle_expires_at, ${patch.idleExpiresAt})
+              last_seen_at = CASE WHEN last_seen_at > ${aheadOf(patch.lastSeenAt)} THEN ${patch.lastSeenAt}
+                ELSE ${later}(last_seen_at, ${patch.lastSeenAt}) END,
+              idle_expires_at = CASE WHEN last_seen_at > ${aheadOf(patch.lastSeenAt)} THEN ${patch.idleExpiresAt}
+                ELSE ${later}(idle_expires_at, ${patch.idleExpiresAt}) END
             WHERE namespace = ${namespace} AND id = ${id} AND version = ${expectedVersion}
-            RETURNING ${columns}`)
+            RETURNING ${columns}`
         ),
-        (rows): Effect.Effect<UpdateResult, SessionBackendError> =>
-          rows.length === 1
-            ? Effect.succeed({ _tag: "updated", record: fromRow(rows[0]!) })
+        ([row]): Effect.Effect<UpdateResult, SessionBackendError> =>
+          row !== undefined
+            ? Effect.succeed({ _tag: "updated", record: SqlTable.fromRow(row) })
             : Effect.map(select("update", namespace, id), (found): UpdateResult =>
                 Option.isSome(found) ? { _tag: "stale", record: found.value } : { _tag: "gone" }
               )
@@ -357,14 +265,16 @@ const makeStorage = ({ dialect, sql, table: name }: Configured): SessionBackend[
 
     touch: (namespace, id, { idleExpiresAt, lastSeenAt }) =>
       Effect.flatMap(
-        run(
+        write(
           "touch",
-          again(sql`
+          sql`
             UPDATE ${table} SET
               last_seen_at = ${lastSeenAt},
-              idle_expires_at = ${later}(idle_expires_at, ${idleExpiresAt})
-            WHERE namespace = ${namespace} AND id = ${id} AND last_seen_at < ${lastSeenAt}
-            RETURNING id`)
+              idle_expires_at = CASE WHEN last_seen_at > ${aheadOf(lastSeenAt)} THEN ${idleExpiresAt}
+                ELSE ${later}(idle_expires_at, ${idleExpiresAt}) END
+            WHERE namespace = ${namespace} AND id = ${id}
+              AND (last_seen_at < ${lastSeenAt} OR last_seen_at > ${aheadOf(lastSeenAt)})
+            RETURNING id`
         ),
         (rows) =>
           rows.length === 1
@@ -375,10 +285,7 @@ const makeStorage = ({ dialect, sql, table: name }: Configured): SessionBackend[
     delete: (namespace, id, options) => {
       const owned = options?.principal === undefined ? sql.literal("") : sql`AND principal = ${options.principal}`
       return Effect.map(
-        run(
-          "delete",
-          again(sql`DELETE FROM ${table} WHERE namespace = ${namespace} AND id = ${id} ${owned} RETURNING id`)
-        ),
+        write("delete", sql`DELETE FROM ${table} WHERE namespace = ${namespace} AND id = ${id} ${owned} RETURNING id`),
         (rows) => rows.length === 1
       )
     },
@@ -386,11 +293,9 @@ const makeStorage = ({ dialect, sql, table: name }: Configured): SessionBackend[
     deleteByPrincipal: (namespace, principal, options) => {
       const others = options?.except === undefined ? sql.literal("") : sql`AND id <> ${options.except}`
       return Effect.map(
-        run(
+        write(
           "deleteByPrincipal",
-          again(
-            sql`DELETE FROM ${table} WHERE namespace = ${namespace} AND principal = ${principal} ${others} RETURNING id`
-          )
+          sql`DELETE FROM ${table} WHERE namespace = ${namespace} AND principal = ${principal} ${others} RETURNING id`
         ),
         (rows) => rows.length
       )
@@ -401,26 +306,26 @@ const makeStorage = ({ dialect, sql, table: name }: Configured): SessionBackend[
       return Effect.map(
         query(
           "listByPrincipal",
-          sql<Row>`
+          sql<SqlTable.Row>`
             SELECT ${columns} FROM ${table} WHERE namespace = ${namespace} AND principal = ${principal} ${rest}
             ORDER BY id LIMIT ${limit}`
         ),
-        (rows) => ({
-          records: rows.map(fromRow),
-          next: rows.length === limit ? rows.at(-1)?.id : undefined
-        })
+        (rows) => {
+          const records = rows.map(SqlTable.fromRow)
+          return { records, next: records.length === limit ? records.at(-1)?.id : undefined }
+        }
       )
     },
 
     deleteExpired: ({ before, limit }) =>
       Effect.map(
-        run(
+        write(
           "deleteExpired",
-          again(sql`
+          sql`
             WITH expired AS MATERIALIZED (
               SELECT namespace, id FROM ${table} WHERE ${expiresAt} <= ${before} LIMIT ${limit} ${locking}
             )
-            DELETE FROM ${table} WHERE (namespace, id) IN (SELECT namespace, id FROM expired) RETURNING id`)
+            DELETE FROM ${table} WHERE (namespace, id) IN (SELECT namespace, id FROM expired) RETURNING id`
         ),
         (rows) => rows.length
       )

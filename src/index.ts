@@ -5,6 +5,7 @@
  */
 export * as Session from "./Session.ts"
 export * as SessionBackend from "./SessionBackend.ts"
+export * as SessionBackendMemory from "./SessionBackendMemory.ts"
 export * as SessionBackendRedis from "./SessionBackendRedis.ts"
 export * as SessionBackendSql from "./SessionBackendSql.ts"
 export * as SessionError from "./SessionError.ts"

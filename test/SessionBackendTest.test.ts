@@ -1,10 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import { SessionBackend, type SessionRecord } from "../src/SessionBackend.ts"
+import { clockSlack, SessionBackend, type SessionRecord } from "../src/SessionBackend.ts"
 import * as SessionBackendTest from "../src/testing/SessionBackendTest.ts"
 
 /** What can be wrong with a backend, and the cases that must find it out. */
@@ -48,6 +49,25 @@ const bugs = {
   "touch moves backwards": [
     "touch answers unchanged, and changes nothing, unless lastSeenAt is later than the one stored",
     "touch never moves idleExpiresAt backwards"
+  ],
+  "touch never sets the times back": [
+    "touch sets both times back where lastSeenAt is more than clockSlack ahead",
+    "a session that was set back can be touched like any other, and by several at once",
+    "a record whose times were set back is swept at its new deadline"
+  ],
+  "touch sets only lastSeenAt back": ["touch sets both times back where lastSeenAt is more than clockSlack ahead"],
+  "times are set back a millisecond too early": [
+    "touch leaves both times where lastSeenAt is ahead by clockSlack at most",
+    "update leaves both times where lastSeenAt is ahead by clockSlack at most"
+  ],
+  "update never sets the times back": [
+    "update sets both times back where lastSeenAt is more than clockSlack ahead, with all it changes"
+  ],
+  "update sets only lastSeenAt back": [
+    "update sets both times back where lastSeenAt is more than clockSlack ahead, with all it changes"
+  ],
+  "a sweep goes by the latest deadline a record has had": [
+    "a record whose times were set back is swept at its new deadline"
   ],
   "touch counts as an update": ["[R84c] touch does not make an update stale, nor does an update undo a touch"],
   "delete ignores the principal": ["delete for a principal removes only a record of theirs"],
@@ -94,9 +114,11 @@ type Bug = keyof typeof bugs
 const reference = (bug?: Bug): Layer.Layer<SessionBackend> =>
   Layer.sync(SessionBackend, () => {
     const has = (candidate: Bug): boolean => bug === candidate
+    const slack = Duration.toMillis(clockSlack) - (has("times are set back a millisecond too early") ? 1 : 0)
     const records = new Map<string, SessionRecord>()
     const index = new Map<string, Set<string>>()
     const hidden = new Map<string, SessionRecord>()
+    const latest = new Map<string, number>()
 
     const key = (namespace: string, id: string) => (has("the namespace is ignored") ? id : `${namespace}\n${id}`)
     const owner = (namespace: string, principal: string) => {
@@ -145,6 +167,7 @@ const reference = (bug?: Bug): Layer.Layer<SessionBackend> =>
           if (has("create checks, then sets")) yield* Effect.yieldNow
           if (taken) return "exists"
           records.set(at, has("records are kept by reference") ? record : copy(record))
+          latest.set(at, Math.min(record.idleExpiresAt, record.absoluteExpiresAt))
           enter(record)
           return "created"
         }),
@@ -177,7 +200,9 @@ const reference = (bug?: Bug): Layer.Layer<SessionBackend> =>
             return { _tag: "stale", record: { ...answer(current), version } }
           }
           if (has("update checks the version, then sets")) yield* Effect.yieldNow
-          const later = has("update moves the times backwards") ? (_: number, next: number) => next : Math.max
+          const isAhead = current.lastSeenAt > patch.lastSeenAt + slack && !has("update never sets the times back")
+          const replace = (_: number, next: number) => next
+          const later = has("update moves the times backwards") || isAhead ? replace : Math.max
           const or = <A>(next: A | undefined, old: A): A =>
             next === undefined || (has("update takes an empty text for absent") && next === "") ? old : next
           const record = copy({
@@ -188,7 +213,9 @@ const reference = (bug?: Bug): Layer.Layer<SessionBackend> =>
             dataVersion: or(patch.dataVersion, current.dataVersion),
             extension: or(patch.extension, current.extension),
             lastSeenAt: later(current.lastSeenAt, patch.lastSeenAt),
-            idleExpiresAt: later(current.idleExpiresAt, patch.idleExpiresAt),
+            idleExpiresAt: has("update sets only lastSeenAt back")
+              ? Math.max(current.idleExpiresAt, patch.idleExpiresAt)
+              : later(current.idleExpiresAt, patch.idleExpiresAt),
             absoluteExpiresAt: current.absoluteExpiresAt + (has("update moves the absolute deadline") ? 1 : 0)
           })
           records.set(at, record)
@@ -201,14 +228,18 @@ const reference = (bug?: Bug): Layer.Layer<SessionBackend> =>
           const at = key(namespace, id)
           const current = records.get(at)
           if (current === undefined) return "gone"
-          const backwards = has("touch moves backwards")
+          const isAhead = current.lastSeenAt > lastSeenAt + slack && !has("touch never sets the times back")
+          const backwards = has("touch moves backwards") || isAhead
           if (lastSeenAt <= current.lastSeenAt && !backwards) return "unchanged"
           if (has("touch reads, then writes back")) yield* Effect.yieldNow
           records.set(at, {
             ...current,
             version: current.version + (has("touch counts as an update") ? 1 : 0),
             lastSeenAt,
-            idleExpiresAt: backwards ? idleExpiresAt : Math.max(current.idleExpiresAt, idleExpiresAt)
+            idleExpiresAt:
+              backwards && !has("touch sets only lastSeenAt back")
+                ? idleExpiresAt
+                : Math.max(current.idleExpiresAt, idleExpiresAt)
           })
           return "touched"
         }),
@@ -264,9 +295,12 @@ const reference = (bug?: Bug): Layer.Layer<SessionBackend> =>
           yield* Effect.yieldNow
           if (has("a sweep does nothing")) return 0
           const isExpired = (record: SessionRecord) => {
-            const deadline = has("the absolute deadline is not swept")
+            let deadline = has("the absolute deadline is not swept")
               ? record.idleExpiresAt
               : Math.min(record.idleExpiresAt, record.absoluteExpiresAt)
+            if (has("a sweep goes by the latest deadline a record has had")) {
+              deadline = latest.get(key(record.namespace, record.id)) ?? deadline
+            }
             return has("the deadline's own millisecond is spared") ? deadline < before : deadline <= before
           }
           const found = [...records.values()]

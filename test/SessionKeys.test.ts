@@ -11,6 +11,7 @@ import { inspect } from "node:util"
 import { testKitKey } from "../src/internal/token/publishedKeys.ts"
 import { weakness } from "../src/internal/token/secretStrength.ts"
 import * as SessionBackend from "../src/SessionBackend.ts"
+import * as SessionBackendMemory from "../src/SessionBackendMemory.ts"
 import * as SessionKeys from "../src/SessionKeys.ts"
 import * as SessionTest from "../src/testing/SessionTest.ts"
 import { ada, keysOf, outcome, secretA, secretB, stackOf, UserSession } from "./support/core.ts"
@@ -303,7 +304,7 @@ describe("the ring", () => {
       const rotated = yield* steps[2].rotate(oldest!.token)
       assert.strictEqual(kid(rotated.token), kid(newest!.token))
       assert.strictEqual(yield* outcome(steps[3].resolve(rotated.token)), "ok")
-    }).pipe(Effect.provide(SessionBackend.layerMemory()))
+    }).pipe(Effect.provide(Layer.fresh(SessionBackendMemory.layer)))
   )
 })
 

@@ -16,6 +16,7 @@ import * as TestClock from "effect/testing/TestClock"
 import { RequestHandle } from "../src/internal/requestHandle.ts"
 import * as Session from "../src/Session.ts"
 import * as SessionBackend from "../src/SessionBackend.ts"
+import * as SessionBackendMemory from "../src/SessionBackendMemory.ts"
 import { SessionDataError, SessionMissing, SessionRefused } from "../src/SessionError.ts"
 import type { SessionFrontend } from "../src/SessionFrontend.ts"
 import * as SessionManager from "../src/SessionManager.ts"
@@ -539,10 +540,7 @@ describe("touch", () => {
       yield* TestClock.adjust(1)
       assert.strictEqual(yield* Fiber.join(fiber), "ok")
     }).pipe(
-      Effect.provide([
-        stackOf(UserSession, { backend: backendWith(() => ({ immediate: false, touch: () => Effect.never })) }),
-        silent
-      ])
+      Effect.provide([stackOf(UserSession, { backend: backendWith(() => ({ touch: () => Effect.never })) }), silent])
     )
   )
 })
@@ -607,7 +605,7 @@ describe("modify and replace", () => {
             return memory.read(namespace, id)
           })
       }))
-    ).pipe(Layer.provide(SessionBackend.layerMemory()))
+    ).pipe(Layer.provide(Layer.fresh(SessionBackendMemory.layer)))
     return Effect.gen(function* () {
       const sessions = yield* manager
       const { token } = yield* sessions.create(ada)
@@ -618,7 +616,7 @@ describe("modify and replace", () => {
 
   it.effect("so is one whose `read` is a proxy, a copy with its statics, or was replaced later", () =>
     Effect.gen(function* () {
-      const memory = yield* Effect.provide(SessionBackend.SessionBackend, SessionBackend.layerMemory())
+      const memory = yield* Effect.provide(SessionBackend.SessionBackend, Layer.fresh(SessionBackendMemory.layer))
       const own = memory.read
       let asked = 0
       const counting: typeof own = (namespace, id) => {
@@ -858,14 +856,17 @@ describe("rotate and destroy", () => {
 
   it.effect("[R70] an update between an unknown rotation and its retry is not lost by the next one", () => {
     const { layer } = unknownOnce(true, (memory, id) =>
-      Effect.flatMap(memory.read(UserSession.key, id), (found) => {
-        const record = Option.getOrThrow(found)
-        return memory.update(UserSession.key, id, record.version, {
-          data: JSON.stringify({ ...ada, words: ["between"] }),
-          lastSeenAt: record.lastSeenAt,
-          idleExpiresAt: record.idleExpiresAt
-        })
-      })
+      Effect.flatMap(
+        Effect.suspend(() => memory.read(UserSession.key, id)),
+        (found) => {
+          const record = Option.getOrThrow(found)
+          return memory.update(UserSession.key, id, record.version, {
+            data: JSON.stringify({ ...ada, words: ["between"] }),
+            lastSeenAt: record.lastSeenAt,
+            idleExpiresAt: record.idleExpiresAt
+          })
+        }
+      )
     )
     return Effect.gen(function* () {
       const sessions = yield* manager
@@ -1402,8 +1403,7 @@ describe("a backend that fails", () => {
           Effect.provide([
             stackOf(UserSession, {
               backend: backendWith((memory) => ({
-                ...around(memory, (_, run) => Effect.suspend(() => (isBroken ? hang : run))),
-                immediate: false
+                ...around(memory, (_, run) => Effect.suspend(() => (isBroken ? hang : run)))
               }))
             }),
             silent
@@ -1423,10 +1423,7 @@ describe("a backend that fails", () => {
       yield* TestClock.adjust(1)
       assert.strictEqual(yield* Fiber.join(fiber), "SessionUnavailable unknown")
     }).pipe(
-      Effect.provide([
-        stackOf(UserSession, { backend: backendWith(() => ({ immediate: false, update: () => Effect.never })) }),
-        silent
-      ])
+      Effect.provide([stackOf(UserSession, { backend: backendWith(() => ({ update: () => Effect.never })) }), silent])
     )
   )
 
@@ -1441,7 +1438,7 @@ describe("a backend that fails", () => {
       Effect.provide([
         stackOf(UserSession, {
           times: { backendTimeout: "100 millis" },
-          backend: backendWith(() => ({ immediate: false, listByPrincipal: () => Effect.never }))
+          backend: backendWith(() => ({ listByPrincipal: () => Effect.never }))
         }),
         silent
       ])
@@ -1465,7 +1462,6 @@ describe("a backend that fails", () => {
       Effect.provide([
         stackOf(UserSession, {
           backend: backendWith((memory) => ({
-            immediate: false,
             update: (...args) => {
               if (!first) return memory.update(...args)
               first = false
@@ -1559,7 +1555,6 @@ describe("a backend that fails", () => {
       Effect.provide([
         stackOf(UserSession, {
           backend: backendWith((memory) => ({
-            immediate: false,
             update: (...args) => Effect.delay(memory.update(...args), 300)
           }))
         }),

@@ -12,7 +12,7 @@ import { afterAll, assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Effect, Exit, Layer } from "effect"
 import { HttpRouter, HttpServerResponse } from "effect/http"
 import {
-  SessionBackend,
+  SessionBackendMemory,
   SessionError,
   SessionFrontend,
   SessionKeys,
@@ -171,7 +171,7 @@ describe("README.md's recipes", () => {
           live(UserSession, Frontend),
           live(AdminSession, SessionFrontend.layerCookie({ name: "__Host-admin" }))
         ]),
-        Layer.provide([SessionBackend.layerMemory(), SessionTest.layerKeys, SessionTest.layerCrypto])
+        Layer.provide([SessionBackendMemory.layer, SessionTest.layerKeys, SessionTest.layerCrypto])
       ) as unknown as Layer.Layer<never, never, HttpRouter.HttpRouter>,
       { disableLogger: true }
     )

@@ -16,6 +16,7 @@ import * as Tracer from "effect/Tracer"
 import { inspect } from "node:util"
 import * as Session from "../src/Session.ts"
 import * as SessionBackend from "../src/SessionBackend.ts"
+import * as SessionBackendMemory from "../src/SessionBackendMemory.ts"
 import { SessionConfigError } from "../src/SessionError.ts"
 import * as SessionFrontend from "../src/SessionFrontend.ts"
 import * as SessionKeys from "../src/SessionKeys.ts"
@@ -393,7 +394,7 @@ describe("[R85a] no token, secret, key or session data", () => {
           UserSession.layerHttp().pipe(
             Layer.provide([
               frontend,
-              SessionBackend.layerMemory(),
+              Layer.fresh(SessionBackendMemory.layer),
               SessionVerifier.layerExists(UserSession),
               keysOf(secretA),
               NodeCrypto.layer

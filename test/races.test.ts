@@ -12,6 +12,7 @@ import type * as Redacted from "effect/Redacted"
 import { RequestHandle } from "../src/internal/requestHandle.ts"
 import type { Session } from "../src/Session.ts"
 import * as SessionBackend from "../src/SessionBackend.ts"
+import * as SessionBackendMemory from "../src/SessionBackendMemory.ts"
 import type { SessionFrontend } from "../src/SessionFrontend.ts"
 import * as SessionKeys from "../src/SessionKeys.ts"
 import * as SessionManager from "../src/SessionManager.ts"
@@ -57,14 +58,14 @@ interface World {
   readonly fork: (actor: string, effect: Effect.Effect<unknown, unknown>) => ReturnType<typeof Effect.runFork>
 }
 
-const makeWorld = async (breaking: (backend: Backend) => Backend = (backend) => backend, immediate = true) => {
+const makeWorld = async (breaking: (backend: Backend) => Backend = (backend) => backend) => {
   const { context, signers } = await parts
   const time = { now: 1_000_000 }
   const memory = await Effect.runPromise(
-    SessionBackend.SessionBackend.use(Effect.succeed).pipe(Effect.provide(SessionBackend.layerMemory()))
+    SessionBackend.SessionBackend.use(Effect.succeed).pipe(Effect.provide(Layer.fresh(SessionBackendMemory.layer)))
   )
   const parked: Array<Parked> = []
-  const backend: Backend = { ...parking(breaking(memory), parked), immediate }
+  const backend: Backend = parking(breaking(memory), parked)
   const services = Context.add(context, Clock.Clock, clockAt(time))
   const run = <A, E>(effect: Effect.Effect<A, E>) =>
     Effect.runPromise(Effect.exit(effect).pipe(Effect.provideContext(services), Effect.provide(silent)))
@@ -449,47 +450,45 @@ describe("interruption", () => {
       state: byRecord((record, before) => record.secretHash !== before.secretHash)
     }
   }
-  for (const immediate of [true, false]) {
-    for (const [name, { act, state }] of Object.entries(cases)) {
-      it(`[R75] ${name}, interrupted at every step${immediate ? "" : " under a deadline"}, is done or not begun`, async () => {
-        const seen: Array<string> = []
-        for (let step = 0; ; step++) {
-          const world = await makeWorld(undefined, immediate)
-          initial.set(world, rawRead(world)!)
-          const manager = await world.process()
-          const fiber = world.fork("actor", act(world, manager))
-          const settle = async () => {
-            for (let i = 0; i < 4 && fiber.pollUnsafe() === undefined && world.parked.length === 0; i++) {
-              await new Promise<void>((resolve) => setImmediate(resolve))
-            }
-          }
-          let at = 0
-          let isInterrupted = false
-          for (await settle(); fiber.pollUnsafe() === undefined; await settle()) {
-            assert.isAtLeast(world.parked.length, 1, "the actor neither waits for the store nor has ended")
-            if (at++ === step) {
-              fiber.interruptUnsafe()
-              isInterrupted = true
-              await settle()
-              continue
-            }
-            world.parked.shift()!.go()
-          }
-          if (!isInterrupted) break
-          seen.push(`${step}:${state(world)}`)
-          assert.include(["before", "after"], state(world), `after an interruption at step ${step}`)
-          assert.deepStrictEqual(world.parked, [], "nothing is left that waits for the store")
-          // No lock was left behind: the next change of the same process goes through.
-          if (rawRead(world) !== undefined) {
-            const token = state(world) === "after" && /rotate|Others/.test(name) ? undefined : world.session.token
-            if (token !== undefined) {
-              assert.strictEqual(wordOf(await world.run(manager.modify(token, add("next")))), "ok")
-            }
+  for (const [name, { act, state }] of Object.entries(cases)) {
+    it(`[R75] ${name}, interrupted at every step, is done or not begun`, async () => {
+      const seen: Array<string> = []
+      for (let step = 0; ; step++) {
+        const world = await makeWorld()
+        initial.set(world, rawRead(world)!)
+        const manager = await world.process()
+        const fiber = world.fork("actor", act(world, manager))
+        const settle = async () => {
+          for (let i = 0; i < 4 && fiber.pollUnsafe() === undefined && world.parked.length === 0; i++) {
+            await new Promise<void>((resolve) => setImmediate(resolve))
           }
         }
-        assert.isAtLeast(seen.length, 2)
-      })
-    }
+        let at = 0
+        let isInterrupted = false
+        for (await settle(); fiber.pollUnsafe() === undefined; await settle()) {
+          assert.isAtLeast(world.parked.length, 1, "the actor neither waits for the store nor has ended")
+          if (at++ === step) {
+            fiber.interruptUnsafe()
+            isInterrupted = true
+            await settle()
+            continue
+          }
+          world.parked.shift()!.go()
+        }
+        if (!isInterrupted) break
+        seen.push(`${step}:${state(world)}`)
+        assert.include(["before", "after"], state(world), `after an interruption at step ${step}`)
+        assert.deepStrictEqual(world.parked, [], "nothing is left that waits for the store")
+        // No lock was left behind: the next change of the same process goes through.
+        if (rawRead(world) !== undefined) {
+          const token = state(world) === "after" && /rotate|Others/.test(name) ? undefined : world.session.token
+          if (token !== undefined) {
+            assert.strictEqual(wordOf(await world.run(manager.modify(token, add("next")))), "ok")
+          }
+        }
+      }
+      assert.isAtLeast(seen.length, 2)
+    })
   }
 })
 

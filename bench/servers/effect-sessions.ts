@@ -12,7 +12,7 @@ import * as Schema from "effect/Schema"
 import { createServer } from "node:http"
 import {
   Session,
-  SessionBackend,
+  SessionBackendMemory,
   SessionFrontend,
   SessionKeys,
   SessionMiddleware,
@@ -92,7 +92,7 @@ const backend = (store: common.Store) => {
       )
     default:
       // Bounded by default; the growth measurement needs more room.
-      return SessionBackend.layerMemory({ maxSessions: 10_000_000, maxBytes: 2 ** 40 })
+      return SessionBackendMemory.layerWith({ maxSessions: 10_000_000, maxBytes: 2 ** 40 })
   }
 }
 

@@ -31,7 +31,6 @@ import * as Kdf from "effect/crypto/Kdf"
 import * as Mac from "effect/crypto/Mac"
 import * as SecureRandom from "effect/crypto/SecureRandom"
 import type * as DateTime from "effect/DateTime"
-import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Cookies from "effect/http/Cookies"
 import type * as Headers from "effect/http/Headers"
@@ -59,6 +58,7 @@ import type {
   VerifierOf
 } from "../Session.ts"
 import * as SessionBackend from "../SessionBackend.ts"
+import * as SessionBackendMemory from "../SessionBackendMemory.ts"
 import { SessionMissing } from "../SessionError.ts"
 import type { SessionConfigError } from "../SessionError.ts"
 import * as SessionFrontend from "../SessionFrontend.ts"
@@ -68,6 +68,8 @@ import * as SessionManager from "../SessionManager.ts"
 import * as SessionMiddleware from "../SessionMiddleware.ts"
 import * as SessionVerifier from "../SessionVerifier.ts"
 import { warnOutsideTests } from "./outsideTests.ts"
+
+export { BackendFaults, type Fault, layerBackend, layerFaults } from "./faults.ts"
 
 /**
  * Layer of a `SecureRandom` that gives the same bytes in every run: xorshift32 from a fixed seed.
@@ -122,7 +124,7 @@ export const layerKeys: Layer.Layer<SessionKeys.SessionKeys> = Layer.effect(
  * @since 0.1.0
  */
 export interface StackOptions<Self> extends LayerOptions {
-  /** @default `SessionBackend.layerMemory()` */
+  /** @default a `SessionBackendMemory.layer` of its own */
   readonly backend?: Layer.Layer<SessionBackend.SessionBackend> | undefined
   /** @default one that accepts every live session */
   readonly verifier?: Layer.Layer<VerifierOf<Self>> | undefined
@@ -145,7 +147,7 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>>(
   SessionMiddleware.layer(session, options).pipe(
     Layer.provide([
       options.frontend ?? SessionFrontend.layerCookie(),
-      options.backend ?? SessionBackend.layerMemory(),
+      options.backend ?? Layer.fresh(SessionBackendMemory.layer),
       options.verifier ?? SessionVerifier.layerExists(session),
       layerKeys,
       layerCrypto
@@ -378,7 +380,12 @@ const withStack = <Self, A, R extends ReadonlyArray<Tagged>, B>(
   effect.pipe(
     Effect.provide(
       SessionManager.layer(session, longTimeouts).pipe(
-        Layer.provideMerge([SessionBackend.layerMemory(), SessionVerifier.layerExists(session), layerKeys, layerCrypto])
+        Layer.provideMerge([
+          Layer.fresh(SessionBackendMemory.layer),
+          SessionVerifier.layerExists(session),
+          layerKeys,
+          layerCrypto
+        ])
       ),
       { local: true }
     ),
@@ -456,145 +463,3 @@ export const layerVerified = <Self, A, R extends ReadonlyArray<Tagged>>(
 export const layerAnonymous = <Self, A, R extends ReadonlyArray<Tagged>>(
   session: Definition<Self, A, R>
 ): Layer.Layer<Self> => Layer.effect(session, withStack(session, handleOf(session, Option.none())))
-
-// -----------------------------------------------------------------------------
-// A backend that fails on demand
-// -----------------------------------------------------------------------------
-
-/**
- * What is to go wrong.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Fault {
-  /** Of which operation; of any if left out. */
-  readonly operation?: SessionBackend.Operation | undefined
-  /** The how manieth of its calls from now on, 1 for the next; all of them if left out. */
-  readonly call?: number | undefined
-  /**
-   * - `"notApplied"`: the store refuses, and nothing is done
-   * - `"unknown"`: it is done, and the answer is lost
-   */
-  readonly outcome?: "notApplied" | "unknown" | undefined
-  /** How late the answer, or the failure, comes. */
-  readonly delay?: Duration.Input | undefined
-}
-
-/**
- * What a test tells `layerBackend` to do, and learns from it.
- *
- * @category services
- * @since 0.1.0
- */
-export class BackendFaults extends Context.Service<
-  BackendFaults,
-  {
-    /** Adds a fault. Of several that fit a call, the last added counts. */
-    readonly inject: (fault: Fault) => Effect.Effect<void>
-    /** Takes all faults away. */
-    readonly heal: Effect.Effect<void>
-    /** The operations called so far, in order. */
-    readonly calls: Effect.Effect<ReadonlyArray<SessionBackend.Operation>>
-  }
->()("effect-sessions/testing/SessionTest/BackendFaults") {}
-
-/**
- * Layer that stands between an application and its backend, and lets calls fail, or be late, when told to.
- *
- * @category layers
- * @since 0.1.0
- */
-export const layerFaults: Layer.Layer<
-  SessionBackend.SessionBackend | BackendFaults,
-  never,
-  SessionBackend.SessionBackend
-> = Layer.effectContext(
-  Effect.map(SessionBackend.SessionBackend, (backend) => {
-    let faults: ReadonlyArray<Fault & { left: number | undefined }> = []
-    const calls: Array<SessionBackend.Operation> = []
-    const through = <B>(
-      operation: SessionBackend.Operation,
-      effect: Effect.Effect<B, SessionBackend.SessionBackendError>
-    ): Effect.Effect<B, SessionBackend.SessionBackendError> =>
-      Effect.suspend(() => {
-        calls.push(operation)
-        let fault: Fault | undefined
-        for (const candidate of faults) {
-          if (candidate.operation !== undefined && candidate.operation !== operation) continue
-          if (candidate.left !== undefined && --candidate.left !== 0) continue
-          fault = candidate
-        }
-        if (fault === undefined) return effect
-        const { outcome } = fault
-        const error = Effect.suspend(() =>
-          Effect.fail(
-            new SessionBackend.SessionBackendError({
-              operation,
-              outcome: outcome ?? "unknown",
-              cause: { _tag: "InjectedFault" }
-            })
-          )
-        )
-        const answer = outcome === undefined ? effect : outcome === "unknown" ? Effect.andThen(effect, error) : error
-        return fault.delay === undefined ? answer : Effect.delay(answer, fault.delay)
-      })
-    return Context.make(BackendFaults, {
-      inject: (fault) =>
-        Effect.sync(() => {
-          faults = [...faults, { ...fault, left: fault.call }]
-        }),
-      heal: Effect.sync(() => {
-        faults = []
-      }),
-      calls: Effect.sync(() => [...calls])
-    }).pipe(
-      Context.add(SessionBackend.SessionBackend, {
-        create: (record) => through("create", backend.create(record)),
-        read: (namespace, id) => through("read", backend.read(namespace, id)),
-        update: (namespace, id, version, patch) => through("update", backend.update(namespace, id, version, patch)),
-        touch: (namespace, id, seen) => through("touch", backend.touch(namespace, id, seen)),
-        delete: (namespace, id, options) => through("delete", backend.delete(namespace, id, options)),
-        deleteByPrincipal: (namespace, principal, options) =>
-          through("deleteByPrincipal", backend.deleteByPrincipal(namespace, principal, options)),
-        listByPrincipal: (namespace, principal, options) =>
-          through("listByPrincipal", backend.listByPrincipal(namespace, principal, options)),
-        deleteExpired: (options) => through("deleteExpired", backend.deleteExpired(options))
-      })
-    )
-  })
-)
-
-/**
- * Layer of a memory backend that fails on demand, and of what tells it to.
- *
- * Give the same layer to the stack and to the test: built together, it is one backend.
- *
- * **Example** (Letting the backend fail)
- *
- * ```ts
- * import { Effect, Schema } from "effect"
- * import { Session, SessionTest } from "effect-sessions"
- *
- * class UserSession extends Session.Service<UserSession>()("app/UserSession", {
- *   data: Schema.Struct({ username: Schema.String })
- * }) {}
- *
- * const program = Effect.gen(function*() {
- *   const faults = yield* SessionTest.BackendFaults
- *   yield* faults.inject({ operation: "create", call: 1, outcome: "notApplied" })
- *   return yield* Effect.flip((yield* UserSession.Manager).create({ username: "ada" }))
- * }).pipe(Effect.provide([
- *   SessionTest.layer(UserSession, { backend: SessionTest.layerBackend }),
- *   SessionTest.layerBackend
- * ]))
- *
- * console.assert((await Effect.runPromise(program))._tag === "SessionUnavailable")
- * ```
- *
- * @category layers
- * @since 0.1.0
- */
-export const layerBackend: Layer.Layer<SessionBackend.SessionBackend | BackendFaults> = layerFaults.pipe(
-  Layer.provide(SessionBackend.layerMemory())
-)

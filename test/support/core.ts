@@ -18,6 +18,7 @@ import * as References from "effect/References"
 import * as Schema from "effect/Schema"
 import * as Session from "../../src/Session.ts"
 import * as SessionBackend from "../../src/SessionBackend.ts"
+import * as SessionBackendMemory from "../../src/SessionBackendMemory.ts"
 import type { SessionConfigError } from "../../src/SessionError.ts"
 import * as SessionKeys from "../../src/SessionKeys.ts"
 import * as SessionToken from "../../src/SessionToken.ts"
@@ -64,7 +65,7 @@ export const stackOf = <Self, A, R extends ReadonlyArray<Session.Tagged>>(
     .pipe(
       Layer.provideMerge(
         Layer.mergeAll(
-          options.backend ?? SessionBackend.layerMemory(),
+          options.backend ?? Layer.fresh(SessionBackendMemory.layer),
           options.verifier ?? SessionVerifier.layerExists(definition),
           options.keys ?? keysOf(secretA),
           options.crypto ?? NodeCrypto.layer
@@ -75,12 +76,12 @@ export const stackOf = <Self, A, R extends ReadonlyArray<Session.Tagged>>(
 /** The memory backend, with some operations replaced. */
 export const backendWith = (
   change: (memory: Backend) => Partial<Backend>,
-  options?: SessionBackend.MemoryOptions
+  options?: SessionBackendMemory.SessionBackendMemoryOptions
 ): Layer.Layer<SessionBackend.SessionBackend> =>
   Layer.effect(
     SessionBackend.SessionBackend,
     Effect.map(SessionBackend.SessionBackend, (memory) => ({ ...memory, ...change(memory) }))
-  ).pipe(Layer.provide(SessionBackend.layerMemory(options)))
+  ).pipe(Layer.provide(Layer.orDie(SessionBackendMemory.layerWith(options))))
 
 export interface Call {
   readonly operation: SessionBackend.Operation
@@ -113,13 +114,18 @@ export const around = (
     const original = backend[operation] as (
       ...args: ReadonlyArray<unknown>
     ) => Effect.Effect<unknown, SessionBackend.SessionBackendError>
-    wrapped[operation] = (...args: ReadonlyArray<unknown>) => wrap(operation, original(...args), args)
+    wrapped[operation] = (...args: ReadonlyArray<unknown>) =>
+      wrap(
+        operation,
+        Effect.suspend(() => original(...args)),
+        args
+      )
   }
   return { ...backend, ...wrapped }
 }
 
 /** The memory backend, writing down every call. */
-export const watched = (calls: Array<Call>, options?: SessionBackend.MemoryOptions) =>
+export const watched = (calls: Array<Call>, options?: SessionBackendMemory.SessionBackendMemoryOptions) =>
   backendWith(
     (memory) =>
       around(memory, (operation, run, args) =>

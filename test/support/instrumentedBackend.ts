@@ -1,6 +1,6 @@
 /** A memory backend whose every call is counted, and can be delayed, failed or lost on its way. */
 import { Effect, Layer, Option } from "effect"
-import { SessionBackend } from "effect-sessions"
+import { SessionBackend, SessionBackendMemory } from "effect-sessions"
 
 type Service = SessionBackend.SessionBackend["Service"]
 
@@ -26,12 +26,8 @@ export const failure = (
 ): Effect.Effect<never, SessionBackend.SessionBackendError> =>
   Effect.fail(new SessionBackend.SessionBackendError({ operation, outcome, cause: new Error("connection refused") }))
 
-/**
- * With `immediate` the manager takes the backend for one that never waits, as the memory backend is, and spares each
- * call its deadline.
- */
-export const make = (options?: { readonly immediate?: boolean | undefined }): Effect.Effect<InstrumentedBackend> =>
-  Effect.map(Effect.provide(SessionBackend.SessionBackend, SessionBackend.layerMemory()), (inner) => {
+export const make = (): Effect.Effect<InstrumentedBackend> =>
+  Effect.map(Effect.provide(SessionBackend.SessionBackend, Layer.fresh(SessionBackendMemory.layer)), (inner) => {
     const calls: Array<SessionBackend.Operation> = []
     const created = new Map<string, string>()
     const through = <A>(
@@ -47,7 +43,11 @@ export const make = (options?: { readonly immediate?: boolean | undefined }): Ef
         created.set(record.id, record.namespace)
         return through("create", inner.create(record))
       },
-      read: (namespace, id) => through("read", inner.read(namespace, id)),
+      read: (namespace, id) =>
+        through(
+          "read",
+          Effect.suspend(() => inner.read(namespace, id))
+        ),
       update: (namespace, id, version, patch) => through("update", inner.update(namespace, id, version, patch)),
       touch: (namespace, id, seen) => through("touch", inner.touch(namespace, id, seen)),
       delete: (namespace, id, options) => through("delete", inner.delete(namespace, id, options)),
@@ -55,8 +55,7 @@ export const make = (options?: { readonly immediate?: boolean | undefined }): Ef
         through("deleteByPrincipal", inner.deleteByPrincipal(namespace, principal, options)),
       listByPrincipal: (namespace, principal, options) =>
         through("listByPrincipal", inner.listByPrincipal(namespace, principal, options)),
-      deleteExpired: (options) => through("deleteExpired", inner.deleteExpired(options)),
-      ...(options?.immediate === true ? { immediate: true } : undefined)
+      deleteExpired: (options) => through("deleteExpired", inner.deleteExpired(options))
     }
     const instrumented: InstrumentedBackend = {
       layer: Layer.succeed(SessionBackend.SessionBackend, service),

@@ -3,7 +3,7 @@ import { describe } from "@effect/vitest"
 import { type ChildProcess, execFile, spawn, spawnSync } from "node:child_process"
 import { randomBytes } from "node:crypto"
 import { once } from "node:events"
-import { chownSync, mkdtempSync, readdirSync, rmSync } from "node:fs"
+import { chownSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
 import { Agent, request as httpRequest } from "node:http"
 import { type AddressInfo, connect, createServer, type Socket } from "node:net"
 import { tmpdir } from "node:os"
@@ -98,6 +98,18 @@ const until = async (isSo: () => Promise<boolean>, what: string, millis = 60_000
   }
 }
 
+/**
+ * How long a process, this one by default, was ready to run and waited for a processor, in milliseconds since it began.
+ * Linux counts that; elsewhere the answer is 0.
+ */
+export const processorWait = (pid: number | "self" = "self"): number => {
+  try {
+    return Number(readFileSync(`/proc/${pid}/schedstat`, "utf8").split(" ")[1]) / 1e6
+  } catch {
+    return 0
+  }
+}
+
 // -----------------------------------------------------------------------------
 // Our server, and requests to it
 // -----------------------------------------------------------------------------
@@ -114,6 +126,8 @@ export interface Answer {
 export interface SessionServer {
   readonly send: (method: string, path: string, cookie?: string) => Promise<Answer>
   readonly output: () => string
+  /** As `processorWait` of its process. */
+  readonly processorWait: () => number
   readonly isRunning: () => boolean
   readonly stop: () => Promise<{ readonly code: number | null; readonly millis: number }>
 }
@@ -187,7 +201,13 @@ const startServer = async (args: ReadonlyArray<string>, env: Record<string, stri
     return { code: child.exitCode, millis: performance.now() - began }
   }
 
-  return { send, output: () => output, isRunning: () => !hasEnded(child), stop }
+  return {
+    send,
+    output: () => output,
+    processorWait: () => processorWait(child.pid!),
+    isRunning: () => !hasEnded(child),
+    stop
+  }
 }
 
 // -----------------------------------------------------------------------------
@@ -237,6 +257,10 @@ export class OwnRedis {
         ),
       "Redis answers"
     )
+  }
+
+  get url(): string {
+    return `redis://127.0.0.1:${this.port}`
   }
 
   command(command: string): Promise<string> {

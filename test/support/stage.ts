@@ -16,10 +16,8 @@ export const cookieOf = (session: { readonly token: Redacted.Redacted<string> })
 type App<E, R> = Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>
 type Request = HttpServerRequest.HttpServerRequest | Scope.Scope
 
-export const make = Effect.fnUntraced(function* (
-  options?: Parameters<typeof layerStack>[1] & { readonly immediate?: boolean | undefined }
-) {
-  const backend = yield* InstrumentedBackend.make(options)
+export const make = Effect.fnUntraced(function* (options?: Parameters<typeof layerStack>[1]) {
+  const backend = yield* InstrumentedBackend.make()
   const context = yield* Layer.build(layerStack(backend, options))
   const manager = Context.get(context, UserSession.Manager)
   /** Requests to an app that may ask for what the stack provides; interruptible, as a router makes its routes. */

@@ -8,8 +8,8 @@ import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
-import { Session, SessionBackend, SessionFrontend, SessionTest, SessionVerifier } from "effect-sessions"
-import type { SessionError, SessionKeys, SessionManager } from "effect-sessions"
+import { Session, SessionBackendMemory, SessionFrontend, SessionTest, SessionVerifier } from "effect-sessions"
+import type { SessionBackend, SessionError, SessionKeys, SessionManager } from "effect-sessions"
 
 /** Whether two types are the same type, told apart where one is merely assignable to the other, and from `any`. */
 type Equal<X, Y> = (<T>() => T extends X ? 1 : 2) extends <T>() => T extends Y ? 1 : 2 ? true : false
@@ -171,7 +171,7 @@ same<Layer.Services<Manager>, Session.VerifierOf<One> | Core>(true)
 const left = <Needed>(layer: Layer.Layer<any, any, Needed>): { readonly needed: Needed } => layer as never
 const whole = [
   SessionFrontend.layerCookie(),
-  SessionBackend.layerMemory(),
+  SessionBackendMemory.layer,
   SessionVerifier.layerExists(One),
   SessionTest.layerKeys,
   SessionTest.layerCrypto

@@ -8,14 +8,14 @@ import { HttpRouter, HttpServerResponse } from "effect/http"
 import type { HttpServerRequest } from "effect/http"
 import {
   Session,
-  SessionBackend,
+  SessionBackendMemory,
   SessionFrontend,
   SessionKeys,
   SessionMiddleware,
   SessionTest,
   SessionVerifier
 } from "effect-sessions"
-import type { SessionError } from "effect-sessions"
+import type { SessionBackend, SessionError } from "effect-sessions"
 import { createServer } from "node:http"
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
@@ -79,7 +79,7 @@ const frontend = SessionFrontend.layerFirst([
   SessionFrontend.layerCookie({ name: "__Host-session" }),
   SessionFrontend.layerBearer()
 ])
-const backend = SessionBackend.layerMemory()
+const backend = SessionBackendMemory.layer
 const verifier = SessionVerifier.layerExists(UserSession)
 const keys = SessionKeys.layerConfig(Config.Redacted("SESSION_SECRET"))
 const options = { idleTimeout: "30 minutes", absoluteTimeout: "12 hours" } as const

@@ -1,5 +1,4 @@
 import { assert, describe, it, layer } from "@effect/vitest"
-import * as Cause from "effect/Cause"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -9,17 +8,21 @@ import * as TestClock from "effect/testing/TestClock"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
 import { vi } from "vitest"
-import { SessionBackend, layerMemory } from "../src/SessionBackend.ts"
-import type { MemoryOptions, SessionRecord } from "../src/SessionBackend.ts"
+import { SessionBackend } from "../src/SessionBackend.ts"
+import type { SessionRecord } from "../src/SessionBackend.ts"
+import * as SessionBackendMemory from "../src/SessionBackendMemory.ts"
 import { SessionConfigError } from "../src/SessionError.ts"
 import * as SessionBackendTest from "../src/testing/SessionBackendTest.ts"
 import { ada, capturing, nobody, outcome, silent, stackOf, UserSession } from "./support/core.ts"
 
-layer(layerMemory(), { excludeTestServices: true })("the conformance suite on the memory backend", (it) => {
-  for (const { effect, name } of [...SessionBackendTest.cases, ...SessionBackendTest.collectingCases]) {
-    it.effect(name, () => effect)
+layer(SessionBackendMemory.layer, { excludeTestServices: true })(
+  "the conformance suite on the memory backend",
+  (it) => {
+    for (const { effect, name } of [...SessionBackendTest.cases, ...SessionBackendTest.collectingCases]) {
+      it.effect(name, () => effect)
+    }
   }
-})
+)
 
 const record = (id: string, changes: Partial<SessionRecord> = {}): SessionRecord => ({
   namespace: "memory",
@@ -40,8 +43,10 @@ const record = (id: string, changes: Partial<SessionRecord> = {}): SessionRecord
   ...changes
 })
 
-const withMemory = <A, E>(options: MemoryOptions, body: (backend: SessionBackend["Service"]) => Effect.Effect<A, E>) =>
-  SessionBackend.use(body).pipe(Effect.provide(layerMemory(options)))
+const withMemory = <A, E>(
+  options: SessionBackendMemory.SessionBackendMemoryOptions,
+  body: (backend: SessionBackend["Service"]) => Effect.Effect<A, E>
+) => SessionBackend.use(body).pipe(Effect.provide(SessionBackendMemory.layerWith(options)))
 
 const present = (backend: SessionBackend["Service"], ids: ReadonlyArray<string>) =>
   Effect.map(
@@ -57,6 +62,132 @@ const heapUsed = () => {
   gc()
   return process.memoryUsage().heapUsed
 }
+
+describe("reading", () => {
+  it.effect("looks the record up when it is called, and answers with an Exit", () =>
+    withMemory({}, (backend) =>
+      Effect.gen(function* () {
+        const early = backend.read("memory", "a")
+        const deferred = Effect.suspend(() => backend.read("memory", "a"))
+        yield* backend.create(record("a"))
+        assert.isTrue(Exit.isExit(early))
+        assert.isTrue(Option.isNone(yield* early))
+        assert.isTrue(Option.isSome(yield* deferred))
+      })
+    )
+  )
+
+  it.effect("is the only operation that does: the others do nothing until they are run", () =>
+    withMemory({}, (backend) =>
+      Effect.gen(function* () {
+        yield* backend.create(record("a", { principal: "ada" }))
+        const seen = { lastSeenAt: 1, idleExpiresAt: 3_600_001 }
+        for (const operation of [
+          backend.create(record("b")),
+          backend.update("memory", "a", 1, seen),
+          backend.touch("memory", "a", seen),
+          backend.delete("memory", "a"),
+          backend.deleteByPrincipal("memory", "ada"),
+          backend.listByPrincipal("memory", "ada", { limit: 1 }),
+          backend.deleteExpired({ before: Infinity, limit: 1 })
+        ]) {
+          assert.isFalse(Exit.isExit(operation))
+        }
+        assert.deepStrictEqual(yield* present(backend, ["a", "b"]), ["a"])
+        const found = Option.getOrThrow(yield* backend.read("memory", "a"))
+        assert.deepStrictEqual([found.version, found.lastSeenAt], [1, 0])
+      })
+    )
+  )
+})
+
+describe("large numbers of sessions", () => {
+  const ids = Array.from({ length: 20_000 }, (_, i) => `s${i}`)
+
+  it.effect("[R49] deleteByPrincipal deletes all of a principal's sessions, however many, and no others", () =>
+    withMemory({}, (backend) =>
+      Effect.gen(function* () {
+        for (const id of ids) yield* backend.create(record(id, { principal: "ada" }))
+        yield* backend.create(record("other", { principal: "eve" }))
+        assert.strictEqual(yield* backend.deleteByPrincipal("memory", "ada", { except: "s7" }), 19_999)
+        assert.deepStrictEqual(yield* present(backend, [...ids, "other"]), ["s7", "other"])
+        assert.strictEqual(yield* backend.deleteByPrincipal("memory", "ada"), 1)
+      })
+    )
+  )
+
+  it.effect("listByPrincipal pages through all of them, and answers as many at once as it is asked for", () =>
+    withMemory({}, (backend) =>
+      Effect.gen(function* () {
+        for (const id of ids) yield* backend.create(record(id, { principal: "ada" }))
+        const all = yield* backend.listByPrincipal("memory", "ada", { limit: 20_000 })
+        assert.lengthOf(all.records, 20_000)
+        assert.isUndefined(all.next)
+        const found: Array<string> = []
+        let after: string | undefined
+        do {
+          const page = yield* backend.listByPrincipal("memory", "ada", { limit: 3000, after })
+          found.push(...page.records.map(({ id }) => id))
+          after = page.next
+        } while (after !== undefined)
+        assert.deepStrictEqual(found, ids)
+      })
+    )
+  )
+
+  it.effect("deleteExpired deletes as many as it is told, however many live sessions it meets first", () =>
+    withMemory({}, (backend) =>
+      Effect.gen(function* () {
+        for (const id of ids) yield* backend.create(record(id, { idleExpiresAt: 1000 }))
+        for (const id of ids.slice(0, 10_000)) {
+          yield* backend.touch("memory", id, { lastSeenAt: 900, idleExpiresAt: 9000 })
+        }
+        for (let i = 0; i < 10_000; i++) yield* backend.create(record(`e${i}`, { idleExpiresAt: 1500 }))
+        assert.strictEqual(yield* backend.deleteExpired({ before: 2000, limit: 1 }), 1)
+        assert.strictEqual(yield* backend.deleteExpired({ before: 2000, limit: 15_000 }), 15_000)
+        assert.strictEqual(yield* backend.deleteExpired({ before: 2000, limit: 15_000 }), 4999)
+        assert.strictEqual((yield* present(backend, ids)).length, 10_000)
+      })
+    )
+  )
+})
+
+describe("times in the future", () => {
+  const day = 86_400_000
+
+  it.effect("a session that was set back makes room at its new deadline", () =>
+    withMemory({ maxSessions: 1 }, (backend) =>
+      Effect.gen(function* () {
+        const ahead = { lastSeenAt: 365 * day, idleExpiresAt: 366 * day, absoluteExpiresAt: 400 * day }
+        yield* backend.create(record("a", { principal: "ada", ...ahead }))
+        assert.strictEqual(yield* backend.touch("memory", "a", { lastSeenAt: 1000, idleExpiresAt: 2000 }), "touched")
+        const next = (createdAt: number) => backend.create(record("b", { principal: "bob", createdAt }))
+        assert.strictEqual(yield* outcome(next(1999)), "SessionBackendError notApplied")
+        assert.strictEqual(yield* next(2000), "created")
+      })
+    )
+  )
+
+  it.effect("a session that is set back again and again takes no more memory, and is swept when it ends", () =>
+    withMemory({}, (backend) =>
+      Effect.gen(function* () {
+        yield* backend.create(record("a", { absoluteExpiresAt: 400 * day }))
+        const round = Effect.gen(function* () {
+          for (let i = 0; i < 50_000; i++) {
+            yield* backend.touch("memory", "a", { lastSeenAt: 300 * day, idleExpiresAt: 301 * day })
+            yield* backend.touch("memory", "a", { lastSeenAt: 50_000 - i, idleExpiresAt: 60_000 - i })
+          }
+        })
+        yield* round
+        const before = heapUsed()
+        yield* round
+        assert.isBelow(heapUsed() - before, 2 * 1024 * 1024)
+        assert.strictEqual(yield* backend.deleteExpired({ before: 10_000, limit: 10 }), 0)
+        assert.strictEqual(yield* backend.deleteExpired({ before: 10_001, limit: 10 }), 1)
+      })
+    )
+  )
+})
 
 describe("copies", () => {
   it.effect("[R8] what is stored is neither the object given nor one that can be changed", () =>
@@ -245,7 +376,7 @@ describe("bounds", () => {
   )
 
   it.effect(
-    "[R84d] one who logs in and out for ever does not wear the index out, and principals that have gone leave it",
+    "[R84d] a user who logs in and out for ever does not wear the index out, and principals without a session leave it",
     () =>
       withMemory({}, (backend) =>
         Effect.gen(function* () {
@@ -262,7 +393,7 @@ describe("bounds", () => {
             for (let i = 0; i < 5000; i++) yield* inAndOut(`one-${i}`, `user-${i}`)
             assert.isAtLeast(deleted().filter((key) => key.startsWith("user-")).length, 5000 - 1025)
           }).pipe(Effect.ensuring(Effect.sync(() => deletions.mockRestore())))
-          // Whoever is vacant has no session, and gets one like anybody else.
+          // A principal that was left in the index can log in again, as can one that has left it.
           yield* backend.create(record("again", { principal: "grace" }))
           const { records } = yield* backend.listByPrincipal("memory", "grace", { limit: 10 })
           assert.deepStrictEqual(
@@ -285,7 +416,12 @@ describe("bounds", () => {
       assert.strictEqual(yield* outcome(sessions.resolve(first.token)), "ok")
       yield* TestClock.adjust("1 hour")
       assert.strictEqual(yield* outcome(sessions.create(ada)), "ok")
-    }).pipe(Effect.provide([stackOf(UserSession, { backend: layerMemory({ maxSessions: 2 }) }), silent]))
+    }).pipe(
+      Effect.provide([
+        stackOf(UserSession, { backend: SessionBackendMemory.layerWith({ maxSessions: 2 }).pipe(Layer.orDie) }),
+        silent
+      ])
+    )
   )
 
   for (const [name, options] of Object.entries({
@@ -296,12 +432,20 @@ describe("bounds", () => {
   })) {
     it.effect(`[R87a] ${name} is a configuration error when the Layer is built`, () =>
       Effect.gen(function* () {
-        const exit = yield* Effect.exit(Layer.build(layerMemory(options)))
-        const reason = Exit.isFailure(exit) ? exit.cause.reasons.find(Cause.isDieReason)?.defect : undefined
-        assert.instanceOf(reason, SessionConfigError)
+        const error = yield* Effect.flip(Layer.build(SessionBackendMemory.layerWith(options)))
+        assert.instanceOf(error, SessionConfigError)
+        assert.lengthOf(error.problems, 1)
+        assert.match(error.problems[0]!, /^SessionBackendMemory\.layerWith: max(?:Sessions|Bytes) must be/)
       })
     )
   }
+
+  it.effect("[R87a] all problems of the options are reported at once", () =>
+    Effect.gen(function* () {
+      const layer = SessionBackendMemory.layerWith({ maxSessions: 0, maxBytes: -1 })
+      assert.lengthOf((yield* Effect.flip(Layer.build(layer))).problems, 2)
+    })
+  )
 
   it.effect("no timer is left behind", () =>
     withMemory({}, (backend) =>
@@ -315,6 +459,20 @@ describe("bounds", () => {
   )
 })
 
+describe("layers", () => {
+  const put = (id: string) => SessionBackend.use((backend) => Effect.as(backend.create(record(id)), backend))
+
+  it.effect("`layer` is one store wherever it is provided; a fresh one is a store of its own", () =>
+    Effect.gen(function* () {
+      const first = yield* put("a").pipe(Effect.provide(SessionBackendMemory.layer))
+      const second = yield* put("b").pipe(Effect.provide(SessionBackendMemory.layer))
+      const third = yield* put("c").pipe(Effect.provide(Layer.fresh(SessionBackendMemory.layer)))
+      assert.strictEqual(first, second)
+      assert.notStrictEqual(first, third)
+    }).pipe(Effect.provide(SessionBackendMemory.layer))
+  )
+})
+
 describe("in production", () => {
   for (const [env, count] of [
     ["production", 1],
@@ -324,8 +482,9 @@ describe("in production", () => {
     it.effect(`[R87c] NODE_ENV=${env} logs ${count} warning(s)`, () => {
       const lines: Array<string> = []
       return Effect.gen(function* () {
-        yield* Layer.build(layerMemory())
-        assert.strictEqual(lines.filter((line) => line.includes("layerMemory in production")).length, 2 * count)
+        yield* Layer.build(SessionBackendMemory.layer)
+        const warnings = lines.filter((line) => line.includes("SessionBackendMemory in production"))
+        assert.strictEqual(warnings.length, 2 * count)
       }).pipe(
         Effect.provide(capturing(lines)),
         Effect.provideService(

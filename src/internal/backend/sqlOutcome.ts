@@ -7,9 +7,9 @@ import { hasProperty } from "effect/Predicate"
 import type { SqlError } from "effect/sql/SqlError"
 
 /**
- * Whether the statement is certain not to have been applied. Our statements run outside of transactions, so whatever
- * the server answers with an error while it executes one, it has undone. What is left in doubt is a connection lost
- * with a statement under way, and a server that is giving up (classes 57, 58, XX).
+ * Whether the statement was certainly not applied. Statements of sessions run outside of transactions, so a server that
+ * answers one with an error has undone it. In doubt are a connection lost while a statement ran, and a server that is
+ * shutting down or broken (classes 57, 58, XX).
  *
  * @internal
  */

@@ -1,0 +1,104 @@
+/**
+ * The storage port over this process's memory.
+ *
+ * **When to use**
+ *
+ * Use for development, for tests, and for a single process whose sessions may end when it does.
+ *
+ * **Details**
+ *
+ * - The store is bounded by a number of sessions and of bytes. When it is full, expired sessions are deleted first, then
+ *   the oldest without a principal. A session of a logged-in user is never deleted to make room: when only such sessions
+ *   are left, `create` fails, and the request is answered 503.
+ * - Writes delete expired sessions, a few at a time. There is no timer.
+ * - Records are immutable copies.
+ * - With `NODE_ENV=production` the layer logs a warning: a restart ends every session, and a second process knows none of
+ *   them.
+ *
+ * **Gotchas**
+ *
+ * - `layer` is one value, so it is built once in an application, and everything it is provided to shares one store.
+ *   `Layer.fresh(SessionBackendMemory.layer)` is a store of its own.
+ *
+ * @since 0.1.0
+ */
+import * as Config from "effect/Config"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as MemoryStore from "./internal/backend/memoryStore.ts"
+import { SessionBackend } from "./SessionBackend.ts"
+import { SessionConfigError } from "./SessionError.ts"
+
+/**
+ * The bounds of the memory backend.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface SessionBackendMemoryOptions {
+  /**
+   * How many sessions it holds at most.
+   *
+   * @default 100_000
+   */
+  readonly maxSessions?: number | undefined
+  /**
+   * How many bytes the sessions take at most, estimated from the length of their texts.
+   *
+   * @default 268_435_456 (256 MiB)
+   */
+  readonly maxBytes?: number | undefined
+}
+
+/**
+ * Layer that keeps sessions in memory, within the given bounds. Fails with every problem of the options.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerWith = (
+  options: SessionBackendMemoryOptions = {}
+): Layer.Layer<SessionBackend, SessionConfigError> => {
+  const limits = {
+    maxSessions: options.maxSessions ?? defaults.maxSessions,
+    maxBytes: options.maxBytes ?? defaults.maxBytes
+  }
+  const problems = Object.entries(limits).flatMap(([name, value]) =>
+    Number.isSafeInteger(value) && value >= 1
+      ? []
+      : [`SessionBackendMemory.layerWith: ${name} must be a whole number from 1 up`]
+  )
+  return problems.length > 0
+    ? Layer.effect(SessionBackend, Effect.fail(new SessionConfigError({ problems })))
+    : Layer.effect(SessionBackend, make(limits))
+}
+
+/**
+ * Layer that keeps up to 100,000 sessions and 256 MiB in memory.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer: Layer.Layer<SessionBackend> = Layer.effect(
+  SessionBackend,
+  Effect.suspend(() => make(defaults))
+)
+
+// -----------------------------------------------------------------------------
+// internal
+// -----------------------------------------------------------------------------
+
+const defaults = { maxSessions: 100_000, maxBytes: 256 * 1024 * 1024 }
+
+const make = (limits: typeof defaults): Effect.Effect<SessionBackend["Service"]> =>
+  Effect.gen(function* () {
+    const environment = yield* Effect.option(Config.String("NODE_ENV"))
+    if (Option.contains(environment, "production")) {
+      yield* Effect.logWarning(
+        "effect-sessions: SessionBackendMemory in production: a restart ends every session, and other processes know " +
+          "none of them"
+      )
+    }
+    return MemoryStore.make(limits)
+  })

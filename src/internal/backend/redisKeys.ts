@@ -1,0 +1,41 @@
+/**
+ * The keys of the Redis backend.
+ *
+ * @internal
+ */
+import * as Base64Url from "effect/encoding/Base64Url"
+
+/**
+ * What is wrong with a prefix of keys.
+ *
+ * @internal
+ */
+export const prefixProblems = (prefix: string): ReadonlyArray<string> => {
+  const problems: Array<string> = []
+  const bytes = new TextEncoder().encode(prefix).length
+  if (bytes === 0 || bytes > 64) problems.push(`prefix: has to be 1 to 64 bytes long, not ${bytes}`)
+  if (/[{}]/.test(prefix)) problems.push("prefix: no braces, Redis Cluster reads them as a hash tag")
+  if (/["'`]/.test(prefix)) problems.push("prefix: no quotes")
+  if (/[\s\p{C}]/u.test(prefix)) problems.push("prefix: no white space and no control or invisible characters")
+  if (/[*?[\]\\]/.test(prefix)) problems.push("prefix: none of * ? [ ] \\, they mean something in key patterns")
+  return problems
+}
+
+/** An id is part of a key as it is, unless it contains other characters than base64url has: then `~` and its base64url. */
+const idPart = (id: string): string => (/^[\w-]+$/.test(id) ? id : `~${Base64Url.encode(id)}`)
+
+/** @internal */
+export const make = (prefix: string) => {
+  // Namespaces are few: there is one for each session definition.
+  const namespaces = new Map<string, string>()
+  const namespacePart = (namespace: string): string => {
+    let part = namespaces.get(namespace)
+    if (part === undefined) namespaces.set(namespace, (part = Base64Url.encode(namespace)))
+    return part
+  }
+  return {
+    record: (namespace: string, id: string): string => `${prefix}:s:${namespacePart(namespace)}:${idPart(id)}`,
+    index: (namespace: string, principal: string): string =>
+      `${prefix}:p:${namespacePart(namespace)}:${Base64Url.encode(principal)}`
+  }
+}

@@ -1,0 +1,144 @@
+/**
+ * The Lua scripts of the Redis backend. Each uses one key only, so record and index need not be on the same server.
+ *
+ * `redisRecord.ts` describes the text of a record. Numbers stay the texts they came as, so that Lua never rounds one;
+ * only comparisons and the time-to-live are computed. The first write of every script is a command that Redis may refuse
+ * (out of memory, read-only), so a refusal means that nothing was written.
+ *
+ * @internal
+ */
+import * as Duration from "effect/Duration"
+import * as Redis from "effect/persistence/Redis"
+import { clockSlack } from "../../SessionBackend.ts"
+import { headLength, timeLength } from "./redisRecord.ts"
+
+/** A pattern of `end` and the three times after it. `end` is a word of Lua, so its variable is `finish`. */
+const times = "([^:]*):([^:]*):([^:]*):([^:]*)"
+
+/**
+ * Defines the times after a touch or an update. A stored `lastSeenAt` that is too far ahead comes from a wrong clock:
+ * then both are set to the given values.
+ */
+const advance = `
+local function isAhead(stored, given) return tonumber(stored) > tonumber(given) + ${Duration.toMillis(clockSlack)} end
+local function later(stored, given) if tonumber(given) > tonumber(stored) then return given end return stored end
+local function advance(seen, idle, givenSeen, givenIdle)
+  if isAhead(seen, givenSeen) then return givenSeen, givenIdle end
+  return later(seen, givenSeen), later(idle, givenIdle)
+end`
+
+/** Defines Redis's own time in milliseconds, for `end` and the time-to-live. Deadlines are not compared with it. */
+const clock = `
+local time = redis.call('TIME')
+local clock = time[1] * 1000 + math.floor(time[2] / 1000)`
+
+/** A time as 16 digits, which sort as the numbers do. */
+const digits = (millis: string) => `string.format('%016.0f', ${millis})`
+
+/** The time-to-live of a record: from `now` to its nearer deadline, and slack, but not past its end. */
+const timeToLive = (now: string, slack: string) =>
+  `math.ceil(math.min(math.max(0, math.min(idle, absolute) - ${now}) + ${slack}, finish - clock))`
+
+/** Sets the key's time-to-live, unless it has a longer one. */
+const extend = (millis: string) => `
+local ttl = ${millis}
+if redis.call('PTTL', KEYS[1]) < ttl then redis.call('PEXPIRE', KEYS[1], ttl) end`
+
+const oneKey = (key: string, ...args: ReadonlyArray<string>): ReadonlyArray<string> => [key, ...args]
+
+/**
+ * Stores a record if its key is free, and returns its `end`, or nil if the key is taken.
+ * Arguments: time-to-live, milliseconds until `end`, the record without `end`.
+ *
+ * @internal
+ */
+export const create = Redis.script(oneKey, {
+  numberOfKeys: 1,
+  lua: `if redis.call('EXISTS', KEYS[1]) == 1 then return false end${clock}
+local finish = ${digits("clock + ARGV[2]")}
+redis.call('SET', KEYS[1], finish .. ':' .. ARGV[3], 'PX', ARGV[1])
+return finish`
+}).withReturnType<string | null>()
+
+/**
+ * Changes a record at the expected version, and returns 1 or 0 for whether it did with the record as it is now, or nil
+ * if there is none.
+ * Arguments: expected version, next version, lastSeenAt, idleExpiresAt, slack, secretHash and dataVersion (each empty if
+ * unchanged), then the names and values of data and extension if changed.
+ *
+ * @internal
+ */
+export const update = Redis.script(oneKey, {
+  numberOfKeys: 1,
+  lua: `local record = redis.call('GET', KEYS[1])
+local finish, seen, idle, absolute, version, dataVersion, hash, rest, extension, data = string.match(record or '',
+  '^${times}:([^:]*):([^:]*):([^:]*):([^%z]*)%z([^%z]*)%z(.*)$')
+if not data then return false end
+if version ~= ARGV[1] then return {0, record} end${advance}
+seen, idle = advance(seen, idle, ARGV[3], ARGV[4])
+if ARGV[6] ~= '' then hash = ARGV[6] end
+if ARGV[7] ~= '' then dataVersion = ARGV[7] end
+for i = 8, #ARGV, 2 do
+  if ARGV[i] == 'data' then data = ARGV[i + 1] else extension = ARGV[i + 1] end
+end
+record = table.concat({finish, seen, idle, absolute, ARGV[2], dataVersion, hash, rest}, ':')
+  .. '\\0' .. extension .. '\\0' .. data${clock}
+local ttl = math.max(1, redis.call('PTTL', KEYS[1]), ${timeToLive("ARGV[3]", "ARGV[5]")})
+redis.call('SET', KEYS[1], record, 'PX', ttl)
+return {1, record}`
+}).withReturnType<readonly [changed: number, record: string] | null>()
+
+/**
+ * Moves a record's times, and returns 1, or 0 if they stay, or nil if there is no record.
+ * Arguments: lastSeenAt, idleExpiresAt, slack.
+ *
+ * @internal
+ */
+export const touch = Redis.script(oneKey, {
+  numberOfKeys: 1,
+  lua: `local finish, seen, idle, absolute = string.match(redis.call('GETRANGE', KEYS[1], 0, ${4 * (timeLength + 1) - 2}),
+  '^${times}$')
+if not absolute then return false end${advance}
+if tonumber(seen) >= tonumber(ARGV[1]) and not isAhead(seen, ARGV[1]) then return 0 end
+seen, idle = advance(seen, idle, ARGV[1], ARGV[2])
+redis.call('SETRANGE', KEYS[1], ${timeLength + 1}, seen .. ':' .. idle)${clock}${extend(timeToLive("ARGV[1]", "ARGV[3]"))}
+return 1`
+}).withReturnType<number | null>()
+
+/**
+ * Deletes a record, and returns its head, or nil if there is none.
+ * Arguments: optionally the principal it must belong to.
+ *
+ * @internal
+ */
+export const remove = Redis.script(oneKey, {
+  numberOfKeys: 1,
+  lua: `local head = string.match(redis.call('GET', KEYS[1]) or '', '^[^%z]*')
+if ARGV[1] and string.match(head, '^' .. string.rep('[^:]*:', ${headLength - 1}) .. '(.*)$') ~= ARGV[1] then
+  return false
+end
+if redis.call('DEL', KEYS[1]) == 0 then return false end
+return head`
+}).withReturnType<string | null>()
+
+/**
+ * Adds a record's entry to the index of its principal, and drops the entries whose end has passed, this one included if
+ * it comes that late.
+ * Arguments: `end`, id.
+ *
+ * @internal
+ */
+export const addEntry = Redis.script(oneKey, {
+  numberOfKeys: 1,
+  lua: `${clock.trimStart()}
+redis.call('ZADD', KEYS[1], 0, ARGV[1] .. ARGV[2])
+redis.call('ZREMRANGEBYLEX', KEYS[1], '-', '(' .. ${digits("clock")})${extend("ARGV[1] - clock")}`
+})
+
+/**
+ * The id in an index entry, which is a record's `end` and its id: entries sort by `end`, and two records of one id have
+ * different entries.
+ *
+ * @internal
+ */
+export const idOfEntry = (entry: string): string => entry.slice(timeLength)
