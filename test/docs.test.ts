@@ -18,9 +18,9 @@ import {
   SessionKeys,
   SessionMiddleware,
   SessionTest,
-  SessionToken,
   SessionVerifier
 } from "effect-sessions"
+import * as Token from "../src/internal/token/token.ts"
 import { spawnSync } from "node:child_process"
 import { existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { basename, dirname, join } from "node:path"
@@ -156,7 +156,7 @@ describe("README.md's recipes", () => {
       ["routes.ts", "sign-out.ts", "lock-out.ts", "devices.ts", "home.ts"].map(block)
     )
     const live = (session: any, frontend: Layer.Layer<SessionFrontend.SessionFrontend, any>) =>
-      session.layerHttp().pipe(Layer.provide([frontend, SessionVerifier.layerExists(session)]))
+      SessionMiddleware.layer(session).pipe(Layer.provide([frontend, SessionVerifier.layerExists(session)]))
     const AdminLogin = HttpRouter.add(
       "POST",
       "/admin",
@@ -257,7 +257,7 @@ describe("README.md's recipes", () => {
     const random = () => Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("base64")
     const [older, newer] = [random(), random()]
     const tokensWith = (...secrets: ReadonlyArray<string>) =>
-      SessionKeys.SessionKeys.use((keys) => Effect.map(keys.signers("test"), SessionToken.make)).pipe(
+      SessionKeys.SessionKeys.use((keys) => Effect.map(keys.signers("test"), Token.make)).pipe(
         Effect.provide(
           (Keys as Layer.Layer<SessionKeys.SessionKeys>).pipe(Layer.provideMerge(SessionTest.layerCrypto))
         ),
@@ -270,8 +270,7 @@ describe("README.md's recipes", () => {
     const claims = { id: "i".repeat(22), secret: "s".repeat(43) }
     const both = await tokensWith(newer, older)
     const issued = await Effect.runPromise(both.issue(claims))
-    const checked = async (tokens: SessionToken.SessionToken) =>
-      Exit.isSuccess(await Effect.runPromiseExit(tokens.check(issued)))
+    const checked = async (tokens: Token.Tokens) => Exit.isSuccess(await Effect.runPromiseExit(tokens.check(issued)))
     assert.deepStrictEqual(
       [await checked(both), await checked(await tokensWith(newer)), await checked(await tokensWith(older))],
       [true, true, false]
