@@ -9,7 +9,7 @@
  *
  * The first secret signs, all verify. For each session definition a key of its own is derived (HKDF-SHA-256), so a
  * token of one definition never passes for another's. To retire a secret: deploy `[old, new]` everywhere, then
- * `[new, old]`, then, once the absolute timeout has passed, `[new]`. Nobody is logged out on the way.
+ * `[new, old]`, then, once the absolute timeout has passed, `[new]`. No user is logged out on the way.
  *
  * A secret has at least 32 bytes (ASVS 11.2.3) and is random, not made up: words, placeholders, repetitions and sequences
  * are refused, as are UUIDs and the published key of the test kit. This makes one:

@@ -107,7 +107,7 @@ export const layerCrypto: Layer.Layer<Mac.Mac | Digest.Digest | Kdf.Kdf | Secure
  * **Gotchas**
  *
  * A process that shows no sign of a test (`NODE_ENV=test`, or what Vitest, Jest or Node's test runner sets) logs a
- * warning once: whoever reads this can forge its tokens.
+ * warning once, since the key is all that it takes to forge a token.
  *
  * @category layers
  * @since 0.1.0

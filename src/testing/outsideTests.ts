@@ -1,6 +1,5 @@
 /**
- * The test kit's keys are published. Where they are used outside a test, in a demonstration that became an application
- * say, the log says so.
+ * A warning for applications that run on the test kit's published key, such as a demonstration that grew.
  *
  * @internal
  */
@@ -21,7 +20,7 @@ const isTest = (): boolean => {
         ["VITEST", "JEST_WORKER_ID", "NODE_TEST_CONTEXT"].some((name) => env[name] !== undefined))
     )
   } catch {
-    // Deno throws where reading the environment is not allowed. Then nothing speaks for a test.
+    // Deno throws where reading the environment is not allowed. A warning too many is the safer answer.
     return false
   }
 }
@@ -37,6 +36,6 @@ export const warnOutsideTests: Effect.Effect<void> = Effect.suspend(() => {
   if (isSaid || isTest()) return Effect.void
   isSaid = true
   return Effect.logWarning(
-    "SessionTest signs with a published key: anybody can forge its tokens. Use SessionKeys.layerConfig in an application; in a test set NODE_ENV=test"
+    "SessionTest signs with a published key, with which tokens can be forged. Use SessionKeys.layerConfig in an application; in a test set NODE_ENV=test"
   )
 })

@@ -5,7 +5,7 @@
  */
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 
-/** A request of `NodeHttpServer` over HTTP/1.1 whose headers nobody has replaced. */
+/** A request of `NodeHttpServer` over HTTP/1.1 whose headers no middleware has replaced. */
 interface Untouched {
   readonly headersOverride: undefined
   readonly source: {

@@ -40,7 +40,7 @@ const plainHttp: CrossOriginProblem = {
 
 /**
  * The host the request was sent to. `Host` decides where there is one; a request without, as a framework makes it in
- * process, names its host in its URL. Forwarded headers are anybody's to send, and not read.
+ * process, names its host in its URL. Forwarded headers are not read: any client can send them.
  */
 const hostOf = (request: HttpServerRequest): string | undefined => {
   const host = requestHeader(request, "host") ?? requestHeader(request, ":authority")

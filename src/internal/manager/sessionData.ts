@@ -186,7 +186,7 @@ export const make = <A>({
       const encoded = encode(data)
       return Exit.isFailure(encoded) || encoded.value.principal === record.principal
         ? encoded
-        : die("the principal of a session never changes; to log somebody in or out, create a new session")
+        : die("the principal of a session never changes; to log a user in or out, create a new session")
     },
     decode,
     isSame: (record, text) => {

@@ -1,5 +1,5 @@
 /**
- * Keys anybody can read: the test kit's own, and whatever a document of this library prints. A key ring refuses them.
+ * Keys that are published: the test kit's own, and those a document of this library prints. A key ring refuses them.
  *
  * @internal
  */

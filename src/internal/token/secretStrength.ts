@@ -93,7 +93,7 @@ export const weakness = (secret: string): string | undefined => {
   const bytes = new TextEncoder().encode(secret).length
   if (bytes === 0) return "is empty"
   if (bytes < 32) return `has ${bytes} bytes; at least 32 are needed`
-  if (isPublished(secret)) return "is a published one, which anybody can read in the documents or the test kit"
+  if (isPublished(secret)) return "is published, in the test kit or a document of this library"
   if (uuid.test(secret)) return "contains a UUID, which is an identifier and no key (ASVS 11.5.1)"
   // A file that holds a secret often ends with a line break.
   const text = secret.replace(/\r?\n$/, "").slice(0, 1024)
