@@ -67,8 +67,9 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   readonly #policy: FrontendPolicy
   /** What `get` answers, once it is known. */
   #state: Outcome<A, R> | undefined = undefined
-  /** Done when the read that is under way has ended. */
-  #reading: Deferred.Deferred<void> | undefined = undefined
+  #isReading = false
+  /** Done when the read that is under way has ended; there if another fiber waits for it. */
+  #read: Deferred.Deferred<void> | undefined = undefined
   #lock: Semaphore.Semaphore | undefined = undefined
   /** How the accepted token came. */
   #via: Transport | undefined = undefined
@@ -128,44 +129,45 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   // ---------------------------------------------------------------------------
 
   get get(): Loaded<Session<A>, R> {
-    return Effect.suspend(() => this.#load())
+    return Effect.suspend(() => this.load())
   }
 
-  /** Answered once for a request and shared by all who ask meanwhile, failures included. */
-  #load(): Loaded<Session<A>, R> {
+  /** What `get` does, for a fiber that runs it at once: answered once, and shared by all who ask meanwhile. */
+  load(): Loaded<Session<A>, R> {
     if (this.#state !== undefined) return this.#state
-    if (this.#reading !== undefined) return Effect.andThen(Deferred.await(this.#reading), this.get)
+    if (this.#isReading) {
+      this.#read ??= Deferred.makeUnsafe<void>()
+      return Effect.andThen(Deferred.await(this.#read), this.get)
+    }
     if (this.#isShared) return this.#tooLate("the session was first read", "read it")
-    let reading: Deferred.Deferred<void> | undefined
+    let isOurs = false
     return Effect.onExitPrimitive(
-      // The fiber may have yielded, or been interrupted, before it came to this.
       Effect.suspend(() => {
-        if (this.#state !== undefined || this.#reading !== undefined) return this.#load()
-        reading = this.#reading = Deferred.makeUnsafe<void>()
-        return this.#read
+        // The fiber may have yielded, or been interrupted, before it came to this.
+        if (this.#state !== undefined || this.#isReading) return this.load()
+        isOurs = this.#isReading = true
+        return Effect.flatMap(this.#frontend.extract(this.#request), (credentials) => {
+          if (credentials.length > 1) return this.#choose(credentials)
+          this.#via = credentials[0].via
+          return this.#manager.resolve(credentials[0].token)
+        })
       }),
       (exit) => {
-        if (reading !== undefined) this.#learn(exit, reading)
+        if (isOurs) this.#learn(exit)
         return undefined
       }
     )
   }
 
-  #learn(exit: Outcome<A, R>, reading: Deferred.Deferred<void>): void {
-    this.#reading = undefined
+  #learn(exit: Outcome<A, R>): void {
+    this.#isReading = false
     if (Exit.isFailure(exit)) this.#note(exit.cause)
     // A `create` or `destroy` that was faster knows better. An interrupted read has learnt nothing; the next one reads
     // again.
     if (this.#state === undefined && !(Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause))) this.#set(exit)
-    Deferred.doneUnsafe(reading, Exit.void)
-  }
-
-  get #read(): Loaded<Session<A>, R> {
-    return Effect.flatMapEager(this.#frontend.extract(this.#request), (credentials) => {
-      if (credentials.length > 1) return this.#choose(credentials)
-      this.#via = credentials[0].via
-      return this.#manager.resolve(credentials[0].token)
-    })
+    if (this.#read === undefined) return
+    Deferred.doneUnsafe(this.#read, Exit.void)
+    this.#read = undefined
   }
 
   /**

@@ -36,23 +36,21 @@ export const apply = (
 ): Response => {
   const given = response.headers
   const raw = rawHeaders(response)
-  const headers: Record<string, string> = {}
-  const vary = [given["vary"], raw?.get("vary")].filter((vary) => vary !== undefined && vary !== null && vary !== "")
-  headers["vary"] = vary.length === 0 ? policy.varyText : mergeVary(vary.join(", "), policy)
+  let carrying = response
+  const set = (name: string, value: string): void => {
+    if (given[name] !== value) carrying = HttpServerResponse.setHeader(carrying, name, value)
+  }
+  set("vary", mergeVary(given["vary"], raw?.get("vary"), policy))
   if (response.status === 401 && outgoing.wasRead && given["www-authenticate"] === undefined) {
-    headers["www-authenticate"] = policy.challenge
+    set("www-authenticate", policy.challenge)
   }
-  if (response.status === 503 && outgoing.wasUnavailable && given["retry-after"] === undefined) {
-    headers["retry-after"] = "1"
-  }
+  if (response.status === 503 && outgoing.wasUnavailable && given["retry-after"] === undefined) set("retry-after", "1")
   if (outgoing.isPrivate) {
-    headers["cache-control"] = "no-store"
-    for (const name of Object.keys(given)) if (isForSharedCache(name)) headers[name] = "no-store"
-    raw?.forEach((_, name) => {
-      if (isForSharedCache(name)) headers[name] = "no-store"
-    })
+    set("cache-control", "no-store")
+    for (const name of [...Object.keys(given), ...(raw?.keys() ?? [])]) {
+      if (isForSharedCache(name)) set(name, "no-store")
+    }
   }
-  const carrying = HttpServerResponse.setHeaders(response, headers)
   const { detach, issued, via } = outgoing
   if (issued !== undefined) return attach(carrying, frontend, issued, via)
   return detach === undefined ? carrying : frontend.detach(carrying, detach)
@@ -73,7 +71,9 @@ const isForSharedCache = (name: string): boolean => name.endsWith("-cache-contro
 const rawHeaders = ({ body }: Response): Headers | undefined =>
   body._tag === "Raw" && body.body instanceof globalThis.Response ? body.body.headers : undefined
 
-const mergeVary = (given: string, policy: FrontendPolicy): string => {
+const mergeVary = (own: string | undefined, raw: string | null | undefined, policy: FrontendPolicy): string => {
+  const given = own && raw ? `${own}, ${raw}` : own || raw
+  if (!given) return policy.varyText
   const named = new Set(
     given
       .toLowerCase()

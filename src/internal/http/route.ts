@@ -57,16 +57,13 @@ const withHandle = <Self, A, R extends ReadonlyArray<Tagged>, E, RA>(
     if (outer instanceof RequestSessionLive && outer.serves(request, manager, frontend)) {
       // Found under this definition's key, so it is this definition's.
       const handle = outer as RequestSessionLive<Self, A, R>
-      return Effect.onExitPrimitive(
-        Effect.suspend(() => app(handle, fiber, Exit.void)),
-        () => {
-          fiber.setContext(context)
-          return undefined
-        }
-      )
+      return Effect.onExitPrimitive(app(handle, fiber, Exit.void), () => {
+        fiber.setContext(context)
+        return undefined
+      })
     }
     const handle = new RequestSessionLive(request, definition, manager, frontend)
-    const response = Effect.suspend(() => app(handle, fiber, handle.admitted))
+    const response = app(handle, fiber, handle.admitted)
     return Effect.onExitPrimitive(
       // An app called with another request, in the midst of one with a session: its response is for its caller, who may
       // pass it on to a client whose session this is not.
@@ -114,7 +111,7 @@ export const guarded = <Self, A, R extends ReadonlyArray<Tagged>, E, RA, E2>(
     const { context } = fiber
     const turnAway = (error: GuardError<R>): Inside => onFailure(error, Context.getUnsafe(context, HttpServerRequest))
     return Effect.matchEffect(
-      Effect.flatMapEager(admitted, () => handle.get),
+      Effect.flatMapEager(admitted, () => handle.load()),
       {
         onFailure: turnAway,
         onSuccess: (session): Inside => {
