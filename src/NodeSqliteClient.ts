@@ -1,6 +1,6 @@
 /**
- * A `SqlClient` over SQLite as it is built into Node (`node:sqlite`): durable sessions with no service to run and no
- * package to install.
+ * A `SqlClient` over the SQLite built into Node (`node:sqlite`): durable sessions without a database server or another
+ * package.
  *
  * **When to use**
  *
@@ -8,19 +8,18 @@
  *
  * **Details**
  *
- * - The file is opened in WAL mode with `synchronous = FULL`: what was answered survives a crash of the process and of
+ * - The file is opened in WAL mode with `synchronous = FULL`: acknowledged writes survive a crash of the process and of
  *   the machine.
  * - One connection serves all fibers, a statement or a transaction at a time. A transaction takes the write lock when it
- *   begins (`BEGIN IMMEDIATE`), so it never has to give up half-way because another connection wrote first.
+ *   begins (`BEGIN IMMEDIATE`), so it does not fail half-way because another connection wrote first.
  *
  * **Gotchas**
  *
  * - `node:sqlite` is synchronous: while a statement runs, or waits for another connection's write lock, nothing else in
- *   the process does. So give the sessions a database file of their own. In the file of the application, a session
- *   operation would wait for the lock of a transaction which, the event loop being blocked, cannot end.
- * - For the same reason a session operation inside a transaction of this very client fails at once, rather than wait
- *   for itself.
- * - A stream is read to its end before its first element is answered.
+ *   the process does. So give sessions a database file of their own. In the file of the application, a session operation
+ *   would wait for the lock of a transaction that cannot end while the event loop is blocked.
+ * - For the same reason a session operation inside a transaction of the same client fails at once.
+ * - A stream reads all rows before it emits the first.
  *
  * This module needs Node, and is not part of the package's main entry point. Node 22 prints a warning that its SQLite is
  * experimental.
@@ -54,13 +53,13 @@ import * as Stream from "effect/Stream"
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite"
 
 /**
- * How the database is opened.
+ * Options of the SQLite client.
  *
  * @category options
  * @since 0.1.0
  */
 export interface NodeSqliteClientOptions {
-  /** Path of the database file, made if it is not there. `":memory:"` keeps everything in this process. */
+  /** Path of the database file, created if it is missing. `":memory:"` keeps everything in this process. */
   readonly filename: string
   /**
    * How long a statement waits, blocking the event loop, for the write lock of another connection.
@@ -71,7 +70,7 @@ export interface NodeSqliteClientOptions {
 }
 
 /**
- * Opens the database and makes a client of it, closed with the scope.
+ * Opens the database as a client, which is closed with the scope.
  *
  * @category constructors
  * @since 0.1.0
@@ -120,7 +119,7 @@ const open = (options: NodeSqliteClientOptions): DatabaseSync => {
   return database
 }
 
-/** Statements kept prepared. A session store needs about ten. */
+/** How many prepared statements are kept. A session store needs about ten. */
 const preparedCapacity = 100
 
 const makeConnection = (database: DatabaseSync): Connection => {
@@ -139,7 +138,7 @@ const makeConnection = (database: DatabaseSync): Connection => {
   }
   const values = (statement: StatementSync, params: ReadonlyArray<unknown>): ReadonlyArray<ReadonlyArray<unknown>> => {
     statement.setReturnArrays(true)
-    // `all` is typed for rows as objects; with `setReturnArrays` each is an array.
+    // `all` is typed for rows as objects; after `setReturnArrays(true)` each row is an array.
     return statement.all(...bind(params)) as ReadonlyArray<unknown> as ReadonlyArray<ReadonlyArray<unknown>>
   }
   const execute =
@@ -163,14 +162,14 @@ const makeConnection = (database: DatabaseSync): Connection => {
   }
 }
 
-/** `node:sqlite` itself refuses a value SQLite cannot hold, by throwing. */
+/** Parameters as they are: `node:sqlite` throws for a value that SQLite cannot hold. */
 const bind = (params: ReadonlyArray<unknown>): Array<SQLInputValue> => params as Array<SQLInputValue>
 
 const attempt = <A>(operation: string, evaluate: () => A, what = `${operation} failed`): Effect.Effect<A, SqlError> =>
   Effect.try({
     try: evaluate,
     catch: (cause) => {
-      // The classifier looks for SQLite's numeric code in `errno`; `node:sqlite` calls it `errcode`.
+      // The classifier expects SQLite's numeric code in `errno`; `node:sqlite` names it `errcode`.
       const error =
         cause instanceof Error && "errcode" in cause ? Object.assign(cause, { errno: cause.errcode }) : cause
       return new SqlError({

@@ -12,7 +12,7 @@
  * **Details**
  *
  * - A record is found by `namespace` (the identifier of the session definition) and `id` (the public session id).
- * - A record holds only the SHA-256 of the client's secret, so a stolen store logs nobody in.
+ * - A record holds only the SHA-256 of the client's secret, so a stolen store is of no use for logging in.
  * - Deadlines are part of the record, and the manager checks them on every read. Expiry in the store (the TTL of a Redis
  *   key, `deleteExpired`) only frees space: `read` may return an expired record and must not hide one.
  * - `update` and `touch` never bring a deleted record back, and `update` changes a record only at the expected version.

@@ -130,7 +130,7 @@ withServer("SessionBackendRedis, outages", () => {
           assert.strictEqual(record.version, 2)
           assert.strictEqual(record.data === `"late"`, updated._tag === "stale")
           if (updated._tag === "stale") landed++
-          // A late create is a session whose token nobody got; Redis collects it.
+          // The token of a late create was given to no client, and Redis removes the record at its deadline.
           if (Option.isSome(yield* mine.read(namespace, late.id))) landed++
           yield* expectCompleteAndMortal
         }

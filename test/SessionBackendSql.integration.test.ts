@@ -220,7 +220,7 @@ describe.runIf(reachable)("SessionBackendSql on Postgres", () => {
   })
 
   describe("races", () => {
-    it.live("a sweep neither waits for a row somebody is touching nor takes it afterwards", () =>
+    it.live("a sweep neither waits for a row that is being touched nor deletes it afterwards", () =>
       Effect.gen(function* () {
         const backend = yield* SessionBackend
         const sweep = backend.deleteExpired({ before: 1_500_000, limit: 1000 })
@@ -362,7 +362,7 @@ describe.runIf(reachable)("SessionBackendSql on Postgres", () => {
         assert.strictEqual(error.message, "session backend: delete failed (notApplied)")
       }).pipe(
         Effect.provide(
-          // Port 1 is nobody's.
+          // Nothing listens on port 1.
           SessionBackendSql.layerStorage().pipe(
             Layer.provide(client({ url: Redacted.make("postgres://nobody@localhost:1/none") }))
           )
@@ -370,6 +370,30 @@ describe.runIf(reachable)("SessionBackendSql on Postgres", () => {
       )
     )
   })
+
+  it.live("[R49] walks and revocations go through however many sessions a principal has", () =>
+    Effect.gen(function* () {
+      const sql = yield* SqlClient.SqlClient
+      const backend = yield* SessionBackend
+      const { namespace } = record()
+      yield* sql`
+        INSERT INTO effect_sessions
+        SELECT ${namespace}, n, '', 1, 'alice', '', 1, '', 1, 1, 1, 1, 9000000000000, 9000000000000, 1
+        FROM generate_series(1, 12000) n`
+      const listed: Array<string> = []
+      let after: string | undefined
+      do {
+        const page = yield* backend.listByPrincipal(namespace, "alice", { limit: 7000, after })
+        listed.push(...page.records.map(({ id }) => id))
+        after = page.next
+      } while (after !== undefined)
+      assert.lengthOf(listed, 12_000)
+      assert.strictEqual(new Set(listed).size, 12_000)
+      assert.strictEqual(yield* backend.deleteByPrincipal(namespace, "alice", { except: "7" }), 11_999)
+      assert.isTrue(Option.isSome(yield* backend.read(namespace, "7")))
+      assert.strictEqual(yield* backend.deleteByPrincipal(namespace, "alice"), 1)
+    }).pipe(Effect.provide(backendOver(client())))
+  )
 
   it.live("one round trip an operation, counted on the wire", () =>
     Effect.gen(function* () {

@@ -139,6 +139,29 @@ describe("SessionBackendSql", () => {
     })
   )
 
+  it.effect("[R49] walks, revocations and sweeps go through however many sessions there are", () =>
+    Effect.gen(function* () {
+      const backend = yield* SessionBackend
+      const { namespace } = record()
+      for (let i = 0; i < 12_000; i++) yield* backend.create(record({ id: String(i), principal: "alice" }))
+      const listed: Array<string> = []
+      let after: string | undefined
+      do {
+        const page = yield* backend.listByPrincipal(namespace, "alice", { limit: 7000, after })
+        listed.push(...page.records.map(({ id }) => id))
+        after = page.next
+      } while (after !== undefined)
+      assert.lengthOf(listed, 12_000)
+      assert.strictEqual(new Set(listed).size, 12_000)
+      assert.strictEqual(yield* backend.deleteByPrincipal(namespace, "alice", { except: "7" }), 11_999)
+      assert.isTrue(Option.isSome(yield* backend.read(namespace, "7")))
+      assert.strictEqual(yield* backend.deleteByPrincipal(namespace, "alice"), 1)
+      for (let i = 0; i < 12_000; i++) yield* backend.create(record({ id: String(i), principal: "alice" }))
+      assert.strictEqual(yield* backend.deleteExpired({ before: 1_001_000, limit: 11_000 }), 11_000)
+      assert.strictEqual(yield* backend.deleteExpired({ before: 1_001_000, limit: 11_000 }), 1000)
+    }).pipe(Effect.provide(SessionBackendSql.layer.pipe(Layer.provide(memory))))
+  )
+
   it.live("[R70] two threads with a client each on one new file keep all their updates", () =>
     Effect.gen(function* () {
       const filename = yield* temporaryFile

@@ -1,4 +1,4 @@
-/** Some of the faults, for a short time each. `npm run test:faults` has all of them, and for longer. */
+/** Some of the faults, for a short time each. `npm run test:faults` runs all of them, and longer. */
 import { afterAll, assert, beforeAll, it } from "@effect/vitest"
 import { faults, type Laboratory, openLaboratory, type Store } from "./faults/faults.ts"
 import { hasPostgresServer, hasRedisServer, needing } from "./support/processes.ts"
@@ -13,7 +13,7 @@ const suite = (describe: ReturnType<typeof needing>, store: Store, names: Readon
 
     for (const [seed, name] of names.entries()) {
       const fault = faults.find((fault) => fault.store === store && fault.name === name)
-      it(`${fault?.rows} ${name}: answers in time, lets nobody in, undoes no logout, and comes back`, async () => {
+      it(`${fault?.rows} ${name}: answers in time, accepts no ended session, undoes no logout, and recovers`, async () => {
         assert.isDefined(fault)
         const result = await laboratory.run(fault, { millis: 2500, perSecond: 50, seed })
         assert.deepStrictEqual(result.violations, [])

@@ -1,5 +1,5 @@
 /**
- * What tests of an application, and of a backend of one's own, are made with.
+ * Tools for the tests of an application, and of a custom backend.
  *
  * @since 0.1.0
  */

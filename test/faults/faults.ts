@@ -1,4 +1,4 @@
-/** The faults of a Redis and of a Postgres, and what a server with sessions makes of them. */
+/** The faults of Redis and Postgres, and an experiment that shows how a server with sessions gets through each. */
 import { setTimeout as pause } from "node:timers/promises"
 import { newSecret, OwnPostgres, OwnRedis, Proxy, startBareServer, startSessionServer } from "../support/processes.ts"
 import { type Sample, Traffic } from "./traffic.ts"
@@ -16,7 +16,7 @@ export interface Fault {
   /** The requirements it stands for. */
   readonly rows: string
   readonly store: Store
-  /** Whether the store loses sessions it has acknowledged. It does not bring any back: a lost login is a logout. */
+  /** Whether the store loses sessions it has acknowledged, as if they were logged out. It may not restore any. */
   readonly losesLogins?: true
   /** Whether the server is to get through it with fewer than 1 in 100 requests failing. */
   readonly isUnnoticed?: true
@@ -109,7 +109,7 @@ const redisFaults: ReadonlyArray<Fault> = [
     rows: "[R78] [R82]",
     store: "redis",
     inject: async ({ redis }, millis) => {
-      // A primary that nobody is: what it holds stays as it is.
+      // No server is at that address, so its data stay as they are.
       await redis.command("REPLICAOF 127.0.0.1 1")
       await pause(millis)
       await redis.command("REPLICAOF NO ONE")

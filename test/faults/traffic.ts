@@ -16,7 +16,7 @@ export const answerLimit = 1500
 const patience = 3
 
 /**
- * What is known of a session: `live` until somebody begins to end it, `ended` once that was acknowledged, and in between,
+ * What is known of a session: `live` until a log-out begins, `ended` once that was acknowledged, and in between,
  * or where ending it was answered with an error, in doubt.
  */
 type State = "live" | "ending" | "doubtful" | "ended"
@@ -166,7 +166,7 @@ export class Traffic {
     if (answer.status !== 200) return
     if (before === "ended") this.#violation("an ended session was let in")
     const data = JSON.parse(answer.body) as { readonly username: string; readonly marks: ReadonlyArray<string> }
-    if (data.username !== client.user) this.#violation("somebody else's session")
+    if (data.username !== client.user) this.#violation("another user's session")
     if (known.some((mark) => !data.marks.includes(mark))) this.#violation("an acknowledged update was lost")
     if (mark !== undefined) client.marks.push(mark)
   }

@@ -1,4 +1,4 @@
-/** Processes that a test starts: our server, a Redis, a Postgres, and a proxy before one of them. */
+/** Processes that a test starts: a server with sessions, Redis, Postgres, and a proxy in front of one of them. */
 import { describe } from "@effect/vitest"
 import { type ChildProcess, execFile, spawn, spawnSync } from "node:child_process"
 import { randomBytes } from "node:crypto"
@@ -43,7 +43,7 @@ export const needing = (present: boolean, what: string): typeof describe | typeo
 }
 
 // -----------------------------------------------------------------------------
-// What was started is ended, whatever becomes of the test
+// Every child process ends with this one, however the test ends
 // -----------------------------------------------------------------------------
 
 const children = new Set<ChildProcess>()
@@ -69,7 +69,7 @@ const start = (
   const child = spawn(command, args, { ...rest, stdio: isHeard === true ? "pipe" : "ignore" })
   children.add(child)
   child.once("exit", () => children.delete(child))
-  // A command that is not there; whoever waits for the process to answer reports it.
+  // The command was not found, which the caller notices by its process not answering.
   child.once("error", () => children.delete(child))
   return child
 }
@@ -142,7 +142,7 @@ export const startSessionServer = (env: Record<string, string>): Promise<Session
   return startServer(["--import", join(import.meta.dirname, "resolveSource.ts"), script], env)
 }
 
-/** A server that knows nothing of sessions or stores: what it takes to answer is what the machine takes. */
+/** A server without sessions and stores, whose answers take as long as the machine makes them. */
 export const startBareServer = (): Promise<SessionServer> => {
   const listen = `server.listen(0, "127.0.0.1", () => console.log("PORT=" + server.address().port))`
   const script = `const server = require("node:http").createServer((_, response) => response.end()); ${listen}`
@@ -211,7 +211,7 @@ const startServer = async (args: ReadonlyArray<string>, env: Record<string, stri
 }
 
 // -----------------------------------------------------------------------------
-// A Redis of one's own
+// A Redis server of the test's own
 // -----------------------------------------------------------------------------
 
 export const hasRedisServer = (): boolean => spawnSync("redis-server", ["--version"]).status === 0
@@ -284,7 +284,7 @@ export class OwnRedis {
 }
 
 // -----------------------------------------------------------------------------
-// A Postgres of one's own
+// A Postgres server of the test's own
 // -----------------------------------------------------------------------------
 
 const postgresRoot = "/usr/lib/postgresql"

@@ -41,8 +41,11 @@ interface Part<A> {
   readonly read: (text: string) => A
 }
 
-/** Reads `NaN` from a text that is not a number; `Number` alone would read 0 from an empty one. */
-const numberFrom = (text: string): number => (text.trim() === "" ? NaN : Number(text))
+/** Reads `NaN` from a text that is not a number: `Number` alone reads 0 from spaces. */
+const numberFrom = (text: string): number => {
+  const number = Number(text)
+  return number === 0 && text.trim() === "" ? NaN : number
+}
 const number: Part<number> = { write: String, read: numberFrom }
 const time: Part<number> = { write: timeText, read: numberFrom }
 

@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import { type Case, equal, makeCase, range, together } from "./fixture.ts"
 import { expectGone, expectListed, expectStored, expectUpdated, update } from "./records.ts"
 
-/** JSON texts that a store may not normalise, cut, re-encode or take for something else. */
+/** JSON texts that a store may not normalise, truncate, re-encode or interpret. */
 const oddTexts: ReadonlyArray<string> = [
   "",
   "null",

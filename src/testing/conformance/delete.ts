@@ -27,7 +27,7 @@ export const cases: ReadonlyArray<Case> = [
       const anonymous = yield* fixture.create({ principal: undefined })
       const remove = ({ id, namespace }: SessionRecord, principal: string) =>
         fixture.backend.delete(namespace, id, { principal })
-      yield* equal(yield* remove(owned, "bob"), false, "for somebody else")
+      yield* equal(yield* remove(owned, "bob"), false, "for another principal")
       yield* equal(yield* remove(owned, "Alice"), false, "for a name in other letters")
       yield* expectStored(fixture, owned, "a record of another principal")
       yield* equal(yield* remove(anonymous, alice), false, "of a record without a principal")

@@ -22,12 +22,12 @@ import {
 
 const sweeps = Semaphore.makeUnsafe(1)
 
-/** The time sweeps take for now: early in 1970, before any deadline of a record that is not theirs. */
+/** The time of the sweeps: early in 1970, before the deadlines of all other records in the store. */
 const era = 1000
 
 const day = 24 * 60 * minute
 
-/** Deadlines for a record that a sweep at `era` must take away. */
+/** The times of a record that a sweep at `era` must delete. */
 const expired = {
   createdAt: era - 500,
   authenticatedAt: era - 500,
@@ -37,12 +37,12 @@ const expired = {
   absoluteExpiresAt: era - 300
 }
 
-/** Deadlines for a record that it must leave, and later sweeps by the application will find. */
+/** The times of a record that it must leave. Should one stay behind, a sweep of the application deletes it. */
 const alive = { ...expired, idleExpiresAt: era + 1, absoluteExpiresAt: era + minute }
 
 /**
- * A sweep takes the records of every case, so these run one at a time. And since another suite on the same store may
- * sweep in the midst of one, a failure counts only if it comes back.
+ * A case with sweeps. A sweep deletes the records of every case, so these cases run one at a time; and since another suite
+ * may sweep the same store, a failure counts only if the case fails again.
  */
 const makeSweepingCase = (name: string, body: Parameters<typeof makeCase>[1]): Case => {
   const { effect } = makeCase(name, body)
@@ -51,7 +51,7 @@ const makeSweepingCase = (name: string, body: Parameters<typeof makeCase>[1]): C
 
 const sweep = ({ backend }: Fixture, limit = 1000, before = era) => backend.deleteExpired({ before, limit })
 
-/** Whether the store leaves expired records to a clock of its own, so that a sweep has nothing to take away. */
+/** Whether the store removes expired records by its own clock, so that a sweep does nothing. */
 const keepsExpired = (fixture: Fixture, probe: SessionRecord, count: number) =>
   Effect.map(stored(fixture, probe), (found) => count === 0 && Option.isSome(found))
 
@@ -59,7 +59,7 @@ const keepsExpired = (fixture: Fixture, probe: SessionRecord, count: number) =>
 export const cases: ReadonlyArray<Case> = [
   makeSweepingCase("[R44] read, update, touch and create go by the record, not by its deadlines", (fixture) =>
     Effect.gen(function* () {
-      // Long past on any clock, TestClock at zero included.
+      // In the past for every clock, TestClock at zero included.
       const past = { createdAt: 0, authenticatedAt: 0, lastSeenAt: 0, idleExpiresAt: 0, absoluteExpiresAt: 0 }
       const record = yield* fixture.create(past)
       yield* expectStored(fixture, record, "read of an expired record")

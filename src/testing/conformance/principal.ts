@@ -21,7 +21,7 @@ import {
   walk
 } from "./records.ts"
 
-/** Principals that a store may not confuse with one another, or take for a pattern or a key. */
+/** Principals that a store may not mistake for one another, nor interpret as a pattern or part of a key. */
 const oddPrincipals: ReadonlyArray<string> = [
   "a",
   "A",
@@ -146,9 +146,9 @@ export const cases: ReadonlyArray<Case> = [
       for (const record of others) yield* expectGone(fixture, record, "a record not excepted")
       yield* expectStored(fixture, kept, "the record excepted")
       yield* expectListed(fixture, [kept], "the listing")
-      yield* equal(yield* revoke(bob.id), 1, "the count with somebody else's id excepted")
+      yield* equal(yield* revoke(bob.id), 1, "the count with another principal's id excepted")
       yield* expectGone(fixture, kept, "the record no longer excepted")
-      yield* expectStored(fixture, bob, "somebody else's record")
+      yield* expectStored(fixture, bob, "another principal's record")
     })
   ),
   makeCase("[R67] no two principals are taken for one another, and none for a pattern", (fixture) =>
