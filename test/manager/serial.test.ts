@@ -1,7 +1,7 @@
 /** Taking turns. */
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber } from "effect"
-import * as Serial from "../src/internal/serial.ts"
+import * as Serial from "../../src/internal/serial.ts"
 
 describe("serial", () => {
   it.live("[R70] whoever yields on the way to the queue does not queue where nobody calls any more", () =>
