@@ -1,108 +1,162 @@
 /**
- * Law 4. Writes go to the backend when they are called: their failure is typed and in the handler's hand. They are
- * uninterruptible and bounded by a deadline.
+ * Law 4: writes go to the backend when they are called, so their failure is typed and in the handler's hand. They are
+ * uninterruptible and bounded by a deadline: a client that goes away leaves nothing half done.
  */
 import { assert, describe, it } from "@effect/vitest"
-import * as Effect from "effect/Effect"
-import type * as SessionBackend from "../../src/SessionBackend.ts"
-import { wordOf } from "../support/outcome.ts"
-import { destroy, revokeAll, rotate, update } from "../support/races.ts"
-import { requestWith } from "../support/request.ts"
-import { ada, addWord, UserSession } from "../support/session.ts"
-import type { Manager } from "../support/session.ts"
-import { makeWorld, recordIn } from "../support/world.ts"
-import type { World } from "../support/world.ts"
+import { Deferred, Effect, Exit, Fiber } from "effect"
+import { HttpServerResponse } from "effect/http"
+import * as Http from "node:http"
+import { empty, startServer } from "../support/httpSupport.ts"
+import * as InstrumentedBackend from "../support/instrumentedBackend.ts"
+import * as Stage from "../support/stage.ts"
+import { ada, eve, UserSession } from "../support/userSession.ts"
 
-describe("interruption", () => {
-  interface Case {
-    readonly act: (world: World, manager: Manager) => Effect.Effect<unknown, unknown>
-    /** Whether the store shows that the act was carried out, was not, or neither. */
-    readonly state: (world: World) => "before" | "after" | "between"
-  }
-  const sessionsOf = (world: World) =>
-    Effect.runSync(world.memory.listByPrincipal(UserSession.key, "ada", { limit: 10 })).records
-  const byRecord =
-    (isAfter: (record: SessionBackend.SessionRecord, before: SessionBackend.SessionRecord) => boolean) =>
-    (world: World) => {
-      const record = recordIn(world)
-      const before = initial.get(world)!
-      if (record === undefined) return "between"
-      if (record.version === 1 && record.data === before.data && record.secretHash === before.secretHash)
-        return "before"
-      return record.version === 2 && isAfter(record, before) ? "after" : "between"
-    }
-  const initial = new WeakMap<World, SessionBackend.SessionRecord>()
-  const isGone = (world: World) => (recordIn(world) === undefined ? "after" : "before")
-  const words = (record: SessionBackend.SessionRecord) => JSON.parse(record.data).words.join()
-  const cases: Record<string, Case> = {
-    modify: { act: update("x"), state: byRecord((record) => words(record) === "x") },
-    replace: {
-      act: ({ session }, manager) => manager.replace(session, { ...ada, words: ["y"] }),
-      state: byRecord((record) => words(record) === "y")
-    },
-    rotate: { act: rotate, state: byRecord((record, before) => record.secretHash !== before.secretHash) },
-    destroy: { act: destroy, state: isGone },
-    revokeAll: { act: revokeAll, state: isGone },
-    revoke: { act: ({ session }, manager) => manager.revoke(session.id, { principal: "ada" }), state: isGone },
-    create: {
-      act: (_, manager) => manager.create(ada),
-      state: (world) =>
-        sessionsOf(world).length === 2 ? "after" : sessionsOf(world).length === 1 ? "before" : "between"
-    },
-    "the request's create": {
-      act: (world, manager) => requestWith(manager, world.session.token).create({ ...ada, words: ["new"] }),
-      state: (world) => {
-        const ids = sessionsOf(world).map((record) => record.id)
-        return ids.length !== 1 ? "between" : ids[0] === world.session.id ? "before" : "after"
-      }
-    },
-    "the request's update": {
-      act: (world, manager) => requestWith(manager, world.session.token).update((data) => addWord("z")(data)[1]),
-      state: byRecord((record) => words(record) === "z")
-    },
-    "the request's revokeOthers": {
-      act: (world, manager) => requestWith(manager, world.session.token).revokeOthers,
-      state: byRecord((record, before) => record.secretHash !== before.secretHash)
-    }
-  }
-  for (const [name, { act, state }] of Object.entries(cases)) {
-    it(`law 4: [R75] ${name}, interrupted at every step, is done or not begun`, async () => {
-      const seen: Array<string> = []
-      for (let step = 0; ; step++) {
-        const world = await makeWorld()
-        initial.set(world, recordIn(world)!)
-        const manager = await world.process()
-        const fiber = world.fork("actor", act(world, manager))
-        const settle = async () => {
-          for (let i = 0; i < 4 && fiber.pollUnsafe() === undefined && world.parked.length === 0; i++) {
-            await new Promise<void>((resolve) => setImmediate(resolve))
-          }
-        }
-        let at = 0
-        let isInterrupted = false
-        for (await settle(); fiber.pollUnsafe() === undefined; await settle()) {
-          assert.isAtLeast(world.parked.length, 1, "the actor neither waits for the store nor has ended")
-          if (at++ === step) {
-            fiber.interruptUnsafe()
-            isInterrupted = true
-            await settle()
-            continue
-          }
-          world.parked.shift()!.go()
-        }
-        if (!isInterrupted) break
-        seen.push(`${step}:${state(world)}`)
-        assert.include(["before", "after"], state(world), `after an interruption at step ${step}`)
-        assert.deepStrictEqual(world.parked, [], "nothing is left that waits for the store")
-        // No lock was left behind: the next change of the same process goes through.
-        if (recordIn(world) !== undefined) {
-          const token = state(world) === "after" && /rotate|Others/.test(name) ? undefined : world.session.token
-          if (token !== undefined) {
-            assert.strictEqual(wordOf(await world.run(manager.modify(token, addWord("next")))), "ok")
-          }
-        }
-      }
-      assert.isAtLeast(seen.length, 2)
+describe("law 4: writes", () => {
+  it.effect("law 4: a write reaches the backend when it is called, and its failure is in the handler's hand", () =>
+    Effect.gen(function* () {
+      const stage = yield* Stage.make()
+      const session = yield* stage.login(ada)
+      const countNow = Effect.map(stage.backend.stored, (records) =>
+        records.map(({ data }) => (JSON.parse(data) as { count: number }).count)
+      )
+      const send = yield* stage.open(
+        Effect.gen(function* () {
+          const handle = yield* UserSession
+          yield* handle.update((data) => ({ ...data, count: 1 }))
+          assert.deepStrictEqual(yield* countNow, [1])
+          stage.backend.wire = (operation) => InstrumentedBackend.failure(operation)
+          const error = yield* Effect.flip(handle.update((data) => ({ ...data, count: 2 })))
+          assert.strictEqual(error._tag, "SessionUnavailable")
+          stage.backend.wire = (_, call) => call
+          return HttpServerResponse.empty({ status: 202 })
+        })
+      )
+      assert.strictEqual((yield* send("POST", "/", { cookie: Stage.cookieOf(session) })).status, 202)
+      assert.deepStrictEqual(yield* countNow, [1])
     })
-  }
+  )
+
+  it.effect("law 4: [R75] a client that goes away in the middle of a write leaves nothing half done", () =>
+    Effect.gen(function* () {
+      type Handle = (typeof UserSession)["Service"]
+      const operations: Record<string, (handle: Handle) => Effect.Effect<unknown, { readonly _tag: string }>> = {
+        create: (handle) => handle.create({ ...eve, count: 9 }),
+        update: (handle) => handle.update((data) => ({ ...data, count: 9 })),
+        replace: (handle) => handle.replace({ ...ada, count: 9 }),
+        rotate: (handle) => handle.rotate,
+        destroy: (handle) => handle.destroy,
+        revokeOthers: (handle) => handle.revokeOthers,
+        revokeAll: (handle) => handle.revokeAll
+      }
+      /** One request, whose client goes away while the n-th backend call is on its way. */
+      const run = Effect.fnUntraced(function* (operation: (typeof operations)[string], abortAt: number | undefined) {
+        const stage = yield* Stage.make()
+        const session = yield* stage.login(ada)
+        yield* stage.login(ada)
+        const summary = Effect.map(stage.backend.stored, (records) =>
+          records
+            .map(({ data, id, secretHash, version }) => {
+              const isOwn = id === session.id
+              const before = secretHash === firstHash
+              return `${isOwn ? (before ? "own" : "own rotated") : "other"} v${version} ${data}`
+            })
+            .sort()
+        )
+        const firstHash = (yield* stage.backend.stored).find(({ id }) => id === session.id)!.secretHash
+        const untouched = yield* summary
+        const inFlight = yield* Deferred.make<void>()
+        const gate = yield* Deferred.make<void>()
+        let calls = 0
+        stage.backend.wire = (_, call) => {
+          if (calls++ !== abortAt) return call
+          return Effect.andThen(
+            Effect.andThen(Deferred.succeed(inFlight, undefined), Effect.uninterruptible(Deferred.await(gate))),
+            call
+          )
+        }
+        let finished = 0
+        const send = yield* stage.open(
+          Effect.gen(function* () {
+            yield* operation(yield* UserSession)
+            finished++
+            return empty
+          })
+        )
+        const client = new AbortController()
+        const fiber = yield* Effect.forkChild(
+          send("POST", "/", { cookie: Stage.cookieOf(session), signal: client.signal }),
+          { startImmediately: true }
+        )
+        if (abortAt !== undefined) {
+          yield* Deferred.await(inFlight)
+          client.abort()
+          yield* Effect.yieldNow
+          yield* Deferred.succeed(gate, undefined)
+        }
+        const answer = yield* Fiber.join(fiber)
+        return { untouched, after: yield* summary, calls, finished, status: answer.status, made: stage.backend.calls }
+      })
+      let aborted = 0
+      for (const [title, operation] of Object.entries(operations)) {
+        const whole = yield* run(operation, undefined)
+        assert.strictEqual(whole.finished, 1, title)
+        assert.notDeepEqual(whole.after, whole.untouched, title)
+        for (let abortAt = 0; abortAt < whole.calls; abortAt++) {
+          const isRead = whole.made[abortAt] === "read"
+          const cut = yield* run(operation, abortAt)
+          assert.strictEqual(cut.status, 499, `${title} ${abortAt}`)
+          assert.strictEqual(cut.finished, 0, `${title} ${abortAt}`)
+          // Going away before the first write leaves all as it was; after it, the write is carried to its end.
+          const isBefore = isRead && title !== "revokeOthers" && title !== "revokeAll"
+          assert.deepStrictEqual(cut.after, isBefore ? cut.untouched : whole.after, `${title} ${abortAt}`)
+          aborted++
+        }
+      }
+      assert.strictEqual(aborted, 2 + 2 + 2 + 2 + 1 + 3 + 2)
+    })
+  )
+
+  it.live("law 4: a client that hangs up in the middle of a log-in leaves nothing half done", () =>
+    Effect.gen(function* () {
+      let hangUp = (): void => {}
+      const hungUp = new Promise<void>((resolve) => (hangUp = resolve))
+      const { backend, send } = yield* startServer(undefined, () =>
+        Http.createServer().on("request", (request, response) => {
+          if (request.url === "/login/eve") response.on("close", hangUp)
+        })
+      )
+      const { cookie } = yield* send("POST", "/login")
+      const [old] = yield* backend.stored
+      const inFlight = yield* Deferred.make<void>()
+      const gate = yield* Deferred.make<void>()
+      const ended = yield* Deferred.make<void>()
+      backend.wire = (operation, call) =>
+        operation === "create"
+          ? Effect.andThen(Effect.andThen(Deferred.succeed(inFlight, undefined), Deferred.await(gate)), call)
+          : operation === "delete"
+            ? Effect.tap(call, () => Deferred.succeed(ended, undefined))
+            : call
+      const client = new AbortController()
+      const request = yield* Effect.forkChild(
+        Effect.exit(send("POST", "/login/eve", { cookie, signal: client.signal })),
+        { startImmediately: true }
+      )
+      yield* Deferred.await(inFlight)
+      client.abort()
+      assert.isTrue(Exit.isFailure(yield* Fiber.join(request)))
+      // The server has heard of it.
+      yield* Effect.promise(() => hungUp)
+      yield* Deferred.succeed(gate, undefined)
+      yield* Deferred.await(ended)
+      const stored = yield* backend.stored
+      assert.deepStrictEqual(
+        stored.map(({ principal }) => principal),
+        ["eve"]
+      )
+      assert.notInclude(
+        stored.map(({ id }) => id),
+        old!.id
+      )
+    })
+  )
 })

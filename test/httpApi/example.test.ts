@@ -17,9 +17,9 @@ import { once } from "node:events"
 import { cpSync, mkdirSync, mkdtempSync, rmSync } from "node:fs"
 import { type AddressInfo, createServer } from "node:net"
 import { join } from "node:path"
-import { Api, NoSuchSession, WrongPassword } from "../examples/http-api.ts"
+import { Api, NoSuchSession, WrongPassword } from "../../examples/http-api.ts"
 
-const root = join(import.meta.dirname, "..")
+const root = join(import.meta.dirname, "../..")
 let folder: string
 let example: ChildProcess
 let baseUrl: string

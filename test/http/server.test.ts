@@ -1,136 +1,16 @@
+/** Over a real server: what reaches it byte by byte, and what it answers. */
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Deferred, Duration, Effect, Exit, Fiber, Layer, Stream } from "effect"
-import { HttpRouter, HttpServerResponse } from "effect/http"
-import { SessionFrontend, SessionMiddleware } from "effect-sessions"
-import * as Http from "node:http"
+import { Clock, Duration, Effect } from "effect"
+import { SessionFrontend } from "effect-sessions"
 import * as Http2 from "node:http2"
-import * as Browser from "./support/browser.ts"
-import type * as Client from "./support/client.ts"
-import * as InstrumentedBackend from "./support/instrumentedBackend.ts"
-import * as Server from "./support/server.ts"
-import { ada, eve, layerStack, UserSession } from "./support/userSession.ts"
-
-const empty = HttpServerResponse.empty()
-
-const Routes = Layer.mergeAll(
-  HttpRouter.add(
-    "POST",
-    "/login",
-    Effect.flatMap(UserSession, (s) => Effect.as(s.create(ada), empty))
-  ),
-  HttpRouter.add(
-    "POST",
-    "/login/eve",
-    Effect.flatMap(UserSession, (s) => Effect.as(s.create(eve), empty))
-  ),
-  HttpRouter.add(
-    "POST",
-    "/logout",
-    Effect.flatMap(UserSession, (s) => Effect.as(s.destroy, empty))
-  ),
-  HttpRouter.add(
-    "POST",
-    "/count",
-    Effect.flatMap(UserSession, (s) =>
-      Effect.as(
-        s.update((data) => ({ ...data, count: data.count + 1 })),
-        empty
-      )
-    )
-  ),
-  HttpRouter.add(
-    "GET",
-    "/stream",
-    Effect.gen(function* () {
-      const session = yield* UserSession
-      const late = Effect.map(Effect.exit(session.create(ada)), (exit) => new TextEncoder().encode(exit._tag))
-      return HttpServerResponse.stream(Stream.fromEffect(late))
-    })
-  ),
-  HttpRouter.add(
-    "GET",
-    "/open",
-    Effect.flatMap(UserSession, (s) => Effect.as(s.option, empty))
-  )
-).pipe(
-  Layer.provide(SessionMiddleware.router(UserSession).layer),
-  Layer.merge(
-    HttpRouter.add(
-      "GET",
-      "/whoami",
-      Effect.map(UserSession.Verified, ({ data }) => HttpServerResponse.text(data.username!))
-    ).pipe(Layer.provide(SessionMiddleware.routerRequired(UserSession).layer))
-  )
-)
-
-/** A server with these routes; requests reach it over TCP. */
-const start = Effect.fnUntraced(function* (
-  options?: Parameters<typeof layerStack>[1],
-  make?: Parameters<typeof Server.listen>[1]
-) {
-  const backend = yield* InstrumentedBackend.make()
-  const port = yield* Server.listen(Routes.pipe(Layer.provide(layerStack(backend, options))), make)
-  const send: Client.Send = (method, url, { body, cookie, headers, signal } = {}) =>
-    Effect.callback<Client.Answer>((resume) => {
-      const { pathname, search } = new URL(url, "http://localhost")
-      const request = Http.request(
-        {
-          port,
-          host: "127.0.0.1",
-          method,
-          path: pathname + search,
-          agent: false,
-          headers: { ...headers, ...(cookie === undefined || cookie === "" ? undefined : { cookie }) },
-          ...(signal === undefined ? undefined : { signal })
-        },
-        (response) => {
-          const chunks: Array<Buffer> = []
-          response.on("data", (chunk: Buffer) => chunks.push(chunk))
-          response.on("end", () => {
-            const setCookie = response.headers["set-cookie"] ?? []
-            resume(
-              Effect.succeed({
-                status: response.statusCode!,
-                headers: new Headers(
-                  Object.entries(response.headersDistinct).flatMap(([name, values]) =>
-                    (values ?? []).map((value): [string, string] => [name, value])
-                  )
-                ),
-                setCookie,
-                text: Buffer.concat(chunks).toString(),
-                cookie: (setCookie[0] ?? "").split(";")[0]!
-              })
-            )
-          })
-        }
-      )
-      request.on("error", (error) => resume(Effect.die(error)))
-      request.end(body)
-    })
-  return { backend, port, send }
-})
-
-/** A request with these bytes as its `Cookie` header, one line for each. */
-const rawGet = (port: number, path: string, cookies: ReadonlyArray<Buffer>) =>
-  Effect.map(
-    Server.raw(
-      port,
-      Buffer.concat([
-        Buffer.from(`GET ${path} HTTP/1.1\r\nHost: app.test\r\nConnection: close\r\n`),
-        ...cookies.flatMap((line) => [Buffer.from("Cookie: "), line, Buffer.from("\r\n")]),
-        Buffer.from("\r\n")
-      ])
-    ),
-    (text) => {
-      const [head, ...body] = text.split("\r\n\r\n")
-      return { status: Number(head!.split(" ")[1]), head: head!, body: body.join("\r\n\r\n") }
-    }
-  )
+import * as Browser from "../support/browser.ts"
+import { rawGet, startServer } from "../support/httpSupport.ts"
+import * as InstrumentedBackend from "../support/instrumentedBackend.ts"
 
 describe("over a real server", () => {
   it.live("a browser logs in, is known, logs out and is not", () =>
     Effect.gen(function* () {
-      const { port, send } = yield* start()
+      const { port, send } = yield* startServer()
       const browser = Browser.make(send, `http://localhost:${port}`)
       const status = (method: string, path: string) =>
         Effect.map(browser.visit(method, path), (answer) => answer.status)
@@ -155,7 +35,7 @@ describe("over a real server", () => {
 
   it.live("[R26] no byte before, in or after the name lets another cookie stand in for the real one", () =>
     Effect.gen(function* () {
-      const { port, send } = yield* start()
+      const { port, send } = yield* startServer()
       const good = (yield* send("POST", "/login")).cookie
       const evil = (yield* send("POST", "/login/eve")).cookie
       const [name, evilToken] = [evil.slice(0, evil.indexOf("=")), evil.slice(evil.indexOf("=") + 1)]
@@ -200,7 +80,7 @@ describe("over a real server", () => {
 
   it.live("[R27] [R28] nameless, quoted and encoded cookies are not ours", () =>
     Effect.gen(function* () {
-      const { backend, port, send } = yield* start()
+      const { backend, port, send } = yield* startServer()
       const cookie = (yield* send("POST", "/login")).cookie
       const token = cookie.slice(cookie.indexOf("=") + 1)
       backend.calls.length = 0
@@ -225,7 +105,7 @@ describe("over a real server", () => {
 
   it.live("[R30] several Cookie lines of HTTP/1.1 are one header, in whatever line the cookie is", () =>
     Effect.gen(function* () {
-      const { port, send } = yield* start()
+      const { port, send } = yield* startServer()
       const { cookie } = yield* send("POST", "/login")
       const lines = ["a=b", "c=d; e=f", "g=h"]
       for (let at = 0; at <= lines.length; at++) {
@@ -246,7 +126,7 @@ describe("over a real server", () => {
 
   it.live("[R30] HTTP/2 splits cookies into crumbs, and is served the same", () =>
     Effect.gen(function* () {
-      const { port } = yield* start(undefined, () => Http2.createServer())
+      const { port } = yield* startServer(undefined, () => Http2.createServer())
       const session = yield* Effect.acquireRelease(
         Effect.sync(() => Http2.connect(`http://127.0.0.1:${port}`)),
         (session) => Effect.sync(() => session.destroy())
@@ -281,7 +161,7 @@ describe("over a real server", () => {
 
   it.live("[R78] with a backend that never answers, guarded and open routes say 503 within the deadline", () =>
     Effect.gen(function* () {
-      const { backend, send } = yield* start()
+      const { backend, send } = yield* startServer()
       const { cookie } = yield* send("POST", "/login")
       backend.wire = () => Effect.never
       const asked = [
@@ -311,63 +191,9 @@ describe("over a real server", () => {
     })
   )
 
-  it.live("law 4: a client that hangs up in the middle of a log-in leaves nothing half done", () =>
-    Effect.gen(function* () {
-      let hangUp = (): void => {}
-      const hungUp = new Promise<void>((resolve) => (hangUp = resolve))
-      const { backend, send } = yield* start(undefined, () =>
-        Http.createServer().on("request", (request, response) => {
-          if (request.url === "/login/eve") response.on("close", hangUp)
-        })
-      )
-      const { cookie } = yield* send("POST", "/login")
-      const [old] = yield* backend.stored
-      const inFlight = yield* Deferred.make<void>()
-      const gate = yield* Deferred.make<void>()
-      const ended = yield* Deferred.make<void>()
-      backend.wire = (operation, call) =>
-        operation === "create"
-          ? Effect.andThen(Effect.andThen(Deferred.succeed(inFlight, undefined), Deferred.await(gate)), call)
-          : operation === "delete"
-            ? Effect.tap(call, () => Deferred.succeed(ended, undefined))
-            : call
-      const client = new AbortController()
-      const request = yield* Effect.forkChild(
-        Effect.exit(send("POST", "/login/eve", { cookie, signal: client.signal })),
-        { startImmediately: true }
-      )
-      yield* Deferred.await(inFlight)
-      client.abort()
-      assert.isTrue(Exit.isFailure(yield* Fiber.join(request)))
-      // The server has heard of it.
-      yield* Effect.promise(() => hungUp)
-      yield* Deferred.succeed(gate, undefined)
-      yield* Deferred.await(ended)
-      const stored = yield* backend.stored
-      assert.deepStrictEqual(
-        stored.map(({ principal }) => principal),
-        ["eve"]
-      )
-      assert.notInclude(
-        stored.map(({ id }) => id),
-        old!.id
-      )
-    })
-  )
-
-  it.live("law 5: [R77] create in a body that streams already dies, and reaches no store", () =>
-    Effect.gen(function* () {
-      const { backend, send } = yield* start()
-      const answer = yield* send("GET", "/stream")
-      assert.deepStrictEqual([answer.status, answer.text, answer.setCookie], [200, "Failure", []])
-      assert.strictEqual(answer.headers.get("vary"), "Cookie")
-      assert.deepStrictEqual(backend.calls, [])
-    })
-  )
-
   it.live("[R38] a proxy's headers change nothing about the cookie", () =>
     Effect.gen(function* () {
-      const { send } = yield* start({ frontend: SessionFrontend.layerCookie() })
+      const { send } = yield* startServer({ frontend: SessionFrontend.layerCookie() })
       for (const headers of [{}, { "x-forwarded-proto": "http" }, { "x-forwarded-proto": "https" }]) {
         const { setCookie } = yield* send("POST", "/login", { headers })
         assert.match(setCookie.join(), /; Path=\/; HttpOnly; Secure; SameSite=Lax$/)
@@ -377,7 +203,7 @@ describe("over a real server", () => {
 
   it.live("a request that names no route, or a wrong one, is the router's to answer", () =>
     Effect.gen(function* () {
-      const { backend, send } = yield* start()
+      const { backend, send } = yield* startServer()
       assert.strictEqual((yield* send("GET", "/nowhere")).status, 404)
       assert.strictEqual((yield* send("GET", "/login")).status, 404)
       assert.deepStrictEqual(backend.calls, [])

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import * as CookieHeader from "../src/internal/cookieHeader.ts"
-import * as Dice from "./support/random.ts"
+import * as CookieHeader from "../../src/internal/cookieHeader.ts"
+import * as Dice from "../support/random.ts"
 
 const name = "__Host-session"
 

@@ -2,9 +2,9 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
 import { HttpRouter, HttpServerResponse } from "effect/http"
 import { SessionFrontend, SessionMiddleware } from "effect-sessions"
-import * as Client from "./support/client.ts"
-import * as InstrumentedBackend from "./support/instrumentedBackend.ts"
-import { ada, layerStack, UserSession } from "./support/userSession.ts"
+import * as Client from "../support/client.ts"
+import * as InstrumentedBackend from "../support/instrumentedBackend.ts"
+import { ada, layerStack, UserSession } from "../support/userSession.ts"
 
 const Routes = Layer.mergeAll(
   HttpRouter.add(

@@ -3,8 +3,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
 import { Headers, HttpMiddleware, HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { connect as connectHttp2, createServer as createHttp2Server } from "node:http2"
-import { requestHeader } from "../src/internal/requestHeader.ts"
-import { listen, raw } from "./support/server.ts"
+import { requestHeader } from "../../src/internal/requestHeader.ts"
+import { listen, raw } from "../support/server.ts"
 
 const names = ["cookie", "authorization", "x-token", "upgrade", "host", "absent"]
 
