@@ -15,7 +15,7 @@ import { SessionConfigError } from "../src/SessionError.ts"
 import * as SessionBackendTest from "../src/testing/SessionBackendTest.ts"
 import { capturing, silent } from "./support/logs.ts"
 import { outcome } from "./support/outcome.ts"
-import { ada, nobody, UserSession } from "./support/session.ts"
+import { ada, nobody, UserSession } from "./support/userSession.ts"
 import * as Stack from "./support/stack.ts"
 
 layer(layerMemory(), { excludeTestServices: true })("the conformance suite on the memory backend", (it) => {

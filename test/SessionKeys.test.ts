@@ -12,7 +12,7 @@ import { weakness } from "../src/internal/secretStrength.ts"
 import * as SessionBackend from "../src/SessionBackend.ts"
 import * as SessionKeys from "../src/SessionKeys.ts"
 import { outcome } from "./support/outcome.ts"
-import { ada, secretA, secretB, UserSession } from "./support/session.ts"
+import { ada, secretA, secretB, UserSession } from "./support/userSession.ts"
 import * as Stack from "./support/stack.ts"
 
 const build = (secrets: ReadonlyArray<string>) =>

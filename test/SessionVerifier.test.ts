@@ -10,7 +10,7 @@ import { SessionRefused, SessionUnavailable } from "../src/SessionError.ts"
 import * as SessionVerifier from "../src/SessionVerifier.ts"
 import { capturing, silent } from "./support/logs.ts"
 import { outcome } from "./support/outcome.ts"
-import { ada, UserData, UserSession } from "./support/session.ts"
+import { ada, UserData, UserSession } from "./support/userSession.ts"
 import * as Stack from "./support/stack.ts"
 
 class Suspended extends Schema.TaggedError<Suspended>()("Suspended", { who: Schema.String }, { httpApiStatus: 403 }) {}

@@ -7,7 +7,7 @@ import { report, resolve, rotate, scenarioOf, update } from "../support/races.ts
 import type { Scenario } from "../support/races.ts"
 import { requestWith } from "../support/request.ts"
 import { explore } from "../support/schedules.ts"
-import { ada, UserSession } from "../support/session.ts"
+import { ada, UserSession } from "../support/userSession.ts"
 import * as Stack from "../support/stack.ts"
 import type { Backend } from "../support/stack.ts"
 import { makeWorld, recordIn } from "../support/world.ts"

@@ -21,7 +21,7 @@ import { SessionConfigError } from "../../src/SessionError.ts"
 import { canary, Evidence, formsOf, listening } from "../support/evidence.ts"
 import { capturing } from "../support/logs.ts"
 import { outcome } from "../support/outcome.ts"
-import { ada, addWord, UserSession, secretA, secretB } from "../support/session.ts"
+import { ada, addWord, UserSession, secretA, secretB } from "../support/userSession.ts"
 import * as Stack from "../support/stack.ts"
 import * as WatchedBackend from "../support/watchedBackend.ts"
 

@@ -9,7 +9,7 @@ import { everyCall } from "../support/everyCall.ts"
 import { silent } from "../support/logs.ts"
 import { outcome } from "../support/outcome.ts"
 import { requestWith } from "../support/request.ts"
-import { ada, UserSession } from "../support/session.ts"
+import { ada, UserSession } from "../support/userSession.ts"
 import * as Stack from "../support/stack.ts"
 import * as WatchedBackend from "../support/watchedBackend.ts"
 

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Session from "../../src/Session.ts"
-import { UserSession } from "../support/session.ts"
+import { UserSession } from "../support/userSession.ts"
 import * as Stack from "../support/stack.ts"
 
 describe("configuration", () => {

@@ -9,7 +9,7 @@ import { SessionDataError } from "../../src/SessionError.ts"
 import { silent } from "../support/logs.ts"
 import { wordOf, outcome, defectOf } from "../support/outcome.ts"
 import { recordOf } from "../support/records.ts"
-import { UserData, UserSession, ada, addWord } from "../support/session.ts"
+import { UserData, UserSession, ada, addWord } from "../support/userSession.ts"
 import * as Stack from "../support/stack.ts"
 
 describe("stored data", () => {
@@ -71,59 +71,62 @@ describe("stored data", () => {
     )
   }
 
-  it.effect("[R64] 10^5 mutated rows decode by the schema or are refused; nothing else", () =>
-    Effect.gen(function* () {
-      const sessions = yield* UserSession.Manager
-      const backend = yield* SessionBackend.SessionBackend
-      const session = yield* sessions.create({ ...ada, words: ["one", "two"] })
-      let state = 99
-      const next = (bound: number) => {
-        state = (state * 1103515245 + 12345) & 0x7fffffff
-        return (state >> 8) % bound
-      }
-      const good = '{"username":"ada","words":["one","two"],"count":0}'
-      const bits = [
-        '"',
-        "{",
-        "}",
-        "[",
-        "]",
-        ":",
-        ",",
-        "\\",
-        "\\u0000",
-        "null",
-        "1e999",
-        "__proto__",
-        "\ud800",
-        "x",
-        " "
-      ]
-      let refused = 0
-      let accepted = 0
-      for (let version = 1; version <= 100_000; version++) {
-        let data = good
-        for (let i = next(3); i >= 0; i--) {
-          const at = next(data.length + 1)
-          data = data.slice(0, at) + (next(4) === 0 ? "" : bits[next(bits.length)]) + data.slice(at + next(3))
+  it.effect(
+    "[R64] 10^5 mutated rows decode by the schema or are refused; nothing else",
+    () =>
+      Effect.gen(function* () {
+        const sessions = yield* UserSession.Manager
+        const backend = yield* SessionBackend.SessionBackend
+        const session = yield* sessions.create({ ...ada, words: ["one", "two"] })
+        let state = 99
+        const next = (bound: number) => {
+          state = (state * 1103515245 + 12345) & 0x7fffffff
+          return (state >> 8) % bound
         }
-        yield* backend.update(UserSession.key, session.id, version, {
-          data,
-          lastSeenAt: 0,
-          idleExpiresAt: 3_600_000
-        })
-        const exit = yield* Effect.exit(sessions.resolve(session.token))
-        if (Exit.isSuccess(exit)) {
-          accepted++
-          if (!Schema.is(UserData)(exit.value.data)) assert.fail(`accepted ${data}`)
-        } else {
-          refused++
-          if (wordOf(exit) !== "SessionInvalid Data") assert.fail(`${wordOf(exit)} on ${data}`)
+        const good = '{"username":"ada","words":["one","two"],"count":0}'
+        const bits = [
+          '"',
+          "{",
+          "}",
+          "[",
+          "]",
+          ":",
+          ",",
+          "\\",
+          "\\u0000",
+          "null",
+          "1e999",
+          "__proto__",
+          "\ud800",
+          "x",
+          " "
+        ]
+        let refused = 0
+        let accepted = 0
+        for (let version = 1; version <= 100_000; version++) {
+          let data = good
+          for (let i = next(3); i >= 0; i--) {
+            const at = next(data.length + 1)
+            data = data.slice(0, at) + (next(4) === 0 ? "" : bits[next(bits.length)]) + data.slice(at + next(3))
+          }
+          yield* backend.update(UserSession.key, session.id, version, {
+            data,
+            lastSeenAt: 0,
+            idleExpiresAt: 3_600_000
+          })
+          const exit = yield* Effect.exit(sessions.resolve(session.token))
+          if (Exit.isSuccess(exit)) {
+            accepted++
+            if (!Schema.is(UserData)(exit.value.data)) assert.fail(`accepted ${data}`)
+          } else {
+            refused++
+            if (wordOf(exit) !== "SessionInvalid Data") assert.fail(`${wordOf(exit)} on ${data}`)
+          }
         }
-      }
-      assert.isAbove(refused, 10_000)
-      assert.isAbove(accepted, 1000)
-    }).pipe(Effect.provide([Stack.manager(UserSession), silent]))
+        assert.isAbove(refused, 10_000)
+        assert.isAbove(accepted, 1000)
+      }).pipe(Effect.provide([Stack.manager(UserSession), silent])),
+    120_000
   )
 
   it.effect("[R65] keys that name a prototype reach none, at any depth", () => {

@@ -7,7 +7,7 @@ import * as SessionBackend from "../../src/SessionBackend.ts"
 import { SessionDataError } from "../../src/SessionError.ts"
 import { wordOf, outcome, defectOf } from "../support/outcome.ts"
 import { stored, recordOf } from "../support/records.ts"
-import { UserSession, ada, addWord } from "../support/session.ts"
+import { UserSession, ada, addWord } from "../support/userSession.ts"
 import * as Stack from "../support/stack.ts"
 
 describe("deadlines", () => {

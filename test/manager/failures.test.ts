@@ -8,7 +8,7 @@ import * as SessionBackend from "../../src/SessionBackend.ts"
 import { everyCall } from "../support/everyCall.ts"
 import { capturing, silent } from "../support/logs.ts"
 import { outcome } from "../support/outcome.ts"
-import { UserSession, ada, addWord } from "../support/session.ts"
+import { UserSession, ada, addWord } from "../support/userSession.ts"
 import * as Stack from "../support/stack.ts"
 import * as WatchedBackend from "../support/watchedBackend.ts"
 

@@ -4,7 +4,7 @@ import * as Redacted from "effect/Redacted"
 import * as TestClock from "effect/testing/TestClock"
 import { outcome } from "../support/outcome.ts"
 import { recordOf } from "../support/records.ts"
-import { UserSession, ada, eve } from "../support/session.ts"
+import { UserSession, ada, eve } from "../support/userSession.ts"
 import * as Stack from "../support/stack.ts"
 
 describe("list and revoke", () => {

@@ -12,7 +12,7 @@ import { SessionDataError } from "../../src/SessionError.ts"
 import { silent } from "../support/logs.ts"
 import { wordOf, outcome, defectOf } from "../support/outcome.ts"
 import { stored } from "../support/records.ts"
-import { UserData, UserSession, ada, nobody, addWord } from "../support/session.ts"
+import { UserData, UserSession, ada, nobody, addWord } from "../support/userSession.ts"
 import * as Stack from "../support/stack.ts"
 import * as WatchedBackend from "../support/watchedBackend.ts"
 

@@ -8,7 +8,7 @@ import { SessionRefused } from "../../src/SessionError.ts"
 import { silent } from "../support/logs.ts"
 import { outcome } from "../support/outcome.ts"
 import { recordOf } from "../support/records.ts"
-import { UserData, UserSession, ada, addWord } from "../support/session.ts"
+import { UserData, UserSession, ada, addWord } from "../support/userSession.ts"
 import * as Stack from "../support/stack.ts"
 import * as WatchedBackend from "../support/watchedBackend.ts"
 

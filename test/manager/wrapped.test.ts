@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as SessionBackend from "../../src/SessionBackend.ts"
-import { UserSession, ada } from "../support/session.ts"
+import { UserSession, ada } from "../support/userSession.ts"
 import * as Stack from "../support/stack.ts"
 
 describe("a wrapped backend", () => {

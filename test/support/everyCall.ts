@@ -3,8 +3,8 @@ import type * as Effect from "effect/Effect"
 import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { SessionId } from "../../src/Session.ts"
-import { ada, addWord } from "./session.ts"
-import type { Manager } from "./session.ts"
+import { ada, addWord } from "./userSession.ts"
+import type { Manager } from "./userSession.ts"
 
 type Token = Redacted.Redacted<string>
 

@@ -5,8 +5,8 @@ import type * as Redacted from "effect/Redacted"
 import { RequestHandle } from "../../src/internal/requestHandle.ts"
 import { SessionMissing } from "../../src/SessionError.ts"
 import type { SessionFrontend } from "../../src/SessionFrontend.ts"
-import { UserSession } from "./session.ts"
-import type { Manager } from "./session.ts"
+import { UserSession } from "./userSession.ts"
+import type { Manager } from "./userSession.ts"
 
 const request = HttpServerRequest.fromWeb(new Request("http://localhost/"))
 

@@ -18,7 +18,7 @@ import * as SessionFrontend from "../../src/SessionFrontend.ts"
 import * as SessionKeys from "../../src/SessionKeys.ts"
 import * as SessionVerifier from "../../src/SessionVerifier.ts"
 import * as SessionTest from "../../src/testing/SessionTest.ts"
-import { secretA } from "./session.ts"
+import { secretA } from "./userSession.ts"
 
 export type Backend = SessionBackend.SessionBackend["Service"]
 export type Crypto = Mac.Mac | Digest.Digest | SecureRandom.SecureRandom | Kdf.Kdf

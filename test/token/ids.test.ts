@@ -6,30 +6,33 @@ import { readdirSync, readFileSync } from "node:fs"
 import * as SessionToken from "../../src/SessionToken.ts"
 
 describe("ids and secrets", () => {
-  it.effect("[R1] 10^5 of each: all distinct, of one length and alphabet, every bit as often set as not", () =>
-    Effect.gen(function* () {
-      const count = 100_000
-      for (const [make, size, length] of [
-        [SessionToken.randomId, 16, 22],
-        [SessionToken.randomSecret, 32, 43],
-        [Effect.map(SessionToken.randomClaims, ({ id }) => id), 16, 22],
-        [Effect.map(SessionToken.randomClaims, ({ secret }) => secret), 32, 43]
-      ] as const) {
-        const seen = new Set<string>()
-        const ones = new Uint32Array(size * 8)
-        for (let i = 0; i < count; i++) {
-          const text = yield* make
-          if (!/^[A-Za-z0-9_-]+$/.test(text) || text.length !== length) assert.fail(text)
-          seen.add(text)
-          const bytes = Buffer.from(text, "base64url")
-          for (let bit = 0; bit < ones.length; bit++) ones[bit]! += (bytes[bit >> 3]! >> (bit & 7)) & 1
+  it.effect(
+    "[R1] 10^5 of each: all distinct, of one length and alphabet, every bit as often set as not",
+    () =>
+      Effect.gen(function* () {
+        const count = 100_000
+        for (const [make, size, length] of [
+          [SessionToken.randomId, 16, 22],
+          [SessionToken.randomSecret, 32, 43],
+          [Effect.map(SessionToken.randomClaims, ({ id }) => id), 16, 22],
+          [Effect.map(SessionToken.randomClaims, ({ secret }) => secret), 32, 43]
+        ] as const) {
+          const seen = new Set<string>()
+          const ones = new Uint32Array(size * 8)
+          for (let i = 0; i < count; i++) {
+            const text = yield* make
+            if (!/^[A-Za-z0-9_-]+$/.test(text) || text.length !== length) assert.fail(text)
+            seen.add(text)
+            const bytes = Buffer.from(text, "base64url")
+            for (let bit = 0; bit < ones.length; bit++) ones[bit]! += (bytes[bit >> 3]! >> (bit & 7)) & 1
+          }
+          assert.strictEqual(seen.size, count)
+          // Five sigma of a fair coin thrown `count` times.
+          const tolerance = 5 * Math.sqrt(count / 4)
+          for (const [bit, set] of ones.entries()) assert.closeTo(set, count / 2, tolerance, `bit ${bit}`)
         }
-        assert.strictEqual(seen.size, count)
-        // Five sigma of a fair coin thrown `count` times.
-        const tolerance = 5 * Math.sqrt(count / 4)
-        for (const [bit, set] of ones.entries()) assert.closeTo(set, count / 2, tolerance, `bit ${bit}`)
-      }
-    }).pipe(Effect.provide(NodeCrypto.layer))
+      }).pipe(Effect.provide(NodeCrypto.layer)),
+    120_000
   )
 
   it.effect("[R1] the id and the secret of one draw share no byte of it", () =>

@@ -13,7 +13,7 @@ import { createHash, createHmac } from "node:crypto"
 import * as SessionKeys from "../../src/SessionKeys.ts"
 import * as TokenCrypto from "../../src/internal/tokenCrypto.ts"
 import { outcome } from "../support/outcome.ts"
-import { UserSession, secretA, secretB } from "../support/session.ts"
+import { UserSession, secretA, secretB } from "../support/userSession.ts"
 import { tokensOf } from "../support/tokens.ts"
 import * as Stack from "../support/stack.ts"
 
