@@ -14,7 +14,9 @@ import * as SessionBackend from "../src/SessionBackend.ts"
 import * as SessionBackendMemory from "../src/SessionBackendMemory.ts"
 import * as SessionKeys from "../src/SessionKeys.ts"
 import * as SessionTest from "../src/testing/SessionTest.ts"
-import { ada, keysOf, outcome, secretA, secretB, stackOf, UserSession } from "./support/core.ts"
+import { outcome } from "./support/outcome.ts"
+import { ada, secretA, secretB, UserSession } from "./support/userSession.ts"
+import * as Stack from "./support/stack.ts"
 
 const build = (secrets: ReadonlyArray<string>) =>
   // An empty list is refused by the type, and again at run time.
@@ -254,7 +256,7 @@ describe("the ring", () => {
       const kids = (...secrets: readonly [string, ...ReadonlyArray<string>]) =>
         SessionKeys.SessionKeys.use((keys) => keys.signers("p")).pipe(
           Effect.map((signers) => signers.map((signer) => signer.kid)),
-          Effect.provide(Layer.merge(keysOf(...secrets), NodeCrypto.layer))
+          Effect.provide(Layer.merge(Stack.layerKeys(...secrets), NodeCrypto.layer))
         )
       const [a, b] = yield* kids(secretA, secretB)
       assert.deepStrictEqual(yield* kids(secretB, secretA), [b, a])
@@ -270,7 +272,9 @@ describe("the ring", () => {
       const backend = Layer.succeed(SessionBackend.SessionBackend, yield* SessionBackend.SessionBackend)
       const at = (...secrets: readonly [string, ...ReadonlyArray<string>]) =>
         UserSession.Manager.use(Effect.succeed).pipe(
-          Effect.provide(stackOf(UserSession, { backend, keys: keysOf(...secrets) }))
+          Effect.provide(
+            Stack.manager(UserSession, { backend, crypto: NodeCrypto.layer, keys: Stack.layerKeys(...secrets) })
+          )
         )
       const kid = (token: Redacted.Redacted<string>) => Redacted.value(token).split(".")[1]
       const steps = [
@@ -304,7 +308,7 @@ describe("the ring", () => {
       const rotated = yield* steps[2].rotate(oldest!.token)
       assert.strictEqual(kid(rotated.token), kid(newest!.token))
       assert.strictEqual(yield* outcome(steps[3].resolve(rotated.token)), "ok")
-    }).pipe(Effect.provide(Layer.fresh(SessionBackendMemory.layer)))
+    }).pipe(Effect.provide(Stack.layerMemory()))
   )
 })
 
@@ -346,7 +350,7 @@ describe("layerConfig", () => {
     Effect.gen(function* () {
       const config = { secret: Redacted.make(secretA) }
       assert.include(inspect(config), "<redacted>")
-      const keys = yield* SessionKeys.SessionKeys.use(Effect.succeed).pipe(Effect.provide(keysOf(secretA)))
+      const keys = yield* SessionKeys.SessionKeys.use(Effect.succeed).pipe(Effect.provide(Stack.layerKeys(secretA)))
       const signers = yield* keys.signers("p").pipe(Effect.provide(NodeCrypto.layer))
       for (const value of [config, keys, signers]) {
         for (const text of [inspect(value, { depth: 9, showHidden: true }), JSON.stringify(value), String(value)]) {

@@ -1,11 +1,12 @@
 /** The cookie: its name, its attributes, its life. */
 import { assert, describe, it } from "@effect/vitest"
 import { Config, ConfigProvider, Duration, Effect, Layer, Result } from "effect"
-import { SessionBackend, SessionFrontend, SessionVerifier } from "effect-sessions"
+import { SessionFrontend } from "effect-sessions"
 import { TestClock } from "effect/testing"
 import * as Browser from "../support/browser.ts"
 import { build, cookiesOf, empty, issued, problemsOf, start } from "../support/httpSupport.ts"
-import { layerCrypto, layerKeys, UserSession } from "../support/userSession.ts"
+import { UserSession } from "../support/userSession.ts"
+import * as Stack from "../support/stack.ts"
 
 const attributesOf = (header: string) =>
   header
@@ -132,18 +133,7 @@ describe("SessionFrontend.layerCookie", () => {
   it.effect("[R22] refuses lifetimes no browser keeps", () =>
     Effect.gen(function* () {
       const build = (absoluteTimeout: Duration.Input) =>
-        UserSession.layerHttp({ absoluteTimeout }).pipe(
-          Layer.provide([
-            SessionFrontend.layerCookie(),
-            SessionBackend.layerMemory(),
-            SessionVerifier.layerExists(UserSession),
-            layerKeys(),
-            layerCrypto
-          ]),
-          Layer.build,
-          Effect.scoped,
-          Effect.result
-        )
+        Stack.http(UserSession, { absoluteTimeout }).pipe(Layer.build, Effect.scoped, Effect.result)
       assert.isTrue(Result.isSuccess(yield* build("400 days")))
       const day = 86_400_000
       for (const wrong of [400 * day + 1000, Infinity, 2 ** 53, -1, NaN, 0, Duration.infinity]) {

@@ -3,8 +3,9 @@ import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Layer } from "effect"
 import { SessionFrontend } from "effect-sessions"
 import { build, cookiesOf, empty, found, headersOf, issued, problemsOf } from "../support/httpSupport.ts"
-import * as InstrumentedBackend from "../support/instrumentedBackend.ts"
-import { layerStack, UserSession } from "../support/userSession.ts"
+import * as WatchedBackend from "../support/watchedBackend.ts"
+import { UserSession } from "../support/userSession.ts"
+import * as Stack from "../support/stack.ts"
 
 describe("SessionFrontend.layerHeader and layerBearer", () => {
   it.effect("[R40] bearer: the scheme in any case, one space, one token", () =>
@@ -58,9 +59,12 @@ describe("SessionFrontend.layerHeader and layerBearer", () => {
 describe("what the frontend's schema says", () => {
   it.effect("a definition's own frontend is what its layer was given", () =>
     Effect.gen(function* () {
-      const backend = yield* InstrumentedBackend.make()
+      const backend = WatchedBackend.make()
       const context = yield* Layer.build(
-        layerStack(backend, { frontend: SessionFrontend.layerHeader({ name: "x-session" }) })
+        Stack.http(UserSession, {
+          backend: backend.layer,
+          frontend: SessionFrontend.layerHeader({ name: "x-session" })
+        })
       )
       const frontend = Context.get(context, UserSession.Frontend)
       assert.deepStrictEqual(yield* found(frontend, { "x-session": "t", cookie: "__Host-session=c" }), ["header:t"])

@@ -4,8 +4,9 @@ import { Effect, Layer } from "effect"
 import { SessionFrontend } from "effect-sessions"
 import * as Client from "../support/client.ts"
 import { Routes, start, tokenOf } from "../support/httpSupport.ts"
-import * as InstrumentedBackend from "../support/instrumentedBackend.ts"
-import { layerStack } from "../support/userSession.ts"
+import * as WatchedBackend from "../support/watchedBackend.ts"
+import { UserSession } from "../support/userSession.ts"
+import * as Stack from "../support/stack.ts"
 
 describe("the places a token may come from", () => {
   it.effect("[R34] never the URL, the body, the path or the referrer", () =>
@@ -30,7 +31,7 @@ describe("the places a token may come from", () => {
       }
       const path = yield* send("GET", `/whoami;${pair}/whoami`)
       assert.notStrictEqual(path.status, 200)
-      assert.deepStrictEqual(backend.calls, [])
+      assert.deepStrictEqual(backend.operations, [])
     })
   )
 
@@ -54,8 +55,8 @@ describe("the places a token may come from", () => {
 
   it.effect("[R30] several Cookie headers are one, and a comma separates nothing", () =>
     Effect.gen(function* () {
-      const backend = yield* InstrumentedBackend.make()
-      const app = yield* Client.appOf(Routes.pipe(Layer.provide(layerStack(backend))))
+      const backend = WatchedBackend.make()
+      const app = yield* Client.appOf(Routes.pipe(Layer.provide(Stack.http(UserSession, { backend: backend.layer }))))
       const handler = yield* Client.webHandler(app)
       const send = Client.sender(handler)
       const { cookie } = yield* send("POST", "/login")
@@ -86,7 +87,7 @@ describe("the places a token may come from", () => {
         const answer = yield* send("GET", "/whoami", options)
         assert.deepStrictEqual([answer.status, answer.text], [401, `{"_tag":"SessionMissing"}`])
       }
-      assert.deepStrictEqual(backend.calls, [])
+      assert.deepStrictEqual(backend.operations, [])
     })
   )
 

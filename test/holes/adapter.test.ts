@@ -8,8 +8,9 @@ import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { SessionMiddleware } from "effect-sessions"
 import * as Client from "../support/client.ts"
 import { empty, text, verified } from "../support/httpSupport.ts"
-import * as InstrumentedBackend from "../support/instrumentedBackend.ts"
-import { ada, layerStack, UserSession } from "../support/userSession.ts"
+import * as WatchedBackend from "../support/watchedBackend.ts"
+import { ada, UserSession } from "../support/userSession.ts"
+import * as Stack from "../support/stack.ts"
 
 const Routes = Layer.mergeAll(
   HttpRouter.add(
@@ -45,8 +46,8 @@ const Routes = Layer.mergeAll(
 describe("an adapter of its own", () => {
   it.effect("[R61] [R62] answers with the session's headers, once each, as a server does", () =>
     Effect.gen(function* () {
-      const backend = yield* InstrumentedBackend.make()
-      const app = yield* Client.appOf(Routes.pipe(Layer.provide(layerStack(backend))))
+      const backend = WatchedBackend.make()
+      const app = yield* Client.appOf(Routes.pipe(Layer.provide(Stack.http(UserSession, { backend: backend.layer }))))
       const byHand = Client.sender((request) =>
         Effect.runPromise(
           Effect.map(

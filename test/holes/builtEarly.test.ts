@@ -9,9 +9,10 @@ import { SessionBackend, SessionFrontend, SessionMiddleware } from "effect-sessi
 import type { Session } from "effect-sessions"
 import { TestClock } from "effect/testing"
 import { build, empty } from "../support/httpSupport.ts"
-import * as InstrumentedBackend from "../support/instrumentedBackend.ts"
+import * as WatchedBackend from "../support/watchedBackend.ts"
 import * as Stage from "../support/stage.ts"
-import { ada, eve, layerStack, UserSession } from "../support/userSession.ts"
+import { ada, eve, UserSession } from "../support/userSession.ts"
+import * as Stack from "../support/stack.ts"
 
 type Handle = (typeof UserSession)["Service"]
 type Manager = Effect.Success<ReturnType<typeof Stage.make>>["manager"]
@@ -31,7 +32,7 @@ const watched = <S extends object>(service: S, name: string, calls: Array<string
 
 /** The instrumented backend, whose calls are written down when they are made, before their Effects run. */
 const watchedBackend = Effect.fnUntraced(function* (calls: Array<string>) {
-  const instrumented = yield* InstrumentedBackend.make()
+  const instrumented = WatchedBackend.make()
   const backend = yield* Effect.provide(SessionBackend.SessionBackend, instrumented.layer)
   return {
     ...instrumented,
@@ -56,7 +57,7 @@ describe("a log-out that was built before the log-in", () => {
           const send = yield* stage.open(Effect.flatMap(UserSession, (session) => Effect.as(change(session), empty)))
           const answer = yield* send("POST", "/", { cookie })
           assert.strictEqual(answer.status, 204, spelling)
-          assert.deepStrictEqual(yield* stage.backend.stored, [], spelling)
+          assert.deepStrictEqual(yield* stage.backend.records, [], spelling)
           assert.match(answer.setCookie.join(), /^__Host-session=; Max-Age=0;/, spelling)
         }
       }
@@ -162,7 +163,7 @@ describe("the request's session", () => {
           })
         )
         assert.strictEqual((yield* send("POST", "/", { cookie: Stage.cookieOf(carried) })).status, 204, name)
-        const stored = (yield* stage.backend.stored).map(({ data, id }) => {
+        const stored = (yield* stage.backend.records).map(({ data, id }) => {
           const { count, username } = JSON.parse(data) as { readonly count: number; readonly username: string }
           return `${known.get(id) ?? "new"} ${username} ${count}`
         })
@@ -235,7 +236,10 @@ describe("the manager", () => {
       for (const name of Object.keys(rows) as ReadonlyArray<keyof Manager>) {
         const calls: Array<string> = []
         const backend = yield* watchedBackend(calls)
-        const manager = Context.get(yield* Layer.build(layerStack(backend)), UserSession.Manager)
+        const manager = Context.get(
+          yield* Layer.build(Stack.http(UserSession, { backend: backend.layer })),
+          UserSession.Manager
+        )
         const session = yield* manager.create(ada)
         calls.length = 0
         const built = ofManager[name](manager, session as Session.Session<typeof ada>, calls)
@@ -246,7 +250,9 @@ describe("the manager", () => {
         calls.length = 0
         const answer = yield* built
         assert.isAbove(calls.length, 0, name)
-        const counts = (yield* backend.stored).map(({ data }) => (JSON.parse(data) as { readonly count: number }).count)
+        const counts = (yield* backend.records).map(
+          ({ data }) => (JSON.parse(data) as { readonly count: number }).count
+        )
         const expected = rows[name](yield* Clock.currentTimeMillis)
         assert.deepStrictEqual([answer, counts.sort()], [expected[0], expected[1]], name)
       }

@@ -48,7 +48,7 @@ describe("a session first read while the body streams", () => {
           const answer = yield* send("POST", "/", { cookie: Stage.cookieOf(session) })
           assert.deepStrictEqual([answer.status, answer.text, seen.map(Exit.hasDies)], [200, "Failure", [true]], name)
           assert.match(String(seen[0]), /before the body streams/, name)
-          assert.deepStrictEqual(stage.backend.calls, [], name)
+          assert.deepStrictEqual(stage.backend.operations, [], name)
         }
       }
     })

@@ -54,7 +54,7 @@ const run = Effect.fnUntraced(function* (list: ReadonlyArray<Change>, concurrenc
   )
   const answer = yield* send("POST", "/", { cookie: carries ? Stage.cookieOf(carried) : "" })
   stage.backend.wire = (_, call) => call
-  const stored = (yield* stage.backend.stored).map(({ data, id, version }) => {
+  const stored = (yield* stage.backend.records).map(({ data, id, version }) => {
     const which = id === carried.id ? "carried" : id === other.id ? "other" : "new"
     return { id, is: `${which} v${version} ${data}` }
   })

@@ -8,7 +8,7 @@ import type { HttpServerRequest, HttpServerResponse } from "effect/http"
 import { Session, SessionMiddleware, SessionTest } from "effect-sessions"
 import * as Client from "../support/client.ts"
 import { empty } from "../support/httpSupport.ts"
-import * as InstrumentedBackend from "../support/instrumentedBackend.ts"
+import * as WatchedBackend from "../support/watchedBackend.ts"
 import * as Stage from "../support/stage.ts"
 
 class ListSession extends Session.Service<ListSession>()("test/ListSession", {
@@ -22,13 +22,13 @@ type Data = (typeof ListSession)["data"]["Type"]
 const ada = (): Data => ({ username: "ada", x: [0] })
 
 const start = Effect.fnUntraced(function* () {
-  const backend = yield* InstrumentedBackend.make()
+  const backend = WatchedBackend.make()
   const context = yield* Layer.build(SessionTest.layer(ListSession, { backend: backend.layer }))
   const manager = Context.get(context, ListSession.Manager)
   const session = yield* manager.create(ada())
   backend.calls.length = 0
   /** What is stored now, as another process reads it. */
-  const stored = Effect.map(backend.stored, ([record]) => [record?.version, JSON.parse(record!.data)] as const)
+  const stored = Effect.map(backend.records, ([record]) => [record?.version, JSON.parse(record!.data)] as const)
   const send = <E>(
     handler: Effect.Effect<
       HttpServerResponse.HttpServerResponse,
@@ -69,7 +69,7 @@ describe("data changed in place", () => {
         )
         assert.deepStrictEqual(seen, [{ username: "ada", x: [0, 1] }, ada(), ada()], name)
         assert.deepStrictEqual(yield* stored, [2, { username: "ada", x: [0, 1] }], name)
-        assert.deepStrictEqual(backend.calls, ["read", "update"], name)
+        assert.deepStrictEqual(backend.operations, ["read", "update"], name)
       }
     })
   )
@@ -103,7 +103,7 @@ describe("data changed in place", () => {
   it.effect("law 7: of a write that failed nothing is seen afterwards", () =>
     Effect.gen(function* () {
       const { backend, send } = yield* start()
-      backend.wire = (operation, call) => (operation === "update" ? InstrumentedBackend.failure(operation) : call)
+      backend.wire = (operation, call) => (operation === "update" ? WatchedBackend.failure(operation) : call)
       let seen: unknown
       yield* send(
         Effect.gen(function* () {
@@ -135,7 +135,7 @@ describe("data changed in place", () => {
         })
       )
       assert.deepStrictEqual(seen, [1, "kept", 1, "kept", 1, "kept"])
-      assert.deepStrictEqual(backend.calls, ["read"])
+      assert.deepStrictEqual(backend.operations, ["read"])
       yield* manager.modify(session, (data) => [undefined, { ...data }])
       assert.deepStrictEqual(yield* stored, [1, ada()])
     })

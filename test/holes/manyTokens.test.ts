@@ -23,7 +23,7 @@ const deadCookies = Effect.fnUntraced(function* (stage: Effect.Success<ReturnTyp
 })
 
 const deletesOf = (stage: Effect.Success<ReturnType<typeof Stage.make>>) =>
-  stage.backend.calls.filter((operation) => operation === "delete").length
+  stage.backend.operations.filter((operation) => operation === "delete").length
 
 describe("a request with many authentic tokens", () => {
   const operations: Record<string, (session: Handle) => Effect.Effect<unknown, unknown>> = {

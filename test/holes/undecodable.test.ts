@@ -7,7 +7,7 @@ import { Context, Effect, Layer, Logger, References, Redacted, Schema } from "ef
 import { Session, SessionBackend, SessionMiddleware, SessionTest } from "effect-sessions"
 import * as Client from "../support/client.ts"
 import { empty } from "../support/httpSupport.ts"
-import * as InstrumentedBackend from "../support/instrumentedBackend.ts"
+import * as WatchedBackend from "../support/watchedBackend.ts"
 import * as Stage from "../support/stage.ts"
 
 class ProfileSession extends Session.Service<ProfileSession>()("test/ProfileSession", {
@@ -46,10 +46,10 @@ describe("a record that does not decode", () => {
         ...unreadable.map((text) => [text, []] as const)
       ]
       for (const [data, path] of texts) {
-        const backend = yield* InstrumentedBackend.make()
+        const backend = WatchedBackend.make()
         const context = yield* Layer.build(SessionTest.layer(ProfileSession, { backend: backend.layer }))
         const session = yield* Context.get(context, ProfileSession.Manager).create(good)
-        const { idleExpiresAt, lastSeenAt } = (yield* backend.stored)[0]!
+        const { idleExpiresAt, lastSeenAt } = (yield* backend.records)[0]!
         const service = yield* Effect.provide(SessionBackend.SessionBackend, backend.layer)
         yield* service.update(ProfileSession.key, session.id, 1, { data, dataVersion: 1, idleExpiresAt, lastSeenAt })
         const lines: Array<{ readonly level: string; readonly text: string; readonly entry: string }> = []

@@ -7,13 +7,14 @@ import { TestClock } from "effect/testing"
 import * as Browser from "../support/browser.ts"
 import * as Client from "../support/client.ts"
 import { empty, verified } from "../support/httpSupport.ts"
-import * as InstrumentedBackend from "../support/instrumentedBackend.ts"
-import { ada, layerStack, UserSession } from "../support/userSession.ts"
+import * as WatchedBackend from "../support/watchedBackend.ts"
+import { ada, UserSession } from "../support/userSession.ts"
+import * as Stack from "../support/stack.ts"
 
 describe("a browser's day", () => {
   it.effect("logs in, goes on, changes its mind and logs out", () =>
     Effect.gen(function* () {
-      const backend = yield* InstrumentedBackend.make()
+      const backend = WatchedBackend.make()
       const send = yield* Client.serve(
         Layer.mergeAll(
           HttpRouter.add(
@@ -38,7 +39,7 @@ describe("a browser's day", () => {
               Layer.provide(SessionMiddleware.routerRequired(UserSession).layer)
             )
           ),
-          Layer.provide(layerStack(backend))
+          Layer.provide(Stack.http(UserSession, { backend: backend.layer }))
         )
       )
       const browser = Browser.make(send)

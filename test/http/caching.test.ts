@@ -5,9 +5,10 @@ import { HttpRouter, HttpServerResponse } from "effect/http"
 import { SessionFrontend, SessionMiddleware } from "effect-sessions"
 import * as Client from "../support/client.ts"
 import { logged, Teapot, text, whoami } from "../support/httpSupport.ts"
-import * as InstrumentedBackend from "../support/instrumentedBackend.ts"
+import * as WatchedBackend from "../support/watchedBackend.ts"
 import * as Stage from "../support/stage.ts"
-import { ada, layerStack, UserSession } from "../support/userSession.ts"
+import { ada, UserSession } from "../support/userSession.ts"
+import * as Stack from "../support/stack.ts"
 
 describe("caching", () => {
   const Routes = Layer.mergeAll(
@@ -49,8 +50,8 @@ describe("caching", () => {
 
   it.effect("[R61] Vary names the cookie, once, on every response of a session-aware route", () =>
     Effect.gen(function* () {
-      const backend = yield* InstrumentedBackend.make()
-      const send = yield* Client.serve(Routes.pipe(Layer.provide(layerStack(backend))))
+      const backend = WatchedBackend.make()
+      const send = yield* Client.serve(Routes.pipe(Layer.provide(Stack.http(UserSession, { backend: backend.layer }))))
       const rows: ReadonlyArray<readonly [string, number]> = [
         ["/untouched", 200],
         ["/has", 200],

@@ -2,11 +2,13 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Logger } from "effect"
 import { HttpRouter, HttpServerResponse } from "effect/http"
 import { SessionFrontend, SessionMiddleware } from "effect-sessions"
+import type { SessionError } from "effect-sessions"
 import { originProblem } from "../../src/internal/frontend/origins.ts"
 import * as Client from "../support/client.ts"
-import * as InstrumentedBackend from "../support/instrumentedBackend.ts"
 import { listen, raw } from "../support/server.ts"
-import { ada, layerStack, UserSession } from "../support/userSession.ts"
+import * as WatchedBackend from "../support/watchedBackend.ts"
+import { ada, UserSession } from "../support/userSession.ts"
+import * as Stack from "../support/stack.ts"
 
 const Routes = Layer.mergeAll(
   HttpRouter.add(
@@ -28,10 +30,15 @@ const Routes = Layer.mergeAll(
 )
 
 const start = Effect.fnUntraced(function* (
-  frontend: Layer.Layer<SessionFrontend.SessionFrontend, unknown> = SessionFrontend.layerCookie()
+  frontend: Layer.Layer<
+    SessionFrontend.SessionFrontend,
+    SessionError.SessionConfigError
+  > = SessionFrontend.layerCookie()
 ) {
-  const backend = yield* InstrumentedBackend.make()
-  const send = yield* Client.serve(Routes.pipe(Layer.provide(layerStack(backend, { frontend }))))
+  const backend = WatchedBackend.make()
+  const send = yield* Client.serve(
+    Routes.pipe(Layer.provide(Stack.http(UserSession, { backend: backend.layer, frontend })))
+  )
   return { backend, send }
 })
 
@@ -103,7 +110,7 @@ describe("cross-origin protection", () => {
                 assert.strictEqual(answer.status, 403, row)
                 assert.deepStrictEqual(JSON.parse(answer.text), { _tag: "SessionCrossOrigin" }, row)
                 // Refused before the session is looked at, and the browser stays logged in.
-                assert.deepStrictEqual([backend.calls, answer.setCookie], [[], []], row)
+                assert.deepStrictEqual([backend.operations, answer.setCookie], [[], []], row)
                 assert.strictEqual(answer.headers.get("vary"), "Cookie", row)
               }
             }
@@ -118,7 +125,7 @@ describe("cross-origin protection", () => {
     Effect.gen(function* () {
       const { backend, send } = yield* start()
       const answer = yield* send("POST", "/login", { headers: headersOf("cross-site", "https://evil.test") })
-      assert.deepStrictEqual([answer.status, answer.setCookie, backend.calls], [403, [], []])
+      assert.deepStrictEqual([answer.status, answer.setCookie, backend.operations], [403, [], []])
       assert.strictEqual((yield* send("POST", "/login", { headers: headersOf("same-origin", undefined) })).status, 200)
     })
   )

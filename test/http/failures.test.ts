@@ -6,13 +6,13 @@ import { SessionFrontend } from "effect-sessions"
 import { TestClock } from "effect/testing"
 import type * as Client from "../support/client.ts"
 import { empty, isLive, tagOf, text } from "../support/httpSupport.ts"
-import * as InstrumentedBackend from "../support/instrumentedBackend.ts"
+import * as WatchedBackend from "../support/watchedBackend.ts"
 import * as Stage from "../support/stage.ts"
 import { ada, eve, UserSession } from "../support/userSession.ts"
 
 describe("a backend that fails, or never answers", () => {
-  const faults: Record<string, InstrumentedBackend.Wire> = {
-    fails: (operation) => InstrumentedBackend.failure(operation),
+  const faults: Record<string, WatchedBackend.Wire> = {
+    fails: (operation) => WatchedBackend.failure(operation),
     dies: () => Effect.die(new Error("driver bug: hunter2")),
     "never answers": () => Effect.never,
     "never answers, and cannot be interrupted": () => Effect.uninterruptible(Effect.never)
@@ -124,7 +124,7 @@ describe("a backend that fails, or never answers", () => {
       for (const operation of ["create", "update"] as const) {
         const stage = yield* Stage.make()
         const session = yield* stage.login(ada)
-        stage.backend.wire = (called, call) => (called === operation ? InstrumentedBackend.failure(called) : call)
+        stage.backend.wire = (called, call) => (called === operation ? WatchedBackend.failure(called) : call)
         const send = yield* stage.open(
           Effect.gen(function* () {
             const handle = yield* UserSession

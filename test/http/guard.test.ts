@@ -5,9 +5,10 @@ import { HttpRouter, HttpServerResponse } from "effect/http"
 import { Session, SessionError, SessionFrontend, SessionMiddleware, SessionVerifier } from "effect-sessions"
 import * as Client from "../support/client.ts"
 import { empty, verified } from "../support/httpSupport.ts"
-import * as InstrumentedBackend from "../support/instrumentedBackend.ts"
+import * as WatchedBackend from "../support/watchedBackend.ts"
 import * as Stage from "../support/stage.ts"
-import { ada, eve, layerCrypto, layerKeys, layerStack, UserData, UserSession } from "../support/userSession.ts"
+import { ada, eve, UserData, UserSession } from "../support/userSession.ts"
+import * as Stack from "../support/stack.ts"
 
 describe("a guard", () => {
   it.effect("[R29] a session the verifier refuses, beside a good one, locks nobody out", () =>
@@ -44,7 +45,7 @@ describe("a guard", () => {
 
   it.effect("onFailure answers for the guard: a redirect keeps Vary, and is not stored", () =>
     Effect.gen(function* () {
-      const backend = yield* InstrumentedBackend.make()
+      const backend = WatchedBackend.make()
       const seen: Array<string> = []
       const send = yield* Client.serve(
         HttpRouter.add("*", "/", verified).pipe(
@@ -56,7 +57,7 @@ describe("a guard", () => {
               }
             }).layer
           ),
-          Layer.provide(layerStack(backend))
+          Layer.provide(Stack.http(UserSession, { backend: backend.layer }))
         )
       )
       const missing = yield* send("GET", "/")
@@ -91,17 +92,12 @@ describe("a definition's own error", () => {
 
   it.effect("answers with its httpApiStatus in a plain router, unhandled", () =>
     Effect.gen(function* () {
-      const backend = yield* InstrumentedBackend.make()
+      const backend = WatchedBackend.make()
       let refusal: Suspended | Unpaid | Plain = new Suspended({ until: "noon" })
-      const stack = MemberSession.layerHttp().pipe(
-        Layer.provide([
-          SessionFrontend.layerCookie(),
-          backend.layer,
-          SessionVerifier.layer(MemberSession, () => Effect.fail(refusal)),
-          layerKeys(),
-          layerCrypto
-        ])
-      )
+      const stack = Stack.http(MemberSession, {
+        backend: backend.layer,
+        verifier: SessionVerifier.layer(MemberSession, () => Effect.fail(refusal))
+      })
       const send = yield* Client.serve(
         Layer.mergeAll(
           HttpRouter.add(

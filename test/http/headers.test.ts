@@ -68,7 +68,7 @@ describe("cookies of a response", () => {
       const out = yield* (yield* stage.open(handler("logout")))("POST", "/", { cookie: rotated.cookie })
       assert.strictEqual(out.setCookie.length, 1)
       assert.match(out.setCookie[0]!, /^__Host-session=; Max-Age=0;/)
-      assert.deepStrictEqual(yield* stage.backend.stored, [])
+      assert.deepStrictEqual(yield* stage.backend.records, [])
       const again = yield* stage.login(ada)
       const back = yield* (yield* stage.open(handler("login")))("POST", "/", { cookie: Stage.cookieOf(again) })
       assert.strictEqual(back.setCookie.length, 1)

@@ -1,14 +1,14 @@
 /** Log-out: what ends, what is promised, and what a captured cookie is worth afterwards. */
 import { assert, describe, it } from "@effect/vitest"
-import type { Redacted } from "effect"
 import { Effect, Layer } from "effect"
 import { SessionMiddleware } from "effect-sessions"
 import { TestClock } from "effect/testing"
 import * as Client from "../support/client.ts"
 import { empty, isLive, reasonOf, verified } from "../support/httpSupport.ts"
-import * as InstrumentedBackend from "../support/instrumentedBackend.ts"
+import * as WatchedBackend from "../support/watchedBackend.ts"
 import * as Stage from "../support/stage.ts"
-import { ada, layerKeys, layerStack, secrets, UserSession } from "../support/userSession.ts"
+import { ada, UserSession, secretA, secretB } from "../support/userSession.ts"
+import * as Stack from "../support/stack.ts"
 
 describe("log-out", () => {
   const logout = Effect.flatMap(UserSession, (session) => Effect.as(session.destroy, empty))
@@ -19,7 +19,7 @@ describe("log-out", () => {
       const session = yield* stage.login(ada)
       const send = yield* stage.open(logout)
       stage.backend.wire = (operation, call) =>
-        operation === "delete" ? InstrumentedBackend.failure(operation, "unknown") : call
+        operation === "delete" ? WatchedBackend.failure(operation, "unknown") : call
       const failed = yield* send("POST", "/", { cookie: Stage.cookieOf(session) })
       assert.deepStrictEqual([failed.status, failed.setCookie], [503, []])
       assert.isTrue(yield* isLive(stage, session.token))
@@ -49,7 +49,7 @@ describe("log-out", () => {
       const expired = yield* stage.login(ada)
       yield* TestClock.adjust("2 hours")
       assert.strictEqual((yield* send("POST", "/", { cookie: Stage.cookieOf(expired) })).status, 204)
-      assert.deepStrictEqual(yield* stage.backend.stored, [])
+      assert.deepStrictEqual(yield* stage.backend.records, [])
     })
   )
 
@@ -85,24 +85,25 @@ describe("log-out", () => {
       const captured = Stage.cookieOf(yield* stage.login(ada))
       yield* (yield* stage.open(logout))("POST", "/", { cookie: captured })
       const replay = Effect.fnUntraced(function* (
-        backend: InstrumentedBackend.InstrumentedBackend,
-        ring: ReadonlyArray<Redacted.Redacted>
+        backend: WatchedBackend.WatchedBackend,
+        ...ring: readonly [string, ...ReadonlyArray<string>]
       ) {
-        const context = yield* Layer.build(layerStack(backend, { keys: layerKeys(ring) }))
+        const context = yield* Layer.build(
+          Stack.http(UserSession, { backend: backend.layer, keys: Stack.layerKeys(...ring) })
+        )
         const handler = yield* Client.webHandler(
           Effect.provideContext(SessionMiddleware.required(UserSession)(verified), context)
         )
         const answer = yield* Client.sender(handler)("GET", "/", { cookie: captured })
         return [answer.status, reasonOf(answer), answer.setCookie.length]
       })
-      const [old, fresh] = [secrets[0]!, secrets[1]!]
       for (const wait of [1, 3_600_000, 86_400_000] as const) {
         yield* TestClock.adjust(wait)
-        assert.deepStrictEqual(yield* replay(stage.backend, [old]), [401, "NotFound", 0])
+        assert.deepStrictEqual(yield* replay(stage.backend, secretA), [401, "NotFound", 0])
       }
-      assert.deepStrictEqual(yield* replay(yield* InstrumentedBackend.make(), [old]), [401, "NotFound", 0])
-      assert.deepStrictEqual(yield* replay(stage.backend, [fresh, old]), [401, "NotFound", 0])
-      assert.deepStrictEqual(yield* replay(stage.backend, [fresh]), [401, "Signature", 0])
+      assert.deepStrictEqual(yield* replay(WatchedBackend.make(), secretA), [401, "NotFound", 0])
+      assert.deepStrictEqual(yield* replay(stage.backend, secretB, secretA), [401, "NotFound", 0])
+      assert.deepStrictEqual(yield* replay(stage.backend, secretB), [401, "Signature", 0])
     })
   )
 })

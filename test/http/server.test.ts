@@ -5,7 +5,7 @@ import { SessionFrontend } from "effect-sessions"
 import * as Http2 from "node:http2"
 import * as Browser from "../support/browser.ts"
 import { rawGet, startServer } from "../support/httpSupport.ts"
-import * as InstrumentedBackend from "../support/instrumentedBackend.ts"
+import * as WatchedBackend from "../support/watchedBackend.ts"
 
 describe("over a real server", () => {
   it.live("a browser logs in, is known, logs out and is not", () =>
@@ -96,7 +96,7 @@ describe("over a real server", () => {
       ]) {
         assert.strictEqual((yield* rawGet(port, "/whoami", [Buffer.from(header)])).status, 401, header)
       }
-      assert.deepStrictEqual(backend.calls, [])
+      assert.deepStrictEqual(backend.operations, [])
       // Between a cookie with an open quote and one that closes it, the real one is still itself.
       const sandwich = yield* rawGet(port, "/whoami", [Buffer.from(`$Version=1; a="x; ${cookie}; b="`)])
       assert.deepStrictEqual([sandwich.status, sandwich.body], [200, "ada"])
@@ -182,7 +182,7 @@ describe("over a real server", () => {
         // One second of our own; the rest is this machine's.
         assert.isBelow(Duration.toMillis(took), 5000, row)
       }
-      backend.wire = (operation) => InstrumentedBackend.failure(operation)
+      backend.wire = (operation) => WatchedBackend.failure(operation)
       assert.strictEqual((yield* send("GET", "/open", { cookie })).status, 503)
       // Strangers cost the backend nothing, and are served.
       assert.strictEqual((yield* send("GET", "/open")).status, 204)
@@ -206,7 +206,7 @@ describe("over a real server", () => {
       const { backend, send } = yield* startServer()
       assert.strictEqual((yield* send("GET", "/nowhere")).status, 404)
       assert.strictEqual((yield* send("GET", "/login")).status, 404)
-      assert.deepStrictEqual(backend.calls, [])
+      assert.deepStrictEqual(backend.operations, [])
     })
   )
 })

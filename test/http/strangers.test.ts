@@ -8,7 +8,8 @@ import { SessionKeys, SessionMiddleware, SessionToken } from "effect-sessions"
 import { empty, verified } from "../support/httpSupport.ts"
 import * as Dice from "../support/random.ts"
 import * as Stage from "../support/stage.ts"
-import { ada, layerCrypto, layerKeys, UserSession } from "../support/userSession.ts"
+import { ada, UserSession, secretA } from "../support/userSession.ts"
+import * as Stack from "../support/stack.ts"
 
 const get = new Request("https://app.test/")
 const post = new Request("https://app.test/", { method: "POST" })
@@ -49,7 +50,7 @@ describe("strangers", () => {
     "[R84a] 100,000 anonymous GETs and 100,000 anonymous log-outs store nothing and set no cookie",
     () =>
       Effect.gen(function* () {
-        const stage = yield* Stage.make({ immediate: true })
+        const stage = yield* Stage.make()
         const read = runner(
           stage,
           SessionMiddleware.make(UserSession)(Effect.flatMap(UserSession, (s) => Effect.as(s.option, empty)))
@@ -67,7 +68,7 @@ describe("strangers", () => {
           }
         }
         assert.deepStrictEqual([answered, set], [200_000, 0])
-        assert.deepStrictEqual([stage.backend.calls, yield* stage.backend.stored], [[], []])
+        assert.deepStrictEqual([stage.backend.operations, yield* stage.backend.records], [[], []])
       }),
     120_000
   )
@@ -76,7 +77,7 @@ describe("strangers", () => {
     "[R84b] [R16] 50,000 mutated tokens: none accepted, no backend call, no defect, no cookie",
     () =>
       Effect.gen(function* () {
-        const stage = yield* Stage.make({ immediate: true })
+        const stage = yield* Stage.make()
         const tokens: Array<string> = []
         for (let i = 0; i < 20; i++) tokens.push(Redacted.value((yield* stage.login(ada)).token))
         const guarded = runner(stage, SessionMiddleware.required(UserSession)(verified))
@@ -105,7 +106,7 @@ describe("strangers", () => {
           [-204, 12_500],
           [401, 37_500]
         ])
-        assert.deepStrictEqual([stage.backend.calls, set], [[], 0])
+        assert.deepStrictEqual([stage.backend.operations, set], [[], 0])
       }),
     120_000
   )
@@ -114,7 +115,7 @@ describe("strangers", () => {
     "[R26] [R29] 60,000 hostile Cookie headers: none accepted, no backend call, no defect, no cookie",
     () =>
       Effect.gen(function* () {
-        const stage = yield* Stage.make({ immediate: true })
+        const stage = yield* Stage.make()
         const token = Redacted.value((yield* stage.login(ada)).token)
         const guarded = runner(stage, SessionMiddleware.required(UserSession)(verified))
         const dice = Dice.make(26)
@@ -125,10 +126,10 @@ describe("strangers", () => {
           set += setCookie
           if (status !== 401) good++
         }
-        assert.deepStrictEqual([stage.backend.calls, set, good], [[], 0, 0])
+        assert.deepStrictEqual([stage.backend.operations, set, good], [[], 0, 0])
         // The same runner lets the real one in.
         assert.strictEqual((yield* guarded(get, withCookie(`x=1; __Host-session=${token}`))).status, 200)
-        assert.deepStrictEqual(stage.backend.calls, ["read"])
+        assert.deepStrictEqual(stage.backend.operations, ["read"])
       }),
     120_000
   )
@@ -137,7 +138,7 @@ describe("strangers", () => {
     "[R84b] 100,000 well-signed tokens of sessions that never were: one read each, no write, no cookie",
     () =>
       Effect.gen(function* () {
-        const stage = yield* Stage.make({ immediate: true })
+        const stage = yield* Stage.make()
         const tokens = yield* Effect.provide(
           Effect.gen(function* () {
             const ring = yield* SessionKeys.SessionKeys.use((keys) =>
@@ -145,7 +146,7 @@ describe("strangers", () => {
             )
             return SessionToken.make(ring)
           }),
-          Layer.merge(layerKeys(), layerCrypto)
+          Layer.merge(Stack.layerKeys(secretA), Stack.layerCrypto)
         )
         const guarded = runner(stage, SessionMiddleware.required(UserSession)(verified))
         const dice = Dice.make(6)
@@ -159,8 +160,8 @@ describe("strangers", () => {
           if (answer.status !== 401) assert.fail(`status ${answer.status}`)
         }
         assert.strictEqual(set, 0)
-        assert.deepStrictEqual([...new Set(stage.backend.calls)], ["read"])
-        assert.strictEqual(stage.backend.calls.length, 100_000)
+        assert.deepStrictEqual([...new Set(stage.backend.operations)], ["read"])
+        assert.strictEqual(stage.backend.operations.length, 100_000)
       }),
     120_000
   )

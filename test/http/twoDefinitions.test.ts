@@ -2,12 +2,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit, Layer, Option, Schema } from "effect"
 import { HttpRouter, HttpServerResponse } from "effect/http"
-import { Session, SessionFrontend, SessionMiddleware, SessionTest, SessionVerifier } from "effect-sessions"
+import { Session, SessionFrontend, SessionMiddleware, SessionTest } from "effect-sessions"
 import * as Browser from "../support/browser.ts"
 import * as Client from "../support/client.ts"
 import { tokenOf, type AnyFrontend } from "../support/httpSupport.ts"
-import * as InstrumentedBackend from "../support/instrumentedBackend.ts"
-import { ada, eve, layerCrypto, layerKeys, layerStack, UserData, UserSession } from "../support/userSession.ts"
+import * as WatchedBackend from "../support/watchedBackend.ts"
+import { ada, eve, UserData, UserSession } from "../support/userSession.ts"
+import * as Stack from "../support/stack.ts"
 
 describe("two definitions in one application", () => {
   class AdminSession extends Session.Service<AdminSession>()("test/AdminSession", {
@@ -15,10 +16,8 @@ describe("two definitions in one application", () => {
     principal: (data) => data.username
   }) {}
 
-  const layerAdmin = (backend: InstrumentedBackend.InstrumentedBackend, frontend: AnyFrontend) =>
-    AdminSession.layerHttp().pipe(
-      Layer.provide([frontend, backend.layer, SessionVerifier.layerExists(AdminSession), layerKeys(), layerCrypto])
-    )
+  const layerAdmin = (backend: WatchedBackend.WatchedBackend, frontend: AnyFrontend) =>
+    Stack.http(AdminSession, { backend: backend.layer, frontend })
 
   const Both = Layer.mergeAll(
     HttpRouter.add(
@@ -56,11 +55,11 @@ describe("two definitions in one application", () => {
 
   it.effect("[R15] each has its own cookie, and the other's token has no valid signature here", () =>
     Effect.gen(function* () {
-      const backend = yield* InstrumentedBackend.make()
+      const backend = WatchedBackend.make()
       const send = yield* Client.serve(
         Both.pipe(
           Layer.provide([
-            layerStack(backend),
+            Stack.http(UserSession, { backend: backend.layer }),
             Layer.orDie(layerAdmin(backend, SessionFrontend.layerCookie({ name: "__Host-admin" })))
           ])
         )
@@ -84,7 +83,7 @@ describe("two definitions in one application", () => {
         const answer = yield* send("GET", path, { cookie })
         assert.deepStrictEqual(JSON.parse(answer.text), { _tag: "SessionInvalid", reason: "Signature" })
       }
-      assert.deepStrictEqual(backend.calls, [])
+      assert.deepStrictEqual(backend.operations, [])
       yield* browser.visit("POST", "/leave")
       assert.strictEqual((yield* browser.visit("GET", "/user")).status, 200)
       assert.strictEqual((yield* browser.visit("GET", "/admin")).status, 401)
@@ -93,15 +92,14 @@ describe("two definitions in one application", () => {
 
   it.effect("[R87b] two on one cookie name do not build", () =>
     Effect.gen(function* () {
-      const backend = yield* InstrumentedBackend.make()
+      const backend = WatchedBackend.make()
       for (const frontend of [
         SessionFrontend.layerCookie(),
         SessionFrontend.layerFirst([SessionFrontend.layerBearer(), SessionFrontend.layerCookie()])
       ]) {
-        const exit = yield* Layer.build(Layer.merge(layerStack(backend), layerAdmin(backend, frontend))).pipe(
-          Effect.scoped,
-          Effect.exit
-        )
+        const exit = yield* Layer.build(
+          Layer.merge(Stack.http(UserSession, { backend: backend.layer }), layerAdmin(backend, frontend))
+        ).pipe(Effect.scoped, Effect.exit)
         const error = Option.getOrUndefined(Exit.findErrorOption(exit))
         const all = Exit.isFailure(exit) ? [...exit.cause.reasons] : []
         const message = String(error ?? all.map((reason) => (reason._tag === "Die" ? reason.defect : undefined))[0])
@@ -111,7 +109,9 @@ describe("two definitions in one application", () => {
       const application = () => Layer.makeMemoMapUnsafe()
       const build = (layer: Layer.Layer<never, unknown>, memoMap: Layer.MemoMap) =>
         Effect.flatMap(Effect.scope, (scope) => Layer.buildWithMemoMap(layer, memoMap, scope))
-      const user = Layer.effectDiscard(Effect.void).pipe(Layer.provide(layerStack(backend)))
+      const user = Layer.effectDiscard(Effect.void).pipe(
+        Layer.provide(Stack.http(UserSession, { backend: backend.layer }))
+      )
       const admin = Layer.effectDiscard(Effect.void).pipe(
         Layer.provide(layerAdmin(backend, SessionFrontend.layerCookie()))
       )
@@ -121,7 +121,12 @@ describe("two definitions in one application", () => {
       for (const layer of [user, admin, user]) yield* Effect.scoped(build(layer, one))
       yield* build(user, one)
       // Built a second time, and let go of once: it is still there.
-      yield* Effect.scoped(build(Layer.effectDiscard(Effect.void).pipe(Layer.provide(layerStack(backend))), one))
+      yield* Effect.scoped(
+        build(
+          Layer.effectDiscard(Effect.void).pipe(Layer.provide(Stack.http(UserSession, { backend: backend.layer }))),
+          one
+        )
+      )
       assert.isTrue(Exit.isFailure(yield* Effect.exit(build(admin, one))))
     })
   )

@@ -9,9 +9,10 @@ import type { Session } from "effect-sessions"
 import { SessionError, SessionMiddleware, SessionVerifier } from "effect-sessions"
 import * as Client from "../support/client.ts"
 import { empty, isLive, text, verified } from "../support/httpSupport.ts"
-import * as InstrumentedBackend from "../support/instrumentedBackend.ts"
+import * as WatchedBackend from "../support/watchedBackend.ts"
 import * as Stage from "../support/stage.ts"
-import { ada, eve, layerStack, UserSession } from "../support/userSession.ts"
+import { ada, eve, UserSession } from "../support/userSession.ts"
+import * as Stack from "../support/stack.ts"
 
 describe("law 1: one handle for each request and definition", () => {
   it.effect("law 1: one handle per request and definition, however its middlewares nest", () =>
@@ -40,7 +41,7 @@ describe("law 1: one handle for each request and definition", () => {
         const answer = yield* (yield* stage.app(app))("POST", "/", { cookie: Stage.cookieOf(session) })
         assert.strictEqual(answer.status, 204, nesting)
         assert.strictEqual(handles.size, 1, nesting)
-        assert.deepStrictEqual(stage.backend.calls, ["read", "update", "update"], nesting)
+        assert.deepStrictEqual(stage.backend.operations, ["read", "update", "update"], nesting)
         assert.strictEqual(answer.setCookie.length, 1, nesting)
         assert.strictEqual(answer.headers.get("vary"), "Cookie", nesting)
       }
@@ -49,7 +50,7 @@ describe("law 1: one handle for each request and definition", () => {
 
   it.effect("law 1: combined middlewares of a router share one handle and one read", () =>
     Effect.gen(function* () {
-      const backend = yield* InstrumentedBackend.make()
+      const backend = WatchedBackend.make()
       const open = SessionMiddleware.router(UserSession)
       const guard = SessionMiddleware.routerRequired(UserSession)
       const route = (path: `/${string}`) =>
@@ -72,13 +73,13 @@ describe("law 1: one handle for each request and definition", () => {
           route("/b").pipe(Layer.provide(guard.combine(open).layer)),
           route("/c").pipe(Layer.provide(open.combine(guard).layer)),
           route("/d").pipe(Layer.provide(guard.layer), Layer.provide(open.layer))
-        ).pipe(Layer.provide(layerStack(backend)))
+        ).pipe(Layer.provide(Stack.http(UserSession, { backend: backend.layer })))
       )
       const { cookie } = yield* send("POST", "/login")
       for (const path of ["/a", "/b", "/c", "/d"]) {
         backend.calls.length = 0
         const answer = yield* send("GET", path, { cookie })
-        assert.deepStrictEqual([answer.status, answer.text, backend.calls], [200, "true", ["read"]], path)
+        assert.deepStrictEqual([answer.status, answer.text, backend.operations], [200, "true", ["read"]], path)
         backend.calls.length = 0
         assert.strictEqual((yield* send("GET", path)).status, 401, path)
       }
@@ -100,7 +101,7 @@ describe("law 1: one handle for each request and definition", () => {
         )
       )
       const answer = yield* send("GET", "/", { cookie: Stage.cookieOf({ token }) })
-      assert.deepStrictEqual([answer.text, stage.backend.calls], ["true", ["read"]])
+      assert.deepStrictEqual([answer.text, stage.backend.operations], ["true", ["read"]])
     })
   )
 
@@ -152,7 +153,7 @@ describe("law 1: one handle for each request and definition", () => {
       const answer = yield* send("GET", "/", { cookie: Stage.cookieOf(session) })
       assert.strictEqual(answer.text, "nobody,nobody,eve,eve,ada")
       // One read for each request; the rewritten one is the same request.
-      assert.deepStrictEqual(stage.backend.calls, ["read", "read", "read"])
+      assert.deepStrictEqual(stage.backend.operations, ["read", "read", "read"])
     })
   )
 
@@ -205,7 +206,8 @@ describe("law 1, as attacked", () => {
     Effect.gen(function* () {
       const stage = yield* Stage.make()
       const strict = yield* Layer.build(
-        layerStack(stage.backend, {
+        Stack.http(UserSession, {
+          backend: stage.backend.layer,
           verifier: SessionVerifier.layer(UserSession, () =>
             Effect.fail(new SessionError.SessionRefused({ message: "no" }))
           )

@@ -5,7 +5,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Option, Redacted } from "effect"
 import { empty, name, text } from "../support/httpSupport.ts"
-import * as InstrumentedBackend from "../support/instrumentedBackend.ts"
+import * as WatchedBackend from "../support/watchedBackend.ts"
 import * as Stage from "../support/stage.ts"
 import { ada, eve, UserSession } from "../support/userSession.ts"
 
@@ -16,7 +16,7 @@ describe("law 2: lazy", () => {
       const session = yield* stage.login(ada)
       const send = yield* stage.open(Effect.as(UserSession, empty))
       assert.strictEqual((yield* send("POST", "/", { cookie: Stage.cookieOf(session) })).status, 204)
-      assert.deepStrictEqual(stage.backend.calls, [])
+      assert.deepStrictEqual(stage.backend.operations, [])
     })
   )
 
@@ -27,7 +27,7 @@ describe("law 2: lazy", () => {
         const session = yield* stage.login(ada)
         const gate = yield* Deferred.make<void>()
         stage.backend.wire = (operation, call) =>
-          Effect.andThen(Deferred.await(gate), fails ? InstrumentedBackend.failure(operation) : call)
+          Effect.andThen(Deferred.await(gate), fails ? WatchedBackend.failure(operation) : call)
         const send = yield* stage.open(
           Effect.gen(function* () {
             const handle = yield* UserSession
@@ -47,7 +47,7 @@ describe("law 2: lazy", () => {
             .fill(fails ? "Failure" : "Success")
             .join()
         )
-        assert.deepStrictEqual(stage.backend.calls, fails ? ["read"] : ["read", "listByPrincipal"])
+        assert.deepStrictEqual(stage.backend.operations, fails ? ["read"] : ["read", "listByPrincipal"])
       }
     })
   )
@@ -78,7 +78,7 @@ describe("law 2: lazy", () => {
       )
       const answer = yield* send("GET", "/", { cookie: Stage.cookieOf(session) })
       assert.strictEqual(answer.text, "ada,ada,ada")
-      assert.deepStrictEqual(stage.backend.calls, ["read", "read"])
+      assert.deepStrictEqual(stage.backend.operations, ["read", "read"])
     })
   )
 
@@ -100,7 +100,7 @@ describe("law 2: lazy", () => {
           assert.strictEqual(yield* handle.get, rotated)
           assert.notStrictEqual(Redacted.value(rotated.token), Redacted.value(before.token))
           assert.strictEqual(rotated.id, before.id)
-          assert.deepStrictEqual(stage.backend.calls, ["read", "update", "update", "update", "update"])
+          assert.deepStrictEqual(stage.backend.operations, ["read", "update", "update", "update", "update"])
           const created = yield* handle.create(eve)
           assert.strictEqual(yield* handle.get, created)
           yield* handle.destroy
@@ -110,7 +110,7 @@ describe("law 2: lazy", () => {
         })
       )
       assert.strictEqual((yield* send("POST", "/", { cookie: Stage.cookieOf(session) })).status, 204)
-      assert.deepStrictEqual(yield* stage.backend.stored, [])
+      assert.deepStrictEqual(yield* stage.backend.records, [])
     })
   )
 

@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { empty, name, tagOf, text, whoami } from "../support/httpSupport.ts"
 import * as Stage from "../support/stage.ts"
-import { ada, eve, UserSession } from "../support/userSession.ts"
+import { ada, eve, nobody, UserSession } from "../support/userSession.ts"
 
 describe("law 3: Verified", () => {
   it.effect("law 3: UserSession.Verified stays what the guard verified, whatever the handler changes", () =>
@@ -30,7 +30,7 @@ describe("law 3: Verified", () => {
   it.effect("law 3: [R54] a guard of a definition with a principal lets no anonymous session through", () =>
     Effect.gen(function* () {
       const stage = yield* Stage.make()
-      const anonymous = yield* stage.login({ count: 5 })
+      const anonymous = yield* stage.login({ ...nobody, count: 5 })
       let ran = 0
       const send = yield* stage.guarded(Effect.sync(() => (ran++, empty)))
       const answer = yield* send("GET", "/", { cookie: Stage.cookieOf(anonymous) })

@@ -7,7 +7,7 @@ import { Deferred, Effect, Exit, Fiber } from "effect"
 import { HttpServerResponse } from "effect/http"
 import * as Http from "node:http"
 import { empty, startServer } from "../support/httpSupport.ts"
-import * as InstrumentedBackend from "../support/instrumentedBackend.ts"
+import * as WatchedBackend from "../support/watchedBackend.ts"
 import * as Stage from "../support/stage.ts"
 import { ada, eve, UserSession } from "../support/userSession.ts"
 
@@ -16,7 +16,7 @@ describe("law 4: writes", () => {
     Effect.gen(function* () {
       const stage = yield* Stage.make()
       const session = yield* stage.login(ada)
-      const countNow = Effect.map(stage.backend.stored, (records) =>
+      const countNow = Effect.map(stage.backend.records, (records) =>
         records.map(({ data }) => (JSON.parse(data) as { count: number }).count)
       )
       const send = yield* stage.open(
@@ -24,7 +24,7 @@ describe("law 4: writes", () => {
           const handle = yield* UserSession
           yield* handle.update((data) => ({ ...data, count: 1 }))
           assert.deepStrictEqual(yield* countNow, [1])
-          stage.backend.wire = (operation) => InstrumentedBackend.failure(operation)
+          stage.backend.wire = (operation) => WatchedBackend.failure(operation)
           const error = yield* Effect.flip(handle.update((data) => ({ ...data, count: 2 })))
           assert.strictEqual(error._tag, "SessionUnavailable")
           stage.backend.wire = (_, call) => call
@@ -53,7 +53,7 @@ describe("law 4: writes", () => {
         const stage = yield* Stage.make()
         const session = yield* stage.login(ada)
         yield* stage.login(ada)
-        const summary = Effect.map(stage.backend.stored, (records) =>
+        const summary = Effect.map(stage.backend.records, (records) =>
           records
             .map(({ data, id, secretHash, version }) => {
               const isOwn = id === session.id
@@ -62,7 +62,7 @@ describe("law 4: writes", () => {
             })
             .sort()
         )
-        const firstHash = (yield* stage.backend.stored).find(({ id }) => id === session.id)!.secretHash
+        const firstHash = (yield* stage.backend.records).find(({ id }) => id === session.id)!.secretHash
         const untouched = yield* summary
         const inFlight = yield* Deferred.make<void>()
         const gate = yield* Deferred.make<void>()
@@ -94,7 +94,14 @@ describe("law 4: writes", () => {
           yield* Deferred.succeed(gate, undefined)
         }
         const answer = yield* Fiber.join(fiber)
-        return { untouched, after: yield* summary, calls, finished, status: answer.status, made: stage.backend.calls }
+        return {
+          untouched,
+          after: yield* summary,
+          calls,
+          finished,
+          status: answer.status,
+          made: stage.backend.operations
+        }
       })
       let aborted = 0
       for (const [title, operation] of Object.entries(operations)) {
@@ -126,7 +133,7 @@ describe("law 4: writes", () => {
         })
       )
       const { cookie } = yield* send("POST", "/login")
-      const [old] = yield* backend.stored
+      const [old] = yield* backend.records
       const inFlight = yield* Deferred.make<void>()
       const gate = yield* Deferred.make<void>()
       const ended = yield* Deferred.make<void>()
@@ -148,7 +155,7 @@ describe("law 4: writes", () => {
       yield* Effect.promise(() => hungUp)
       yield* Deferred.succeed(gate, undefined)
       yield* Deferred.await(ended)
-      const stored = yield* backend.stored
+      const stored = yield* backend.records
       assert.deepStrictEqual(
         stored.map(({ principal }) => principal),
         ["eve"]

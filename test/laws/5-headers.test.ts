@@ -8,9 +8,10 @@ import { HttpRouter, HttpServerResponse } from "effect/http"
 import { SessionError, SessionFrontend, SessionMiddleware } from "effect-sessions"
 import * as Client from "../support/client.ts"
 import { empty, logged, startServer, Teapot, text, verified, whoami } from "../support/httpSupport.ts"
-import * as InstrumentedBackend from "../support/instrumentedBackend.ts"
+import * as WatchedBackend from "../support/watchedBackend.ts"
 import * as Stage from "../support/stage.ts"
-import { ada, layerStack, UserSession } from "../support/userSession.ts"
+import { ada, UserSession } from "../support/userSession.ts"
+import * as Stack from "../support/stack.ts"
 
 describe("law 5: headers", () => {
   const endings: Record<string, readonly [App<unknown>, status: number]> = {
@@ -109,9 +110,9 @@ describe("law 5: headers", () => {
         assert.deepStrictEqual(answer.setCookie, [])
         assert.match(String(exit), /after the response's headers were made/, operation)
         assert.isTrue(exit !== undefined && Exit.hasDies(exit), operation)
-        assert.deepStrictEqual(stage.backend.calls, ["read"], operation)
+        assert.deepStrictEqual(stage.backend.operations, ["read"], operation)
       }
-      assert.strictEqual((yield* stage.backend.stored).length, 1)
+      assert.strictEqual((yield* stage.backend.records).length, 1)
     })
   )
 
@@ -169,8 +170,10 @@ describe("law 5: headers", () => {
           }).layer
         )
       )
-      const backend = yield* InstrumentedBackend.make()
-      const send = yield* Client.serve(throwing.pipe(Layer.provide(layerStack(backend))))
+      const backend = WatchedBackend.make()
+      const send = yield* Client.serve(
+        throwing.pipe(Layer.provide(Stack.http(UserSession, { backend: backend.layer })))
+      )
       const stranger = yield* send("GET", "/")
       assert.deepStrictEqual([stranger.status, stranger.headers.get("vary")], [500, "Cookie"])
       const forged = yield* send("GET", "/", { cookie: "__Host-session=junk" })
@@ -187,7 +190,7 @@ describe("law 5: headers", () => {
       const answer = yield* send("GET", "/stream")
       assert.deepStrictEqual([answer.status, answer.text, answer.setCookie], [200, "Failure", []])
       assert.strictEqual(answer.headers.get("vary"), "Cookie")
-      assert.deepStrictEqual(backend.calls, [])
+      assert.deepStrictEqual(backend.operations, [])
     })
   )
 })

@@ -6,15 +6,15 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import type { Session } from "effect-sessions"
 import { isLive, reasonOf, tagOf, text, whoami } from "../support/httpSupport.ts"
-import * as InstrumentedBackend from "../support/instrumentedBackend.ts"
+import * as WatchedBackend from "../support/watchedBackend.ts"
 import * as Stage from "../support/stage.ts"
-import { ada, eve, UserSession } from "../support/userSession.ts"
+import { ada, eve, nobody, UserSession } from "../support/userSession.ts"
 
 describe("law 8: create", () => {
   it.effect("law 8: [R46] log-in makes a new session, and ends the one an attacker planted", () =>
     Effect.gen(function* () {
       const stage = yield* Stage.make()
-      const planted = yield* stage.login({ count: 0 })
+      const planted = yield* stage.login(nobody)
       const login = yield* stage.open(
         Effect.flatMap(UserSession, (session) => Effect.map(session.create(ada), ({ id }) => text(id)))
       )
@@ -25,7 +25,7 @@ describe("law 8: create", () => {
       assert.strictEqual((yield* me("GET", "/", { cookie: victim.cookie })).text, "ada")
       const attacker = yield* me("GET", "/", { cookie: Stage.cookieOf(planted) })
       assert.deepStrictEqual([attacker.status, reasonOf(attacker)], [401, "NotFound"])
-      assert.strictEqual((yield* stage.backend.stored).length, 1)
+      assert.strictEqual((yield* stage.backend.records).length, 1)
     })
   )
 
@@ -46,7 +46,7 @@ describe("law 8: create", () => {
         cookie: `${Stage.cookieOf(one)}; ${Stage.cookieOf(two)}; __Host-session=junk`
       })
       assert.deepStrictEqual(
-        (yield* stage.backend.stored).map(({ id }) => id as string),
+        (yield* stage.backend.records).map(({ id }) => id as string),
         [answer.text]
       )
       assert.strictEqual(answer.setCookie.length, 1)
@@ -60,8 +60,8 @@ describe("law 8: create", () => {
       const old = yield* stage.login(ada)
       stage.backend.wire = (operation, call) =>
         // The old one cannot be deleted: neither the first time nor on the retry.
-        operation === "delete" && stage.backend.calls.filter((made) => made === "delete").length <= 1
-          ? InstrumentedBackend.failure(operation)
+        operation === "delete" && stage.backend.operations.filter((made) => made === "delete").length <= 1
+          ? WatchedBackend.failure(operation)
           : call
       const login = yield* stage.open(
         Effect.flatMap(UserSession, (session) => Effect.as(session.create(eve), text("welcome eve")))
@@ -69,16 +69,16 @@ describe("law 8: create", () => {
       // One failure is made good by the retry.
       assert.strictEqual((yield* login("POST", "/", { cookie: Stage.cookieOf(old) })).status, 200)
       const last = yield* stage.login(ada)
-      const rest = (yield* stage.backend.stored).map(({ id }) => id)
+      const rest = (yield* stage.backend.records).map(({ id }) => id)
       let deletes = 0
       stage.backend.wire = (operation, call) =>
-        operation === "delete" && deletes++ < 2 ? InstrumentedBackend.failure(operation) : call
+        operation === "delete" && deletes++ < 2 ? WatchedBackend.failure(operation) : call
       const answer = yield* login("POST", "/", { cookie: Stage.cookieOf(last) })
       assert.deepStrictEqual([answer.status, tagOf(answer)], [503, "SessionUnavailable"])
       assert.deepStrictEqual(answer.setCookie, [])
       assert.notInclude(answer.text, "eve")
       assert.deepStrictEqual(
-        (yield* stage.backend.stored).map(({ id }) => id),
+        (yield* stage.backend.records).map(({ id }) => id),
         rest
       )
       assert.isTrue(yield* isLive(stage, last.token))

@@ -6,11 +6,12 @@ import { SessionFrontend, SessionMiddleware } from "effect-sessions"
 import type { Session, SessionError } from "effect-sessions"
 import * as Http from "node:http"
 import * as Client from "./client.ts"
-import * as InstrumentedBackend from "./instrumentedBackend.ts"
+import * as WatchedBackend from "./watchedBackend.ts"
 import * as Server from "./server.ts"
 import type * as Stage from "./stage.ts"
 import type { UserData } from "./userSession.ts"
-import { ada, eve, layerStack, UserSession } from "./userSession.ts"
+import { ada, eve, UserSession } from "./userSession.ts"
+import * as Stack from "./stack.ts"
 
 export const empty = HttpServerResponse.empty()
 export const text = HttpServerResponse.text
@@ -112,9 +113,11 @@ export const Routes = Layer.mergeAll(
   )
 ).pipe(Layer.provide(SessionMiddleware.router(UserSession).layer))
 
-export const start = Effect.fnUntraced(function* (options?: Parameters<typeof layerStack>[1]) {
-  const backend = yield* InstrumentedBackend.make()
-  const send = yield* Client.serve(Routes.pipe(Layer.provide(layerStack(backend, options))))
+export const start = Effect.fnUntraced(function* (options?: Stack.HttpParts<UserSession>) {
+  const backend = WatchedBackend.make()
+  const send = yield* Client.serve(
+    Routes.pipe(Layer.provide(Stack.http(UserSession, { ...options, backend: backend.layer })))
+  )
   return { backend, send }
 })
 
@@ -177,11 +180,14 @@ const ServerRoutes = Layer.mergeAll(
 
 /** A server with these routes; requests reach it over TCP. */
 export const startServer = Effect.fnUntraced(function* (
-  options?: Parameters<typeof layerStack>[1],
+  options?: Stack.HttpParts<UserSession>,
   make?: Parameters<typeof Server.listen>[1]
 ) {
-  const backend = yield* InstrumentedBackend.make()
-  const port = yield* Server.listen(ServerRoutes.pipe(Layer.provide(layerStack(backend, options))), make)
+  const backend = WatchedBackend.make()
+  const port = yield* Server.listen(
+    ServerRoutes.pipe(Layer.provide(Stack.http(UserSession, { ...options, backend: backend.layer }))),
+    make
+  )
   const send: Client.Send = (method, url, { body, cookie, headers, signal } = {}) =>
     Effect.callback<Client.Answer>((resume) => {
       const { pathname, search } = new URL(url, "http://localhost")

@@ -1,3 +1,4 @@
+/** Law 11, second half. No error, log, span or metric carries a token, a secret, a key or session data. */
 import { NodeCrypto } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
@@ -6,153 +7,27 @@ import * as Exit from "effect/Exit"
 import * as HttpEffect from "effect/http/HttpEffect"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
-import * as Logger from "effect/Logger"
 import * as Metric from "effect/Metric"
 import * as Redacted from "effect/Redacted"
-import * as References from "effect/References"
 import * as Schema from "effect/Schema"
 import * as TestClock from "effect/testing/TestClock"
-import * as Tracer from "effect/Tracer"
 import { inspect } from "node:util"
-import * as Session from "../src/Session.ts"
-import * as SessionBackend from "../src/SessionBackend.ts"
-import * as SessionBackendMemory from "../src/SessionBackendMemory.ts"
-import { SessionConfigError } from "../src/SessionError.ts"
-import * as SessionFrontend from "../src/SessionFrontend.ts"
-import * as SessionKeys from "../src/SessionKeys.ts"
-import * as SessionMiddleware from "../src/SessionMiddleware.ts"
-import * as SessionVerifier from "../src/SessionVerifier.ts"
-import {
-  around,
-  backendWith,
-  capturing,
-  keysOf,
-  outcome,
-  secretA,
-  secretB,
-  stackOf,
-  UserSession
-} from "./support/core.ts"
+import * as Session from "../../src/Session.ts"
+import * as SessionBackend from "../../src/SessionBackend.ts"
+import * as SessionFrontend from "../../src/SessionFrontend.ts"
+import * as SessionKeys from "../../src/SessionKeys.ts"
+import * as SessionMiddleware from "../../src/SessionMiddleware.ts"
+import { SessionConfigError } from "../../src/SessionError.ts"
+import { canary, Evidence, formsOf, listening } from "../support/evidence.ts"
+import { capturing } from "../support/logs.ts"
+import { outcome } from "../support/outcome.ts"
+import { ada, addWord, UserSession, secretA, secretB } from "../support/userSession.ts"
+import * as Stack from "../support/stack.ts"
+import * as WatchedBackend from "../support/watchedBackend.ts"
 
-// -----------------------------------------------------------------------------
-// What is looked for, and where
-// -----------------------------------------------------------------------------
+const data = { ...ada, words: [canary] }
 
-/** Session data that occurs nowhere else. */
-const canary = "CANARY-7f3b9d-data"
-const data = { username: "ada", words: [canary] }
-
-const utf8 = new TextEncoder()
-
-/** A secret in the forms it may be written in. Of the base64 of a part of a text, what does not hang on its neighbours. */
-const formsOf = (secret: string): ReadonlyArray<string> => {
-  const bytes = Buffer.from(utf8.encode(secret))
-  const raw = /^[\w-]{43}$/.test(secret) ? Buffer.from(secret, "base64url") : bytes
-  return [
-    secret,
-    encodeURIComponent(secret),
-    encodeURIComponent(encodeURIComponent(secret)),
-    bytes.toString("hex"),
-    raw.toString("hex"),
-    raw.toString("base64"),
-    raw.toString("base64url"),
-    JSON.stringify([...raw]).slice(1, -1),
-    [0, 1, 2].map((skip) => bytes.subarray(skip).toString("base64").slice(0, 24))
-  ]
-    .flat()
-    .filter((form) => form.length >= 8)
-}
-
-/** Everything that was said anywhere, searched at the end. */
-class Evidence {
-  readonly said: Array<readonly [string, string]> = []
-  readonly secrets = new Map<string, string>()
-
-  hide(name: string, secret: string): void {
-    for (const form of formsOf(secret)) this.secrets.set(form, name)
-  }
-  hideToken(token: Redacted.Redacted<string>): void {
-    const text = Redacted.value(token)
-    const [, , , secret, mac] = text.split(".")
-    this.hide("token", text)
-    this.hide("client's secret", secret!)
-    this.hide("mac", mac!)
-  }
-  say(where: string, text: string): void {
-    this.said.push([where, text])
-  }
-  /** All the ways a value is printed. */
-  show(where: string, value: unknown): void {
-    this.say(
-      `${where}: inspect`,
-      inspect(value, { depth: 12, showHidden: true, maxArrayLength: null, maxStringLength: null })
-    )
-    this.say(`${where}: inspect, plain`, inspect(value, { depth: Infinity }))
-    this.say(`${where}: String`, String(value))
-    try {
-      this.say(`${where}: JSON`, JSON.stringify(value) ?? "")
-    } catch {
-      // What has no JSON leaks nothing through it.
-    }
-    if (value instanceof Error) this.say(`${where}: stack`, `${value.stack}\n${value.message}\n${inspect(value.cause)}`)
-  }
-  exit(where: string, exit: Exit.Exit<unknown, unknown>): void {
-    this.show(where, exit)
-    if (Exit.isSuccess(exit)) return
-    this.say(`${where}: cause`, Cause.pretty(exit.cause))
-    this.show(`${where}: squashed`, Cause.squash(exit.cause))
-  }
-  get hits(): ReadonlyArray<string> {
-    return this.said.flatMap(([where, text]) =>
-      [...this.secrets].flatMap(([form, name]) => (text.includes(form) ? [`${name} in ${where}`] : []))
-    )
-  }
-}
-
-/** Logs of every level, spans with their attributes, events and exits, and metrics, gathered as text. */
-const listening = (evidence: Evidence) =>
-  Layer.mergeAll(
-    Logger.layer([
-      Logger.make((entry) => {
-        evidence.show("log", [entry.message, entry.cause, entry.logLevel])
-        evidence.show(
-          "log's fiber",
-          Object.fromEntries(Object.entries(entry.fiber.getRef(References.CurrentLogAnnotations)))
-        )
-      }),
-      Logger.map(Logger.formatLogFmt, (line) => evidence.say("log", line)),
-      Logger.map(Logger.formatJson, (line) => evidence.say("log", line))
-    ]),
-    Layer.succeed(References.MinimumLogLevel, "Trace"),
-    Layer.succeed(
-      Tracer.Tracer,
-      Tracer.make({
-        span: (options) => {
-          const span = Tracer.nativeTracer.span(options)
-          const end = span.end.bind(span)
-          const event = span.event.bind(span)
-          span.end = (time, exit) => {
-            evidence.say("span", span.name)
-            evidence.show("span's attributes", [...span.attributes])
-            evidence.exit("span's exit", Exit.isSuccess(exit) ? Exit.void : exit)
-            end(time, exit)
-          }
-          span.event = (name, time, attributes) => {
-            evidence.show("span's event", [name, attributes])
-            event(name, time, attributes)
-          }
-          return span
-        }
-      })
-    )
-  )
-
-const add = (word: string) => (before: typeof UserSession.data.Type) =>
-  ["answer", { ...before, words: [...before.words, word] }] as const
-
-// -----------------------------------------------------------------------------
-
-describe("[R85a] no token, secret, key or session data", () => {
+describe("law 11: [R85a] no token, secret, key or session data", () => {
   it("the search finds each form of a secret it is shown", () => {
     const secret = "S".repeat(20) + "0123456789abcdefghijklm"
     for (const form of formsOf(secret)) {
@@ -173,7 +48,7 @@ describe("[R85a] no token, secret, key or session data", () => {
       evidence.hideToken(created.token)
       yield* TestClock.adjust("2 minutes")
       const resolved = yield* sessions.resolve(created.token)
-      const [, modified] = yield* sessions.modify(created.token, add("x"))
+      const [, modified] = yield* sessions.modify(created.token, addWord("x"))
       const replaced = yield* sessions.replace(modified, data)
       const rotated = yield* sessions.rotate(replaced)
       evidence.hideToken(rotated.token)
@@ -213,7 +88,7 @@ describe("[R85a] no token, secret, key or session data", () => {
       assert.deepStrictEqual([...new Set([...evidence.hits, ...withData.hits])], [])
     }).pipe(
       Effect.withSpan("life"),
-      Effect.provide(stackOf(UserSession, { keys: keysOf(secretA, secretB) })),
+      Effect.provide(Stack.manager(UserSession, { keys: Stack.layerKeys(secretA, secretB) })),
       Effect.provide(listening(evidence))
     )
   })
@@ -232,21 +107,7 @@ describe("[R85a] no token, secret, key or session data", () => {
       const evidence = new Evidence()
       evidence.hide("key secret", secretA)
       evidence.hide("session data", canary)
-      let isBroken: string | undefined
-      const backend = backendWith((memory) => ({
-        ...around(memory, (operation, run, args) =>
-          Effect.suspend(() => {
-            if (isBroken !== operation) return run
-            const cause = driverError(args)
-            return way === "fails"
-              ? Effect.fail(new SessionBackend.SessionBackendError({ operation, outcome: "unknown", cause }))
-              : way === "dies"
-                ? Effect.die(cause)
-                : Effect.never
-          })
-        ),
-        immediate: false
-      }))
+      const watched = WatchedBackend.make()
       return Effect.gen(function* () {
         const sessions = yield* UserSession.Manager
         const session = yield* sessions.create(data)
@@ -258,8 +119,8 @@ describe("[R85a] no token, secret, key or session data", () => {
         const acts: ReadonlyArray<readonly [SessionBackend.Operation, Effect.Effect<unknown, unknown>]> = [
           ["create", sessions.create(data)],
           ["read", sessions.resolve(session.token)],
-          ["read", sessions.modify(session.token, add(canary))],
-          ["update", sessions.modify(session, add(canary))],
+          ["read", sessions.modify(session.token, addWord(canary))],
+          ["update", sessions.modify(session, addWord(canary))],
           ["update", sessions.replace(session, { ...data, words: [canary, canary] })],
           ["update", sessions.rotate(session)],
           ["delete", sessions.destroy(session.token)],
@@ -268,7 +129,15 @@ describe("[R85a] no token, secret, key or session data", () => {
           ["deleteByPrincipal", sessions.revokeAll("ada")]
         ]
         for (const [operation, act] of acts) {
-          isBroken = operation
+          watched.wire = (called, run, args) => {
+            if (called !== operation) return run
+            const cause = driverError(args)
+            return way === "fails"
+              ? WatchedBackend.failure(operation, "unknown", cause)
+              : way === "dies"
+                ? Effect.die(cause)
+                : Effect.never
+          }
           const fiber = yield* Effect.forkChild(Effect.exit(act))
           yield* TestClock.adjust("3 seconds")
           const exit = yield* Effect.andThen(
@@ -283,7 +152,7 @@ describe("[R85a] no token, secret, key or session data", () => {
         assert.deepStrictEqual([...new Set(evidence.hits)], [])
       }).pipe(
         Effect.withSpan("accident"),
-        Effect.provide(stackOf(UserSession, { backend })),
+        Effect.provide(Stack.manager(UserSession, { backend: watched.layer })),
         Effect.provide(listening(evidence))
       )
     })
@@ -335,7 +204,7 @@ describe("[R85a] no token, secret, key or session data", () => {
       }
       assert.isAtLeast(evidence.said.filter(([where]) => where === "log").length, 3)
       assert.deepStrictEqual([...new Set(evidence.hits)], [])
-    }).pipe(Effect.withSpan("data"), Effect.provide(stackOf(Narrow)), Effect.provide(listening(evidence)))
+    }).pipe(Effect.withSpan("data"), Effect.provide(Stack.manager(Narrow)), Effect.provide(listening(evidence)))
   })
 
   it.effect("in what is said of bad configuration", () => {
@@ -389,19 +258,7 @@ describe("[R85a] no token, secret, key or session data", () => {
         )
         assert.strictEqual(response.status, 200)
         assert.deepStrictEqual([...new Set(evidence.hits)], [])
-      }).pipe(
-        Effect.provide(
-          UserSession.layerHttp().pipe(
-            Layer.provide([
-              frontend,
-              Layer.fresh(SessionBackendMemory.layer),
-              SessionVerifier.layerExists(UserSession),
-              keysOf(secretA),
-              NodeCrypto.layer
-            ])
-          )
-        )
-      )
+      }).pipe(Effect.provide(Stack.http(UserSession, { frontend })))
     })
   }
 })
@@ -425,7 +282,7 @@ describe("what a client sends", () => {
         const token = Redacted.make(text)
         for (const act of [
           Effect.asVoid(sessions.resolve(token)),
-          Effect.asVoid(sessions.modify(token, add("x"))),
+          Effect.asVoid(sessions.modify(token, addWord("x"))),
           Effect.asVoid(sessions.rotate(token)),
           sessions.destroy(token)
         ]) {
@@ -437,6 +294,6 @@ describe("what a client sends", () => {
       yield* Effect.logTrace("the capture works")
       assert.match(lines.join("\n"), /the capture works/)
       assert.notMatch(lines.join("\n"), /MARKED|forged|[\u001b\u202e\0]|\\u001b|\\u202e/)
-    }).pipe(Effect.provide([stackOf(UserSession), capturing(lines)]))
+    }).pipe(Effect.provide([Stack.manager(UserSession), capturing(lines)]))
   })
 })

@@ -4,9 +4,10 @@ import { Effect, Fiber, Layer } from "effect"
 import { HttpRouter, HttpServerResponse } from "effect/http"
 import { TestClock } from "effect/testing"
 import { SessionMiddleware } from "effect-sessions"
-import { serve } from "./support/client.ts"
-import * as InstrumentedBackend from "./support/instrumentedBackend.ts"
-import { ada, layerStack, UserSession } from "./support/userSession.ts"
+import { serve } from "../support/client.ts"
+import * as WatchedBackend from "../support/watchedBackend.ts"
+import { ada, UserSession } from "../support/userSession.ts"
+import * as Stack from "../support/stack.ts"
 
 const Routes = Layer.mergeAll(
   HttpRouter.add(
@@ -49,8 +50,8 @@ const answers = Effect.fnUntraced(function* (
   requests: ReadonlyArray<string>,
   millis: number
 ) {
-  const backend = yield* InstrumentedBackend.make()
-  const send = yield* serve(Routes.pipe(Layer.provide(layerStack(backend))))
+  const backend = WatchedBackend.make()
+  const send = yield* serve(Routes.pipe(Layer.provide(Stack.http(UserSession, { backend: backend.layer }))))
   const { cookie } = yield* send("POST", "/login")
   backend.wire = (operation, call) => (hanging.includes(operation) ? Effect.never : call)
   const fibers = yield* Effect.forEach(requests, (path) => Effect.forkChild(send("POST", path, { cookie })))

@@ -6,10 +6,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
-import type * as SessionBackend from "../../src/SessionBackend.ts"
-import { around } from "./core.ts"
-
-type Backend = SessionBackend.SessionBackend["Service"]
+import type { Wire } from "./watchedBackend.ts"
 
 export interface Parked {
   readonly actor: string
@@ -20,9 +17,10 @@ export interface Parked {
 /** Says which actor an effect runs for. */
 export const Actor = Context.Reference<string>("test/Actor", { defaultValue: () => "" })
 
-/** A backend whose operations wait, before and after, for whoever holds `parked`. Calls of no actor pass. */
-export const parking = (backend: Backend, parked: Array<Parked>): Backend =>
-  around(backend, (operation, run) =>
+/** Calls that wait, before and after they are made, until they are let go. Calls of no actor pass. */
+export const parking =
+  (parked: Array<Parked>): Wire =>
+  (operation, run) =>
     Effect.flatMap(Actor, (actor) => {
       if (actor === "") return run
       const park = (at: string) =>
@@ -39,7 +37,6 @@ export const parking = (backend: Backend, parked: Array<Parked>): Backend =>
         Effect.flatMap(Effect.exit(run), (exit) => Effect.andThen(park(`${operation}!`), exit))
       )
     })
-  )
 
 export interface Run {
   readonly parked: Array<Parked>
