@@ -419,7 +419,7 @@ describe("bounds", () => {
       assert.strictEqual(yield* outcome(sessions.resolve(first.token)), "ok")
       yield* TestClock.adjust("1 hour")
       assert.strictEqual(yield* outcome(sessions.create(ada)), "ok")
-    }).pipe(Effect.provide([Stack.manager(UserSession, { backend: layerMemory({ maxSessions: 2 }) }), silent]))
+    }).pipe(Effect.provide([Stack.manager(UserSession, { backend: Stack.layerMemory({ maxSessions: 2 }) }), silent]))
   )
 
   for (const [name, options] of Object.entries({

@@ -232,8 +232,7 @@ describe("cross-origin protection", () => {
 
   it.live("[R59] a request to a real server that names no host is refused", () =>
     Effect.gen(function* () {
-      const backend = yield* InstrumentedBackend.make()
-      const port = yield* listen(Routes.pipe(Layer.provide(layerStack(backend))))
+      const port = yield* listen(Routes.pipe(Layer.provide(Stack.http(UserSession)), Layer.orDie))
       const status = (head: string) =>
         Effect.map(
           raw(port, Buffer.from(`${head}Connection: close\r\nContent-Length: 0\r\n\r\n`)),
@@ -289,8 +288,7 @@ describe("cross-origin protection", () => {
   it.live("[R59] the app's own page over plain http is refused, and the log says once what to change", () => {
     const lines: Array<string> = []
     return Effect.gen(function* () {
-      const backend = yield* InstrumentedBackend.make()
-      const port = yield* listen(Routes.pipe(Layer.provide(layerStack(backend))))
+      const port = yield* listen(Routes.pipe(Layer.provide(Stack.http(UserSession)), Layer.orDie))
       const post = (host: string, origin: string) =>
         Effect.map(
           raw(

@@ -4,7 +4,8 @@ import { Context, Effect, Layer, Redacted } from "effect"
 import type { HttpServerResponse } from "effect/http"
 import { Headers, HttpEffect, HttpServerRequest } from "effect/http"
 import type { Session } from "effect-sessions"
-import { SessionKeys, SessionMiddleware, SessionToken } from "effect-sessions"
+import { SessionKeys, SessionMiddleware } from "effect-sessions"
+import * as Token from "../../src/internal/token/token.ts"
 import { empty, verified } from "../support/httpSupport.ts"
 import * as Dice from "../support/random.ts"
 import * as Stage from "../support/stage.ts"
@@ -141,10 +142,8 @@ describe("strangers", () => {
         const stage = yield* Stage.make()
         const tokens = yield* Effect.provide(
           Effect.gen(function* () {
-            const ring = yield* SessionKeys.SessionKeys.use((keys) =>
-              keys.signers(SessionToken.purpose(UserSession.key))
-            )
-            return SessionToken.make(ring)
+            const ring = yield* SessionKeys.SessionKeys.use((keys) => keys.signers(Token.purpose(UserSession.key)))
+            return Token.make(ring)
           }),
           Layer.merge(Stack.layerKeys(secretA), Stack.layerCrypto)
         )

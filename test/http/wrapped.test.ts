@@ -39,7 +39,7 @@ describe("parts put in place of the library's own", () => {
       const Mock = Layer.mock(UserSession.Manager, {
         resolve: () => Effect.succeed(session),
         create: () => Effect.succeed(session),
-        destroy: (token) => Effect.sync(() => void ended.push(Redacted.value(token)))
+        destroy: (token) => Effect.sync(() => ended.push(Redacted.value(token)) > 0)
       })
       const cookie = "__Host-session=whatever"
       const whoami = yield* stage.app(verified.pipe(SessionMiddleware.required(UserSession), Effect.provide(Mock)))

@@ -57,17 +57,17 @@ describe("serial", () => {
     Effect.gen(function* () {
       const run = Serial.make<number>()
       const log: Array<string> = []
-      const fibers = [
-        yield* Effect.forkChild(turn(run, "a", "long", log, 1500), { startImmediately: true }),
-        yield* Effect.forkChild(Effect.exit(turn(run, "a", "late", log)), { startImmediately: true })
-      ]
+      const fork = (name: string, millis?: number) =>
+        Effect.forkChild(Effect.exit(turn(run, "a", name, log, millis)), { startImmediately: true })
+      yield* fork("long", 1500)
+      const tooLate = yield* fork("late")
       yield* TestClock.adjust(800)
-      fibers.push(yield* Effect.forkChild(turn(run, "a", "next", log), { startImmediately: true }))
+      const next = yield* fork("next")
       yield* TestClock.adjust(200)
-      assert.deepStrictEqual(fibers[1]!.pollUnsafe(), Exit.succeed(late))
+      assert.deepStrictEqual(tooLate.pollUnsafe(), Exit.succeed(late))
       yield* TestClock.adjust(500)
       yield* TestClock.adjust(10)
-      yield* Fiber.await(fibers[2]!)
+      assert.isTrue(Exit.isSuccess(yield* Fiber.join(next)))
       assert.deepStrictEqual(log, ["long 0", "next 1500"])
     })
   )

@@ -6,13 +6,13 @@ import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
 import * as SessionBackend from "../../src/SessionBackend.ts"
-import * as SessionManager from "../../src/SessionManager.ts"
+import * as SessionSweeper from "../../src/SessionSweeper.ts"
 import { capturing } from "../support/logs.ts"
 import * as WatchedBackend from "../support/watchedBackend.ts"
 
 describe("layerSweeper", () => {
   const sweeping = (watched: WatchedBackend.WatchedBackend) =>
-    SessionManager.layerSweeper({ batch: 10 }).pipe(Layer.provideMerge(watched.layer))
+    SessionSweeper.layer({ batch: 10 }).pipe(Layer.provideMerge(watched.layer))
   const sweeps = (watched: WatchedBackend.WatchedBackend) => watched.count("deleteExpired")
 
   it.effect("[R83] deletes what has expired, batch after batch, and stops with its scope", () => {

@@ -12,7 +12,10 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import type * as Session from "../../src/Session.ts"
+import * as SessionMiddleware from "../../src/SessionMiddleware.ts"
+import * as SessionManager from "../../src/SessionManager.ts"
 import * as SessionBackend from "../../src/SessionBackend.ts"
+import * as SessionBackendMemory from "../../src/SessionBackendMemory.ts"
 import type { SessionConfigError } from "../../src/SessionError.ts"
 import * as SessionFrontend from "../../src/SessionFrontend.ts"
 import * as SessionKeys from "../../src/SessionKeys.ts"
@@ -48,10 +51,11 @@ export const layerKeys = (...secrets: readonly [string, ...ReadonlyArray<string>
   )
 }
 
-export const layerMemory = (options?: SessionBackend.MemoryOptions) => SessionBackend.layerMemory(options)
+export const layerMemory = (options?: SessionBackendMemory.SessionBackendMemoryOptions) =>
+  Layer.fresh(Layer.orDie(SessionBackendMemory.layerWith(options)))
 
 /** The service of the memory backend, where a test makes a backend of its own out of it. */
-export const memory = (options?: SessionBackend.MemoryOptions): Backend =>
+export const memory = (options?: SessionBackendMemory.SessionBackendMemoryOptions): Backend =>
   Effect.runSync(
     SessionBackend.SessionBackend.pipe(
       Effect.provide(layerMemory(options)),
@@ -75,19 +79,19 @@ export const parts = <Self, A, R extends ReadonlyArray<Session.Tagged>>(
 /** The manager alone, of the parts in context: for tests that make thousands on the same ones. */
 export const managerInContext = <Self, A, R extends ReadonlyArray<Session.Tagged>>(
   definition: Session.Definition<Self, A, R>
-) => definition.layerManager()
+) => SessionManager.layer(definition)
 
 /** A definition's manager; its parts are at hand as well. */
 export const manager = <Self, A, R extends ReadonlyArray<Session.Tagged>>(
   definition: Session.Definition<Self, A, R>,
   given: Parts<Self> = {}
-) => definition.layerManager(given).pipe(Layer.provideMerge(parts(definition, given)))
+) => SessionManager.layer(definition, given).pipe(Layer.provideMerge(parts(definition, given)))
 
 /** What the middlewares ask for: the manager, and a frontend, by default the cookie. The parts are at hand as well. */
 export const http = <Self, A, R extends ReadonlyArray<Session.Tagged>>(
   definition: Session.Definition<Self, A, R>,
   given: HttpParts<Self> = {}
 ) =>
-  definition
-    .layerHttp(given)
-    .pipe(Layer.provideMerge([parts(definition, given), given.frontend ?? SessionFrontend.layerCookie()]))
+  SessionMiddleware.layer(definition, given).pipe(
+    Layer.provideMerge([parts(definition, given), given.frontend ?? SessionFrontend.layerCookie()])
+  )

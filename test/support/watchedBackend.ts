@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as SessionBackend from "../../src/SessionBackend.ts"
+import type * as SessionBackendMemory from "../../src/SessionBackendMemory.ts"
 import * as Stack from "./stack.ts"
 import type { Backend } from "./stack.ts"
 
@@ -95,7 +96,7 @@ export const over = (backend: Backend): WatchedBackend => {
 /** The memory backend, with some operations replaced. */
 export const make = (
   options: {
-    readonly memory?: SessionBackend.MemoryOptions
+    readonly memory?: SessionBackendMemory.SessionBackendMemoryOptions
     readonly replace?: (memory: Backend) => Partial<Backend>
   } = {}
 ): WatchedBackend => {

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Base64Url from "effect/encoding/Base64Url"
 import { createHash, randomBytes } from "node:crypto"
-import * as TokenCrypto from "../../src/internal/tokenCrypto.ts"
+import * as TokenCrypto from "../../src/internal/token/tokenCrypto.ts"
 
 describe("comparison", () => {
   it("[R11] says what === says", () => {

@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as SecureRandom from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
 import { readdirSync, readFileSync } from "node:fs"
-import * as SessionToken from "../../src/SessionToken.ts"
+import * as SessionToken from "../../src/internal/token/token.ts"
 
 describe("ids and secrets", () => {
   it.effect(
@@ -12,7 +12,7 @@ describe("ids and secrets", () => {
       Effect.gen(function* () {
         const count = 100_000
         for (const [make, size, length] of [
-          [SessionToken.randomId, 16, 22],
+          [Effect.map(SessionToken.randomClaims, ({ id }) => id), 16, 22],
           [SessionToken.randomSecret, 32, 43],
           [Effect.map(SessionToken.randomClaims, ({ id }) => id), 16, 22],
           [Effect.map(SessionToken.randomClaims, ({ secret }) => secret), 32, 43]

@@ -8,7 +8,7 @@ import * as Schema from "effect/Schema"
 import { createHash, createHmac } from "node:crypto"
 import * as Session from "../../src/Session.ts"
 import * as SessionKeys from "../../src/SessionKeys.ts"
-import * as SessionToken from "../../src/SessionToken.ts"
+import * as SessionToken from "../../src/internal/token/token.ts"
 import { wordOf, outcome } from "../support/outcome.ts"
 import { UserData, UserSession, ada, secretA } from "../support/userSession.ts"
 import { tokensOf } from "../support/tokens.ts"
@@ -17,7 +17,7 @@ import * as Stack from "../support/stack.ts"
 const namespace = { key: UserSession.key }
 const live = Layer.merge(Stack.layerKeys(secretA), NodeCrypto.layer)
 const claims = { id: "abcdefghijklmnopqrstuA", secret: "S".repeat(42) + "8" }
-const check = (tokens: SessionToken.SessionToken, text: string) => outcome(tokens.check(Redacted.make(text)))
+const check = (tokens: SessionToken.Tokens, text: string) => outcome(tokens.check(Redacted.make(text)))
 
 describe("issue and check", () => {
   it.effect("a token is what it says it is, and is read back", () =>
