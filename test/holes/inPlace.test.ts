@@ -85,14 +85,18 @@ describe("data changed in place", () => {
 
   it.effect("law 7: after a conflict the change is made once, on a copy of what the other left", () =>
     Effect.gen(function* () {
-      const { backend, manager, send, session, stored } = yield* start()
+      const { backend, send, session, stored } = yield* start()
+      const other = Context.get(
+        yield* Layer.build(Layer.fresh(SessionTest.layer(ListSession, { backend: backend.layer }))),
+        ListSession.Manager
+      )
       let first = true
       backend.wire = (operation, call) =>
         operation === "update" && first
           ? Effect.suspend(() => {
               first = false
-              const other = manager.replace(session, { username: "ada", x: [7] })
-              return Effect.andThen(Effect.orDie(other), call)
+              const replaced = other.replace(session, { username: "ada", x: [7] })
+              return Effect.andThen(Effect.orDie(replaced), call)
             })
           : call
       yield* send(Effect.flatMap(ListSession, (session) => Effect.as(session.update(push), empty)))

@@ -75,34 +75,36 @@ describe("parts put in place of the library's own", () => {
     })
   )
 
-  it.effect("a manager of which `destroy` was replaced is asked by the new one, for tokens that are its own", () =>
-    Effect.gen(function* () {
-      const stage = yield* Stage.make()
-      const ended: Array<string> = []
-      const wrapped: typeof stage.manager = {
-        ...stage.manager,
-        destroy: (token) =>
-          Effect.andThen(
-            Effect.sync(() => ended.push(Redacted.value(token))),
-            stage.manager.destroy(token)
+  it.effect(
+    "a manager of which `destroy` was replaced is asked by the new one, which says what tokens are its own",
+    () =>
+      Effect.gen(function* () {
+        const stage = yield* Stage.make()
+        const ended: Array<string> = []
+        const wrapped: typeof stage.manager = {
+          ...stage.manager,
+          destroy: (token) =>
+            Effect.andThen(
+              Effect.sync(() => ended.push(Redacted.value(token))),
+              stage.manager.destroy(token)
+            )
+        }
+        const send = (effect: Effect.Effect<unknown, unknown, UserSession>) =>
+          stage.app(
+            Effect.as(effect, empty).pipe(
+              SessionMiddleware.make(UserSession),
+              Effect.provideService(UserSession.Manager, wrapped)
+            )
           )
-      }
-      const send = (effect: Effect.Effect<unknown, unknown, UserSession>) =>
-        stage.app(
-          Effect.as(effect, empty).pipe(
-            SessionMiddleware.make(UserSession),
-            Effect.provideService(UserSession.Manager, wrapped)
-          )
-        )
-      const logout = yield* send(Effect.flatMap(UserSession, ({ destroy }) => destroy))
-      const login = yield* send(Effect.flatMap(UserSession, ({ create }) => create(ada)))
-      for (const app of [logout, login]) {
-        const { token } = yield* stage.login(ada)
-        const cookie = `__Host-session=junk; __Host-session=${Redacted.value(token)}`
-        assert.strictEqual((yield* app("POST", "/", { cookie })).status, 204)
-        assert.deepStrictEqual(ended.splice(0), [Redacted.value(token)])
-        assert.isFalse(yield* isLive(stage, token))
-      }
-    })
+        const logout = yield* send(Effect.flatMap(UserSession, ({ destroy }) => destroy))
+        const login = yield* send(Effect.flatMap(UserSession, ({ create }) => create(ada)))
+        for (const app of [logout, login]) {
+          const { token } = yield* stage.login(ada)
+          const cookie = `__Host-session=junk; __Host-session=${Redacted.value(token)}`
+          assert.strictEqual((yield* app("POST", "/", { cookie })).status, 204)
+          assert.deepStrictEqual(ended.splice(0), ["junk", Redacted.value(token)])
+          assert.isFalse(yield* isLive(stage, token))
+        }
+      })
   )
 })

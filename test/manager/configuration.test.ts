@@ -9,7 +9,7 @@ describe("configuration", () => {
   const contradictions: Record<string, readonly [Session.LayerOptions, RegExp]> = {
     "idle above absolute": [{ idleTimeout: "2 days" }, /idleTimeout must not be longer than absoluteTimeout/],
     "absolute above 400 days": [{ absoluteTimeout: "401 days" }, /400 days/],
-    "touch above idle": [{ touchInterval: "2 hours" }, /touchInterval must not be longer than idleTimeout/],
+    "touch above half of idle": [{ touchInterval: "31 minutes" }, /touchInterval must not be longer than half/],
     "infinite absolute": [{ absoluteTimeout: Infinity }, /absoluteTimeout must be a finite duration/],
     "infinite idle": [{ idleTimeout: "Infinity" }, /idleTimeout must be a finite duration/],
     "zero idle": [{ idleTimeout: 0 }, /idleTimeout must be a finite duration above zero/],
@@ -50,7 +50,7 @@ describe("configuration", () => {
       [
         { idleTimeout: "24 hours" },
         { absoluteTimeout: "400 days" },
-        { touchInterval: "1 hour" },
+        { touchInterval: "30 minutes" },
         { idleTimeout: 1, absoluteTimeout: 1, backendTimeout: 1 }
       ] as const,
       (times) => Layer.build(Stack.manager(UserSession, times))

@@ -192,7 +192,7 @@ describe("modify and replace", () => {
         // The other way is open: what an older server made, a newer one updates.
         const old = yield* older.create(ada)
         assert.strictEqual(yield* outcome(sessions.modify(old.token, (data) => [0, { ...data, added: "new" }])), "ok")
-      }).pipe(Effect.provide(Stack.manager(Older, { backend })))
+      }).pipe(Effect.provide(Stack.manager(Older, { backend }), { local: true }))
       assert.strictEqual((yield* sessions.resolve(session.token)).data.added, "kept")
     }).pipe(Effect.provide(Stack.manager(Newer)))
   })

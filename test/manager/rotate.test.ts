@@ -71,14 +71,17 @@ describe("rotate and destroy", () => {
 
   it.effect("[R70] an update between an unknown rotation and its retry is not lost by the next one", () => {
     const { layer } = unknownOnce(true, (memory, id) =>
-      Effect.flatMap(memory.read(UserSession.key, id), (found) => {
-        const record = Option.getOrThrow(found)
-        return memory.update(UserSession.key, id, record.version, {
-          data: JSON.stringify({ ...ada, words: ["between"] }),
-          lastSeenAt: record.lastSeenAt,
-          idleExpiresAt: record.idleExpiresAt
-        })
-      })
+      Effect.flatMap(
+        Effect.suspend(() => memory.read(UserSession.key, id)),
+        (found) => {
+          const record = Option.getOrThrow(found)
+          return memory.update(UserSession.key, id, record.version, {
+            data: JSON.stringify({ ...ada, words: ["between"] }),
+            lastSeenAt: record.lastSeenAt,
+            idleExpiresAt: record.idleExpiresAt
+          })
+        }
+      )
     )
     return Effect.gen(function* () {
       const sessions = yield* UserSession.Manager
