@@ -18,10 +18,10 @@ import { parseArgs } from "node:util"
 import { Bench } from "tinybench"
 import * as CookieHeader from "../src/internal/cookieHeader.ts"
 import * as DataCodec from "../src/internal/dataCodec.ts"
-import * as MemoryStore from "../src/internal/memoryStore.ts"
+import * as MemoryStore from "../src/internal/backend/memoryStore.ts"
 import * as TokenCrypto from "../src/internal/tokenCrypto.ts"
 import * as Session from "../src/Session.ts"
-import { SessionBackend, SessionBackendError, type SessionRecord } from "../src/SessionBackend.ts"
+import { SessionBackend, type SessionRecord } from "../src/SessionBackend.ts"
 import * as SessionKeys from "../src/SessionKeys.ts"
 import * as SessionToken from "../src/SessionToken.ts"
 import * as SessionVerifier from "../src/SessionVerifier.ts"
@@ -38,11 +38,7 @@ class UserSession extends Session.Service<UserSession>()("bench/UserSession", {
   principal: (data) => data.username
 }) {}
 
-const store = MemoryStore.make({
-  maxSessions: 10_000_000,
-  maxBytes: 2 ** 40,
-  full: (operation) => new SessionBackendError({ operation, outcome: "notApplied", cause: "full" })
-})
+const store = MemoryStore.make({ maxSessions: 10_000_000, maxBytes: 2 ** 40 })
 const secret = Redacted.make(randomBytes(32).toString("base64"))
 const context = await Effect.runPromise(
   Layer.build(
