@@ -53,7 +53,7 @@ const Open = Layer.mergeAll(
 const Guarded = HttpRouter.add("GET", "/whoami", Effect.flatMap(UserSession.Verified, ({ data }) => json(data))).pipe(
   Layer.provide(SessionMiddleware.routerRequired(UserSession).layer)
 )
-const Live = UserSession.layerHttp().pipe(
+const Live = SessionMiddleware.layer(UserSession).pipe(
   Layer.provide([SessionFrontend.layerCookie(), SessionBackendMemory.layer, SessionVerifier.layerExists(UserSession)]),
   Layer.provide(SessionKeys.layerConfig(Config.Redacted("SESSION_SECRET"))),
   Layer.provide([Mac.layerWebCrypto, Digest.layerWebCrypto, Kdf.layerWebCrypto, SecureRandom.layerWebCrypto])

@@ -16,14 +16,15 @@ import * as Schema from "effect/Schema"
 import { randomBytes } from "node:crypto"
 import { parseArgs } from "node:util"
 import { Bench } from "tinybench"
-import * as CookieHeader from "../src/internal/cookieHeader.ts"
-import * as DataCodec from "../src/internal/dataCodec.ts"
+import * as CookieHeader from "../src/internal/frontend/cookieHeader.ts"
+import * as SessionData from "../src/internal/manager/sessionData.ts"
 import * as MemoryStore from "../src/internal/backend/memoryStore.ts"
-import * as TokenCrypto from "../src/internal/tokenCrypto.ts"
+import * as TokenCrypto from "../src/internal/token/tokenCrypto.ts"
 import * as Session from "../src/Session.ts"
+import * as SessionManager from "../src/SessionManager.ts"
 import { SessionBackend, type SessionRecord } from "../src/SessionBackend.ts"
 import * as SessionKeys from "../src/SessionKeys.ts"
-import * as SessionToken from "../src/SessionToken.ts"
+import * as SessionToken from "../src/internal/token/token.ts"
 import * as SessionVerifier from "../src/SessionVerifier.ts"
 import { environment, resultPath, saveResult, versionsOf } from "./environment.ts"
 import type { MicroResult } from "./results.ts"
@@ -42,7 +43,7 @@ const store = MemoryStore.make({ maxSessions: 10_000_000, maxBytes: 2 ** 40 })
 const secret = Redacted.make(randomBytes(32).toString("base64"))
 const context = await Effect.runPromise(
   Layer.build(
-    UserSession.layerManager().pipe(
+    SessionManager.layer(UserSession).pipe(
       Layer.provideMerge(SessionVerifier.layerExists(UserSession)),
       Layer.provideMerge(Layer.succeed(SessionBackend, store)),
       Layer.provideMerge(SessionKeys.layer(secret)),
@@ -63,7 +64,7 @@ const tokens = SessionToken.make(
   )
 )
 const sha256 = await prepare(TokenCrypto.sha256)
-const codec = DataCodec.make(UserData)
+const codec = SessionData.make(UserSession)
 const text = JSON.stringify({ username: "ada" })
 
 const name = "__Host-session"
@@ -132,7 +133,7 @@ bench
   .add("Effect: setHeaders, two on JSON", () => HttpServerResponse.setHeaders(response, twoHeaders))
   .add("token: check", () => run(tokens.check(session.token)))
   .add("token: check, forged", () => run(Effect.exit(tokens.check(forged))))
-  .add("token: hash of the secret", () => run(sha256(token.slice(34, 77))))
+  .add("token: hash of the secret", () => run(sha256(token.slice(35, 78))))
   .add("data: decode", () => codec.decode(text))
   .add("data: encode", () => codec.encode({ username: "ada" }))
   .add("memory backend: read", () => run(store.read("bench/UserSession", anyId())))

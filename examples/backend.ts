@@ -2,11 +2,11 @@
 import { NodeRedis } from "@effect/platform-node"
 import { PgClient } from "@effect/sql-pg"
 import { Config, Effect, Layer, Redacted } from "effect"
-import { SessionBackendMemory, SessionBackendRedis, SessionBackendSql, SessionManager } from "effect-sessions"
+import { SessionBackendMemory, SessionBackendRedis, SessionBackendSql, SessionSweeper } from "effect-sessions"
 import * as NodeSqliteClient from "effect-sessions/NodeSqliteClient"
 
 // SQL databases do not forget by themselves: the sweeper deletes what has expired.
-const Sql = SessionManager.layerSweeper().pipe(Layer.provideMerge(SessionBackendSql.layer))
+const Sql = SessionSweeper.layer().pipe(Layer.provideMerge(SessionBackendSql.layer))
 
 const Sqlite = Layer.unwrap(
   Effect.gen(function* () {

@@ -68,7 +68,10 @@ const Keys = Layer.unwrap(
 )
 
 // 5. Frontend, backend and verifier.
-export const UserSessionLive = UserSession.layerHttp({ idleTimeout: "30 minutes", absoluteTimeout: "12 hours" }).pipe(
+export const UserSessionLive = SessionMiddleware.layer(UserSession, {
+  idleTimeout: "30 minutes",
+  absoluteTimeout: "12 hours"
+}).pipe(
   Layer.provide([
     // This example speaks plain http on localhost, which not every client accepts a Secure cookie from. Behind https,
     // say `SessionFrontend.layerCookie()`: the cookie is then `__Host-session`, and Secure.

@@ -25,6 +25,7 @@ import {
   SessionFrontend,
   SessionHttpApi,
   SessionKeys,
+  SessionMiddleware,
   SessionVerifier
 } from "effect-sessions"
 import { createServer } from "node:http"
@@ -324,7 +325,10 @@ export const Routes = Layer.mergeAll(
 
 // This example speaks plain http on localhost, which not every client accepts a Secure cookie from. Behind https leave
 // out `secure: false` and the names, and declare "__Host-session" above.
-const UserSessionLive = UserSession.layerHttp({ idleTimeout: "30 minutes", absoluteTimeout: "12 hours" }).pipe(
+const UserSessionLive = SessionMiddleware.layer(UserSession, {
+  idleTimeout: "30 minutes",
+  absoluteTimeout: "12 hours"
+}).pipe(
   Layer.provide([
     SessionFrontend.layerFirst([
       SessionFrontend.layerCookie({ name: "session", secure: false }),
@@ -334,7 +338,10 @@ const UserSessionLive = UserSession.layerHttp({ idleTimeout: "30 minutes", absol
   ])
 )
 
-const AdminSessionLive = AdminSession.layerHttp({ idleTimeout: "10 minutes", absoluteTimeout: "1 hour" }).pipe(
+const AdminSessionLive = SessionMiddleware.layer(AdminSession, {
+  idleTimeout: "10 minutes",
+  absoluteTimeout: "1 hour"
+}).pipe(
   Layer.provide([
     SessionFrontend.layerCookie({ name: "admin", path: "/admin", sameSite: "strict", secure: false }),
     SessionVerifier.layerExists(AdminSession)

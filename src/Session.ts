@@ -33,12 +33,11 @@ import type * as Mac from "effect/crypto/Mac"
 import type * as SecureRandom from "effect/crypto/SecureRandom"
 import type * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
-import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
+import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
-import * as Claims from "./internal/claims.ts"
+import { idPattern } from "./internal/token/format.ts"
 import type { SessionBackend } from "./SessionBackend.ts"
 import {
   SessionConflict,
@@ -48,11 +47,8 @@ import {
   SessionRefused,
   SessionUnavailable
 } from "./SessionError.ts"
-import type { SessionConfigError } from "./SessionError.ts"
-import { SessionFrontend } from "./SessionFrontend.ts"
-import { SessionKeys } from "./SessionKeys.ts"
-import type { SessionManager } from "./SessionManager.ts"
-import type { Verifier } from "./SessionVerifier.ts"
+import type { SessionFrontend } from "./SessionFrontend.ts"
+import type { SessionKeys } from "./SessionKeys.ts"
 
 // -----------------------------------------------------------------------------
 // The session as its owner and its handlers see it
@@ -73,9 +69,9 @@ export type SessionId = string & Brand.Brand<"effect-sessions/SessionId">
  * @category models
  * @since 0.1.0
  */
-export const SessionId: Schema.Codec<SessionId, string> = Schema.String.check(
-  Schema.isPattern(/^[A-Za-z0-9_-]{22}$/)
-).pipe(Schema.brand("effect-sessions/SessionId"))
+export const SessionId: Schema.Codec<SessionId, string> = Schema.String.check(Schema.isPattern(idPattern)).pipe(
+  Schema.brand("effect-sessions/SessionId")
+)
 
 /**
  * What may be shown to the session's owner: it holds no token.
@@ -138,7 +134,7 @@ export interface CreateOptions {
  * @category utility types
  * @since 0.1.0
  */
-// The encoded side of a user's error is nobody's concern here, and `unknown` would not infer.
+// The encoded side of a user's error is never named here, and `unknown` would not infer.
 // oxlint-disable-next-line typescript/no-explicit-any
 export type Tagged = Schema.Codec<{ readonly _tag: string }, any>
 
@@ -193,8 +189,10 @@ export type Changed<B, R extends ReadonlyArray<Tagged>> = Effect.Effect<
  *   `replace` and `rotate` replace what `get` answers; `destroy` makes it fail with `SessionMissing`.
  * - Writes reach the backend when they are called, so their failure is in the handler's hand and the response cannot
  *   promise what was not stored. They are not interrupted by a client that goes away, and each is bounded by a deadline.
+ * - Changes made at once by one request run one after the other, in the order in which they began.
  * - The cookie is set by `create` and `rotate` and taken off by `destroy` and `revokeAll`, also when the handler then
- *   fails. Once the response's headers are made, `create` and `rotate` die before they touch the store.
+ *   fails. Once the response's headers are made, `create` and `rotate` die before they touch the store, and so does the
+ *   first read of the session if a shared cache may keep the response.
  *
  * @category models
  * @since 0.1.0
@@ -209,7 +207,10 @@ export interface RequestSession<A, R extends ReadonlyArray<Tagged>> {
    * ends session fixation. If the revocation fails, the new session is deleted again and `create` fails.
    */
   readonly create: (data: A, options?: CreateOptions) => Effect.Effect<Session<A>, SessionUnavailable>
-  /** Changes the data. On a conflict the session is read again and `f` runs again; the same reference back writes nothing. */
+  /**
+   * Changes the data. On a conflict the session is read again and `f` runs again, on a copy of its own each time. Data
+   * that encode as before write nothing.
+   */
   readonly update: (f: (data: A) => A) => Changed<Session<A>, R>
   /** As `update`, with an answer of your own beside the new data. */
   readonly modify: <B>(f: (data: A) => readonly [B, A]) => Changed<B, R>
@@ -217,7 +218,10 @@ export interface RequestSession<A, R extends ReadonlyArray<Tagged>> {
   readonly replace: (data: A) => Changed<Session<A>, R>
   /** Gives the session a new token; the old one is dead when this returns. */
   readonly rotate: Changed<Session<A>, R>
-  /** Ends the session. Done when it returns; again is fine. */
+  /**
+   * Ends every session whose token the request carries, the first four at most. They have ended when it returns; a
+   * second call does nothing.
+   */
   readonly destroy: Effect.Effect<void, SessionUnavailable>
   /** The principal's live sessions, this one marked. */
   readonly list: Loaded<ReadonlyArray<SessionInfo<A> & { readonly current: boolean }>, R>
@@ -227,6 +231,76 @@ export interface RequestSession<A, R extends ReadonlyArray<Tagged>> {
   readonly revokeOthers: Changed<number, R>
   /** Ends all sessions of the principal, this one too. */
   readonly revokeAll: Loaded<number, R>
+}
+
+// -----------------------------------------------------------------------------
+// What is behind a session: its verifier and its manager
+// -----------------------------------------------------------------------------
+
+/**
+ * A definition's verifier.
+ *
+ * **Gotchas**
+ *
+ * A verifier lets a session through by succeeding with `undefined`. Any other value refuses it, so that a check that
+ * answers `false` lets no request in.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Verifier<A, R extends ReadonlyArray<Tagged>> {
+  readonly verify: (session: Session<A>) => Effect.Effect<void, Refusal<R> | SessionUnavailable>
+}
+
+/**
+ * The life of a definition's sessions, without HTTP.
+ *
+ * Where a token is asked for, a session that was answered before may be given instead: the first compare-and-set then
+ * uses the record that the session was read from, and saves a read.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface SessionManager<A, R extends ReadonlyArray<Tagged>> {
+  /** Makes a session with a fresh id and secret. */
+  readonly create: (data: A, options?: CreateOptions) => Effect.Effect<Session<A>, SessionUnavailable>
+  /** The session a token opens: token and secret checked, read once, in time, decoded, verified, touched when due. */
+  readonly resolve: (
+    token: Redacted.Redacted<string>
+  ) => Effect.Effect<Session<A>, SessionInvalid | Refusal<R> | SessionUnavailable>
+  /**
+   * Changes the data by a function, which runs again on a conflict, on a copy of its own each time. Data that encode as
+   * before write nothing.
+   */
+  readonly modify: <B>(
+    token: Redacted.Redacted<string> | Session<A>,
+    f: (data: A) => readonly [B, A]
+  ) => Effect.Effect<readonly [B, Session<A>], SessionInvalid | Refusal<R> | SessionConflict | SessionUnavailable>
+  /** Puts data in place of that of the given snapshot, or fails with `SessionConflict` if the session has changed since. */
+  readonly replace: (
+    session: Session<A>,
+    data: A
+  ) => Effect.Effect<Session<A>, SessionInvalid | Refusal<R> | SessionConflict | SessionUnavailable>
+  /** Gives the session a new secret, and with it a new token. The id stays. */
+  readonly rotate: (
+    token: Redacted.Redacted<string> | Session<A>
+  ) => Effect.Effect<Session<A>, SessionInvalid | Refusal<R> | SessionConflict | SessionUnavailable>
+  /**
+   * Ends the session of an authentic token, also of one that was rotated since. Answers whether the token was issued
+   * for this definition; any other is left alone.
+   */
+  readonly destroy: (token: Redacted.Redacted<string>) => Effect.Effect<boolean, SessionUnavailable>
+  /** A principal's live sessions, newest first, at most 1,000. */
+  readonly list: (principal: string) => Effect.Effect<ReadonlyArray<SessionInfo<A>>, SessionUnavailable>
+  /** Ends a session by its id, if it is its owner's. */
+  readonly revoke: (id: SessionId, owner: { readonly principal: string }) => Effect.Effect<boolean, SessionUnavailable>
+  /** Ends a session by its id, whatever its principal: for an administrator. */
+  readonly revokeAny: (id: SessionId) => Effect.Effect<boolean, SessionUnavailable>
+  /** Ends all of a principal's sessions, except one. Answers how many. */
+  readonly revokeAll: (
+    principal: string,
+    options?: { readonly except?: SessionId | undefined }
+  ) => Effect.Effect<number, SessionUnavailable>
 }
 
 // -----------------------------------------------------------------------------
@@ -279,7 +353,7 @@ export interface FrontendOf<Self> {
 }
 
 /**
- * What `layerHttp` puts in place and the middlewares ask for: this definition's manager and its frontend.
+ * What `SessionMiddleware.layer` provides and the middlewares ask for: this definition's manager and its frontend.
  *
  * @category utility types
  * @since 0.1.0
@@ -316,6 +390,8 @@ export interface LayerOptions {
   /**
    * How much time passes at least between two writes of "last seen".
    *
+   * At most half the idle timeout: otherwise a session in use could end between two writes.
+   *
    * @default 1 minute, or a tenth of the idle timeout if that is shorter
    */
   readonly touchInterval?: Duration.Input | undefined
@@ -329,15 +405,17 @@ export interface LayerOptions {
 }
 
 /**
- * A session definition, as the functions of this library take it: the class made with `Service`.
+ * A session definition, as the functions of this library take it: the class made with `Service`. It is the service of
+ * the request's session, and the keys of all that belongs to it.
  *
  * @category models
  * @since 0.1.0
  */
-export interface Definition<Self, A, R extends ReadonlyArray<Tagged>> {
-  /** The identifier: the namespace of its records and the audience of its tokens. */
-  readonly key: string
-  // The encoded side of the user's data is nobody's concern here, and `unknown` would not infer.
+export interface Definition<Self, A, R extends ReadonlyArray<Tagged>> extends Context.Service<
+  Self,
+  RequestSession<A, R>
+> {
+  // The library decodes and encodes through the schema and never names its encoded side; `unknown` would not infer.
   // oxlint-disable-next-line typescript/no-explicit-any
   readonly data: Schema.Codec<A, any>
   readonly dataVersion: number
@@ -348,24 +426,19 @@ export interface Definition<Self, A, R extends ReadonlyArray<Tagged>> {
   readonly Verifier: Context.Service<VerifierOf<Self>, Verifier<A, R>>
   readonly Manager: Context.Service<ManagerOf<Self>, SessionManager<A, R>>
   readonly Frontend: Context.Service<FrontendOf<Self>, SessionFrontend["Service"]>
-  /** Layer that binds the definition to its own frontend, backend, verifier and keys. */
-  readonly layerHttp: (
-    options?: LayerOptions
-  ) => Layer.Layer<Bound<Self>, SessionConfigError, SessionFrontend | VerifierOf<Self> | Core>
-  /** The same without HTTP: for an RPC server, a job or a command line. */
-  readonly layerManager: (
-    options?: LayerOptions
-  ) => Layer.Layer<ManagerOf<Self>, SessionConfigError, VerifierOf<Self> | Core>
 }
 
 /**
- * The class `Service` returns: the key of the request's session, and the definition.
+ * The class `Service` returns: the key of the request's session, and the definition. Its key, the identifier, is the
+ * namespace of its records and the audience of its tokens.
  *
  * @category models
  * @since 0.1.0
  */
 export interface ServiceClass<Self, Id extends string, A, R extends ReadonlyArray<Tagged>>
-  extends Context.ServiceClass<Self, Id, RequestSession<A, R>>, Omit<Definition<Self, A, R>, "key"> {}
+  extends
+    Context.ServiceClass<Self, Id, RequestSession<A, R>>,
+    Omit<Definition<Self, A, R>, keyof Context.Service<Self, RequestSession<A, R>>> {}
 
 type Refused<X> =
   X extends ReadonlyArray<Tagged> ? X : X extends Tagged ? readonly [X] : readonly [typeof SessionRefused]
@@ -386,7 +459,9 @@ export type Provided<S> =
  *
  * **Details**
  *
- * - `data`: a schema without services; it is encoded as JSON, and decoded on every read.
+ * - `data`: a schema without services; it is encoded as JSON, and decoded on every read. What it encodes to is plain JSON:
+ *   under `Schema.Any` a `Date`, a `Map`, an object of a class, a function, a bigint or `NaN` is a `SessionDataError`, and
+ *   a property that is `undefined` is left out. A schema such as `Schema.Date` says how its values are written.
  * - `principal`: who is logged in, from the data: 1 to 256 bytes. With it a guard lets no anonymous session through;
  *   without it there is no list of devices and no sign-out-everywhere.
  * - `refused`: the verifier's own error or errors, `Schema.TaggedError`s with an `httpApiStatus`; `SessionRefused`
@@ -409,44 +484,23 @@ export const Service =
     }
   ): ServiceClass<Self, Id, A, Refused<X>> => {
     type R = Refused<X>
-    class Class extends Context.Service<Self, RequestSession<A, R>>()(id) {}
-    const Manager = Context.Service<ManagerOf<Self>, SessionManager<A, R>>(`${id}/Manager`)
-    const Frontend = Context.Service<FrontendOf<Self>, SessionFrontend["Service"]>(`${id}/Frontend`)
-    const given = options.refused
-    const definition: Definition<Self, A, R> = {
-      key: id,
-      data: options.data,
-      dataVersion: options.dataVersion ?? 1,
-      // What `Refused` says of `X`, said at run time.
-      refused: (given === undefined
+    const { refused } = options
+    class Class extends Context.Service<Self, RequestSession<A, R>>()(id) {
+      static readonly data = options.data
+      static readonly dataVersion = options.dataVersion ?? 1
+      // `Refused` says of the type what this says of the value.
+      static readonly refused = (refused === undefined
         ? [SessionRefused]
-        : Array.isArray(given)
-          ? given
-          : [given]) as ReadonlyArray<Tagged> as R,
-      principal: options.principal,
-      Verified: Context.Service<VerifiedOf<Self>, Session<A>>(`${id}/Verified`),
-      Verifier: Context.Service<VerifierOf<Self>, Verifier<A, R>>(`${id}/Verifier`),
-      Manager,
-      Frontend,
-      layerManager: (layerOptions = {}) =>
-        Layer.effect(
-          Manager,
-          SessionKeys.use((keys) =>
-            Effect.andThen(Claims.identifier(definition), keys.makeManager(definition, layerOptions))
-          )
-        ),
-      layerHttp: (layerOptions) =>
-        Layer.merge(
-          definition.layerManager(layerOptions),
-          Layer.effect(
-            Frontend,
-            Effect.tap(SessionFrontend, (frontend) => Claims.cookies(definition, frontend))
-          )
-        )
+        : Array.isArray(refused)
+          ? refused
+          : [refused]) as ReadonlyArray<Tagged> as R
+      static readonly principal = options.principal
+      static readonly Verified = Context.Service<VerifiedOf<Self>, Session<A>>(`${id}/Verified`)
+      static readonly Verifier = Context.Service<VerifierOf<Self>, Verifier<A, R>>(`${id}/Verifier`)
+      static readonly Manager = Context.Service<ManagerOf<Self>, SessionManager<A, R>>(`${id}/Manager`)
+      static readonly Frontend = Context.Service<FrontendOf<Self>, SessionFrontend["Service"]>(`${id}/Frontend`)
     }
-    // `key` is the class's own already; a class cannot be given its statics in one typed expression.
-    const { key: _, ...statics } = definition
-    return Object.assign(Class, statics) as unknown as ServiceClass<Self, Id, A, R>
+    return Class
   }
 
 /**

@@ -180,24 +180,27 @@ export class SessionUnavailable extends Schema.TaggedError<SessionUnavailable>()
 }
 
 /**
- * A session Layer could not be built. `problems` lists everything that is wrong, each as the rule that is broken and
- * what to change, never with a secret in it.
+ * A session Layer could not be built. `problems` lists what is wrong with it and with those that were built beside it,
+ * each as the rule that is broken and what to change, never with a secret in it. `layers` names them; layers that need
+ * one of these have not been looked at.
  *
  * @category errors
  * @since 0.1.0
  */
 export class SessionConfigError extends Schema.TaggedError<SessionConfigError>()("SessionConfigError", {
-  problems: Schema.Array(Schema.String)
+  problems: Schema.Array(Schema.String),
+  layers: Schema.optionalKey(Schema.Array(Schema.String))
 }) {
   override get message(): string {
-    return `session configuration:\n${this.problems.map((problem) => `  - ${problem}`).join("\n")}`
+    const of = this.layers === undefined ? "" : ` of ${this.layers.join(", ")}`
+    return `session configuration${of}:\n${this.problems.map((problem) => `  - ${problem}`).join("\n")}`
   }
 }
 
 /**
  * The defect a write dies with when the handler hands over what a session cannot hold: data its schema refuses, that
- * does not encode to JSON, is over 64 KiB or nested deeper than 32 levels, a principal that is empty, too long or not
- * the one the session was made for. It names the rule and the path, never the value.
+ * encode to something else than plain JSON, are over 64 KiB or nested deeper than 32 levels, a principal that is empty,
+ * too long or not the one the session was made for. It names the rule and the path, never the value.
  *
  * @category errors
  * @since 0.1.0

@@ -18,13 +18,16 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
-import { failure } from "./internal/constant.ts"
-import { isToken, problemsOf } from "./internal/cookieAttributes.ts"
-import * as CookieHeader from "./internal/cookieHeader.ts"
-import { requestHeader } from "./internal/requestHeader.ts"
-import { extractFrom, toCredential } from "./internal/tokenText.ts"
-import type { extractText } from "./internal/tokenText.ts"
-import { SessionConfigError, SessionInvalid, SessionMissing } from "./SessionError.ts"
+import { failure } from "./internal/exit.ts"
+import { carriedBy } from "./internal/frontend/carried.ts"
+import { isToken, problemsOf } from "./internal/frontend/cookieAttributes.ts"
+import * as CookieHeader from "./internal/frontend/cookieHeader.ts"
+import { originProblem } from "./internal/frontend/origins.ts"
+import { requestHeader } from "./internal/frontend/requestHeader.ts"
+import * as Registry from "./internal/registry.ts"
+import { redact } from "./internal/token/format.ts"
+import { SessionInvalid, SessionMissing } from "./SessionError.ts"
+import type { SessionConfigError } from "./SessionError.ts"
 
 /**
  * How a token travels.
@@ -100,15 +103,19 @@ export class SessionFrontend extends Context.Service<
 /** More than any client that means well carries: one, and what an older configuration left behind. */
 const maxTokens = 4
 
-// Marked pure, here and below, so that a definition shared with a browser brings no frontend along.
-const missing = /* @__PURE__ */ failure(/* @__PURE__ */ new SessionMissing())
-const tooMany = /* @__PURE__ */ failure(/* @__PURE__ */ new SessionInvalid({ reason: "Ambiguous" }))
+const missing = failure(new SessionMissing())
+const tooMany = failure(new SessionInvalid({ reason: "Ambiguous" }))
 
-const credentials = (tokens: ReadonlyArray<string>, via: Transport): ReturnType<typeof extractText> => {
-  if (tokens.length === 1) return Exit.succeed([{ text: tokens[0]!, via }])
+const credential = (text: string, via: Transport): Credential => ({ token: redact(text), via })
+
+const credentials = (
+  tokens: ReadonlyArray<string>,
+  via: Transport
+): Exit.Exit<readonly [Credential, ...ReadonlyArray<Credential>], SessionMissing | SessionInvalid> => {
+  const [first, ...rest] = tokens
+  if (first === undefined) return missing
   if (tokens.length > maxTokens) return tooMany
-  const [first, ...rest] = tokens.map((text) => ({ text, via }))
-  return first === undefined ? missing : Exit.succeed([first, ...rest])
+  return Exit.succeed([credential(first, via), ...rest.map((text) => credential(text, via))])
 }
 
 // -----------------------------------------------------------------------------
@@ -141,22 +148,14 @@ export interface CookieOptions {
   readonly sameSite?: "lax" | "strict" | "none" | undefined
   /** @default false */
   readonly partitioned?: boolean | undefined
-  /** Origins beside the app's own whose pages may send unsafe requests with this cookie: `"https://app.example.com"`. */
+  /**
+   * Origins beside the app's own whose pages may send unsafe requests with this cookie: `"https://app.example.com"`, or
+   * that of an app shell or an extension, `"capacitor://localhost"` or `"chrome-extension://<id>"`. Compared as they are.
+   */
   readonly trustedOrigins?: ReadonlyArray<string> | undefined
 }
 
-const originProblem = (origin: string): ReadonlyArray<string> => {
-  const url = URL.canParse(origin) ? new URL(origin) : undefined
-  return url !== undefined &&
-    (url.protocol === "https:" || url.protocol === "http:") &&
-    url.origin === origin.toLowerCase()
-    ? []
-    : [
-        `trusted origin ${JSON.stringify(origin.slice(0, 128))} must be an origin such as "https://app.example.com", with no path`
-      ]
-}
-
-const makeCookie = /* @__PURE__ */ Effect.fnUntraced(function* (options: CookieOptions) {
+const makeCookie = Effect.fnUntraced(function* (options: CookieOptions) {
   const secure = options.secure ?? true
   const path = options.path ?? "/"
   const attributes = {
@@ -171,7 +170,7 @@ const makeCookie = /* @__PURE__ */ Effect.fnUntraced(function* (options: CookieO
   }
   const trusted = options.trustedOrigins ?? []
   const problems = [...problemsOf(attributes), ...trusted.flatMap(originProblem)]
-  if (problems.length > 0) return yield* new SessionConfigError({ problems })
+  yield* (yield* Registry.Registry).check("SessionFrontend.layerCookie", problems)
 
   const { name } = attributes
   const base = {
@@ -184,15 +183,14 @@ const makeCookie = /* @__PURE__ */ Effect.fnUntraced(function* (options: CookieO
   }
   return SessionFrontend.of({
     security: [HttpApiSecurity.apiKey({ in: "cookie", key: name })],
-    extract: extractFrom((request) => {
-      const header = requestHeader(request, "cookie")
-      return header === undefined ? missing : credentials(CookieHeader.values(header, name), "cookie")
-    }),
+    extract: (request) =>
+      Effect.suspend(() => {
+        const header = requestHeader(request, "cookie")
+        return header === undefined ? missing : credentials(CookieHeader.values(header, name), "cookie")
+      }),
     carried: (request) =>
-      Effect.succeed(
-        CookieHeader.allValues(requestHeader(request, "cookie") ?? "", name).map((text) =>
-          toCredential({ text, via: "cookie" })
-        )
+      Effect.sync(() =>
+        CookieHeader.allValues(requestHeader(request, "cookie") ?? "", name).map((text) => credential(text, "cookie"))
       ),
     attach: (response, { maxAge, token, via }) => {
       if (Option.isSome(via) && via.value !== "cookie") return response
@@ -227,7 +225,7 @@ const makeCookie = /* @__PURE__ */ Effect.fnUntraced(function* (options: CookieO
  * @since 0.1.0
  */
 export const layerCookie = (options: CookieOptions = {}): Layer.Layer<SessionFrontend, SessionConfigError> =>
-  Layer.effect(SessionFrontend, makeCookie(options))
+  Layer.effect(SessionFrontend, makeCookie(options)).pipe(Layer.provide(Registry.layer))
 
 /**
  * Layer of the cookie frontend with options from configuration.
@@ -238,7 +236,7 @@ export const layerCookie = (options: CookieOptions = {}): Layer.Layer<SessionFro
 export const layerCookieConfig = (
   options: Config.Wrap<CookieOptions>
 ): Layer.Layer<SessionFrontend, SessionConfigError | Config.ConfigError> =>
-  Layer.effect(SessionFrontend, Effect.flatMap(Config.unwrap(options), makeCookie))
+  Layer.effect(SessionFrontend, Effect.flatMap(Config.unwrap(options), makeCookie)).pipe(Layer.provide(Registry.layer))
 
 // -----------------------------------------------------------------------------
 // Headers
@@ -261,29 +259,27 @@ const reserved = new Set(["authorization", "cookie", "set-cookie", "host", "orig
  */
 export const layerHeader = (options: { readonly name: string }): Layer.Layer<SessionFrontend, SessionConfigError> => {
   const name = options.name.toLowerCase()
+  const problem = `header name ${JSON.stringify(options.name.slice(0, 64))} must be an HTTP token with no meaning of its own; for Authorization use layerBearer`
   return Layer.effect(
     SessionFrontend,
-    isToken(name) && !reserved.has(name)
-      ? Effect.succeed({
-          security: [HttpApiSecurity.apiKey({ in: "header", key: options.name })],
-          extract: extractFrom((request) => {
+    Effect.gen(function* () {
+      const problems = isToken(name) && !reserved.has(name) ? [] : [problem]
+      yield* (yield* Registry.Registry).check("SessionFrontend.layerHeader", problems)
+      return SessionFrontend.of({
+        security: [HttpApiSecurity.apiKey({ in: "header", key: options.name })],
+        extract: (request) =>
+          Effect.suspend(() => {
             const value = requestHeader(request, name)
             return value === undefined || value === "" ? missing : credentials([value], "header")
           }),
-          attach: (response: HttpServerResponse.HttpServerResponse, { token, via }: Issued) =>
-            Option.isSome(via) && via.value !== "header"
-              ? response
-              : HttpServerResponse.setHeader(response, name, Redacted.value(token)),
-          detach: (response: HttpServerResponse.HttpServerResponse) => response
-        })
-      : Effect.fail(
-          new SessionConfigError({
-            problems: [
-              `header name ${JSON.stringify(options.name.slice(0, 64))} must be an HTTP token with no meaning of its own; for Authorization use layerBearer`
-            ]
-          })
-        )
-  )
+        attach: (response, { token, via }) =>
+          Option.isSome(via) && via.value !== "header"
+            ? response
+            : HttpServerResponse.setHeader(response, name, Redacted.value(token)),
+        detach: (response) => HttpServerResponse.removeHeader(response, name)
+      })
+    })
+  ).pipe(Layer.provide(Registry.layer))
 }
 
 /** RFC 6750 2.1: the scheme in any case, one space, then the token and nothing else. */
@@ -299,14 +295,14 @@ const bearer = /^bearer ([^\s,]+)$/i
 export const layerBearer = (): Layer.Layer<SessionFrontend> =>
   Layer.succeed(SessionFrontend, {
     security: [HttpApiSecurity.bearer],
-    extract: extractFrom((request) => {
-      const value = requestHeader(request, "authorization")
-      // Another scheme is another party's business, a proxy's say.
-      if (value === undefined || !/^bearer +[^ ]/i.test(value)) return missing
-      const token = bearer.exec(value)?.[1]
-      // What is not one token is none that we know, and is told so.
-      return credentials([token ?? value], "header")
-    }),
+    extract: (request) =>
+      Effect.suspend(() => {
+        const value = requestHeader(request, "authorization")
+        // Another scheme is read by another party, such as a proxy.
+        if (value === undefined || !/^bearer +[^ ]/i.test(value)) return missing
+        // What is not one token is passed on as it is, and refused as `Malformed`.
+        return credentials([bearer.exec(value)?.[1] ?? value], "header")
+      }),
     attach: (response) => response,
     detach: (response) => response
   })
@@ -349,18 +345,6 @@ export const layerFirst = <const Ls extends readonly [AnyFrontend, ...ReadonlyAr
     })
     // The memo map and the scope are the layer's own, provided wherever a layer is built.
   ) as Layer.Layer<SessionFrontend, SessionConfigError | Layer.Error<Ls[number]>, Layer.Services<Ls[number]>>
-
-/**
- * Every token a request carries in a frontend's places.
- *
- * @internal
- */
-export const carriedBy = (
-  frontend: SessionFrontend["Service"],
-  request: HttpServerRequest
-): Effect.Effect<ReadonlyArray<Credential>> =>
-  frontend.carried?.(request) ??
-  Effect.match(frontend.extract(request), { onFailure: () => [], onSuccess: (credentials) => credentials })
 
 const combine = (members: ReadonlyArray<SessionFrontend["Service"]>): SessionFrontend["Service"] => {
   const origins = members.flatMap((member) => (member.origins === undefined ? [] : [member.origins]))

@@ -56,12 +56,10 @@ import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import * as HttpApiMiddleware from "effect/http-api/HttpApiMiddleware"
 import type { HttpApiSecurity } from "effect/http-api/HttpApiSecurity"
 import * as Layer from "effect/Layer"
-import * as Handle from "./internal/requestHandle.ts"
-import * as SecuritySchemes from "./internal/securitySchemes.ts"
+import { type Binding, guarded, open } from "./internal/http/route.ts"
+import * as SecuritySchemes from "./internal/http/securitySchemes.ts"
 import type { Bound, Definition, Errors, Tagged, VerifiedOf } from "./Session.ts"
 import { SessionConfigError } from "./SessionError.ts"
-import type { SessionFrontend } from "./SessionFrontend.ts"
-import type { SessionManager } from "./SessionManager.ts"
 
 /**
  * What a middleware must be for `layer` to implement it: it provides `Session.Provided` and declares `Session.errors`.
@@ -124,14 +122,14 @@ const schemesOf = (middleware: object): Readonly<Record<string, HttpApiSecurity>
 const implement = <Id, S, Self, A, R extends ReadonlyArray<Tagged>>(
   middleware: Context.Key<Id, S>,
   session: Definition<Self, A, R>,
-  wrap: (manager: SessionManager<A, R>, frontend: SessionFrontend["Service"], app: App) => App
+  wrap: (binding: Binding<Self, A, R>, app: App) => App
 ): Layer.Layer<Id, SessionConfigError, Bound<Self>> =>
   Layer.effect(
     middleware,
     Effect.gen(function* () {
       const manager = yield* session.Manager
       const frontend = yield* session.Frontend
-      const run = (app: App) => wrap(manager, frontend, app)
+      const run = (app: App) => wrap({ definition: session, manager, frontend }, app)
       const schemes = schemesOf(middleware)
       // The service of a middleware without security is one function, of one with security a function for each scheme:
       // what the callers' types say of `S`, which is abstract here.
@@ -158,9 +156,7 @@ export const layer = <Id extends HttpApiMiddleware.AnyId, S, Self, A, R extends 
   middleware: Context.Key<Id, S>,
   session: Definition<Self, A, R> & Guards<Id, Self, R>
 ): Layer.Layer<Id, SessionConfigError, Bound<Self>> =>
-  implement<Id, S, Self, A, R>(middleware, session, (manager, frontend, app) =>
-    Handle.guarded(session, manager, frontend, app, Effect.fail)
-  )
+  implement<Id, S, Self, A, R>(middleware, session, (binding, app) => guarded(binding, app, Effect.fail))
 
 /**
  * Layer of a middleware for endpoints open to all: it provides the request's session, and declares
@@ -175,7 +171,4 @@ export const layer = <Id extends HttpApiMiddleware.AnyId, S, Self, A, R extends 
 export const layerOptional = <Id extends HttpApiMiddleware.AnyId, S, Self, A, R extends ReadonlyArray<Tagged>>(
   middleware: Context.Key<Id, S>,
   session: Definition<Self, A, R> & Opens<Id, Self>
-): Layer.Layer<Id, SessionConfigError, Bound<Self>> =>
-  implement<Id, S, Self, A, R>(middleware, session, (manager, frontend, app) =>
-    Handle.open(session, manager, frontend, app)
-  )
+): Layer.Layer<Id, SessionConfigError, Bound<Self>> => implement<Id, S, Self, A, R>(middleware, session, open)

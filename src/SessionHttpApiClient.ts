@@ -2,15 +2,29 @@
  * Sessions for `HttpApiClient`, on a server, on a command line or on a phone: layers of an `HttpClient` that carries
  * the session.
  *
+ * **When to use**
+ *
+ * Use where no browser carries the cookie. In tests, `SessionTest.layerClient` is a client that is logged in already,
+ * also for `HttpApiTest`, which has no `HttpClient`.
+ *
  * **Details**
  *
- * - In a browser none of this is needed: `fetch` carries the cookie itself, and no script may read or write it.
- * - They sit at the `HttpClient` and not at the API's middlewares, because only there it is known where a request goes:
- *   nothing is sent to another origin than it came from, or was meant for.
- * - All take what is to be done when an answer is a 401: log in and try again, forget a stored token, or tell the user.
+ * - A cookie or token is sent to its own origin alone, and nothing is kept of another origin's response.
+ * - The layers follow redirects themselves, also over `FetchHttpClient`, so that each request of a chain carries the
+ *   credentials of its own origin, and a cookie set by a redirect is kept. Method and body change as in `fetch`.
+ * - A redirect to another origin removes `Authorization`, `Cookie`, `Host` and the token's header, also if the caller
+ *   set them. For the rest of that chain no bearer or header token is sent, even if it leads back to the token's origin.
+ * - `onUnauthorized` says what to do on a 401: log in and try again, forget a stored token, or tell the user.
  *
- * In tests, `SessionTest.layerClient` is a client that is logged in already, also for `HttpApiTest`, which has no
- * `HttpClient`.
+ * **Gotchas**
+ *
+ * - Not for browsers. There `fetch` carries the cookie itself, and no script may read it. A redirect that `fetch` does
+ *   not follow is an opaque response with status 0 there, which these layers cannot follow either.
+ * - An underlying client that follows redirects and cannot be told not to sends what it will: React Native's `fetch`,
+ *   undici with a redirect interceptor, `HttpClient.followRedirects` below these layers. Its response is still not kept
+ *   if it comes from another origin.
+ * - `FetchHttpClient.RequestInit` tells `fetch` not to follow. Yours is merged with it if it is provided to these
+ *   layers or to the program, but is replaced by it if it is provided to `FetchHttpClient.layer` alone.
  *
  * **Example** (Calling an API with a session)
  *
@@ -49,7 +63,8 @@ import type { HttpClientResponse } from "effect/http/HttpClientResponse"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import { CookieJar } from "./internal/cookieJar.ts"
+import { CookieJar } from "./internal/client/cookieJar.ts"
+import * as Redirects from "./internal/client/redirects.ts"
 
 /**
  * What a client is asked when an answer is a 401.
@@ -58,6 +73,7 @@ import { CookieJar } from "./internal/cookieJar.ts"
  * @since 0.1.0
  */
 export interface Unauthorized {
+  /** The request that was answered with a 401. After redirects it is the last one. */
   readonly request: HttpClientRequest.HttpClientRequest
   readonly response: HttpClientResponse
   /** Carries what this client carries, but asks nothing on a 401: for logging in. */
@@ -74,64 +90,81 @@ export interface Unauthorized {
  */
 export interface Options<R = never> {
   /**
-   * What to do when an answer is a 401, whichever endpoint gave it, and the answer to go on with: the same one, or that
-   * of a second try.
+   * What to do when a response is a 401, whichever endpoint gave it. It returns the response to go on with: the same
+   * one, or that of a second try. It is not called for the 401 of an origin whose session this client does not carry,
+   * nor for one at the end of redirects that another origin took part in.
    *
    * @default the 401 itself
    */
   readonly onUnauthorized?:
     | ((unauthorized: Unauthorized) => Effect.Effect<HttpClientResponse, HttpClientError, R>)
     | undefined
+  /**
+   * How many redirects of a request are followed. The one after them is its response; with 0, the first one is.
+   *
+   * @default 10
+   */
+  readonly maxRedirects?: number | undefined
 }
 
+type Request = HttpClientRequest.HttpClientRequest
+
 interface Carrier<R> {
-  /** The request with what is carried, made once its address is final. */
-  readonly load: (
-    request: HttpClientRequest.HttpClientRequest
-  ) => Effect.Effect<HttpClientRequest.HttpClientRequest, never, R>
-  readonly keep: (response: HttpClientResponse, request: HttpClientRequest.HttpClientRequest) => Effect.Effect<void>
+  /** Whether a request is given credentials, and its response may change them. */
+  readonly goes: (hop: Redirects.Hop) => boolean
+  /** The token's header, if it has one of its own. */
+  readonly header?: string
+  readonly load: (request: Request) => Effect.Effect<Request, never, R>
+  readonly keep: (response: HttpClientResponse) => Effect.Effect<void>
 }
 
 const carrying = <R, RH>(
-  carrier: Carrier<R>,
-  { onUnauthorized }: Options<RH>
+  make: Effect.Effect<Carrier<R>>,
+  { maxRedirects, onUnauthorized }: Options<RH>
 ): Layer.Layer<HttpClient.HttpClient, never, HttpClient.HttpClient | R | RH> =>
   Layer.effect(
     HttpClient.HttpClient,
     Effect.gen(function* () {
       const client = yield* HttpClient.HttpClient
       const context = yield* Effect.context<R | RH>()
+      const carrier = yield* make
       // What the caller has in its context, a span say, goes before what the layer was built with.
       const provided = <A, E>(effect: Effect.Effect<A, E, R | RH>): Effect.Effect<A, E> =>
         Effect.updateContext(effect, (caller: Context.Context<never>) => Context.merge(context, caller))
-      const send = (request: HttpClientRequest.HttpClientRequest) =>
-        provided(carrier.load(request)).pipe(
-          Effect.flatMap((loaded) => client.postprocess(Effect.succeed(loaded))),
-          Effect.tap((response) => carrier.keep(response, request))
-        )
-      const carries = HttpClient.makeWith(Effect.flatMap(send), client.preprocess)
-      if (onUnauthorized === undefined) return carries
-      return HttpClient.makeWith(
-        Effect.flatMap((request) =>
-          Effect.flatMap(send(request), (response) =>
-            response.status === 401
-              ? provided(onUnauthorized({ request, response, client: carries, retry: send(request) }))
-              : Effect.succeed(response)
-          )
-        ),
-        client.preprocess
+      const follow = Redirects.following(client, { maxRedirects, header: carrier.header, context }, (hop, send) =>
+        carrier.goes(hop)
+          ? provided(carrier.load(hop.request)).pipe(
+              Effect.flatMap(send),
+              Effect.tap((response) =>
+                Redirects.originOf(response.url) === hop.origin ? carrier.keep(response) : Effect.void
+              )
+            )
+          : send(hop.request)
       )
+      const answer = (request: Request) => Effect.map(follow(request), ({ response }) => response)
+      const carries = HttpClient.makeWith(Effect.flatMap(answer), client.preprocess)
+      if (onUnauthorized === undefined) return carries
+      const asking = (request: Request) =>
+        Effect.flatMap(follow(request), ({ response, ...hop }) =>
+          response.status === 401 && !hop.tainted && carrier.goes(hop)
+            ? provided(onUnauthorized({ request: hop.request, response, client: carries, retry: answer(hop.request) }))
+            : Effect.succeed(response)
+        )
+      return HttpClient.makeWith(Effect.flatMap(asking), client.preprocess)
     })
   )
 
 /**
- * Layer of an `HttpClient` with a cookie jar of its own: it keeps what responses set and sends it back, each cookie to
- * the origin it came from, by its name, path and expiry, until it expires or is deleted.
+ * Layer of an `HttpClient` with a cookie jar of its own: it keeps the cookies that responses and redirects set, and
+ * sends each back to the origin it came from, by its path, until it expires or is deleted.
  *
  * **Details**
  *
- * Each call makes a jar, so each is a user of its own. It lives in memory. `localhost` counts as secure, as it does for
- * browsers: a `Secure` cookie is sent there over plain http.
+ * - Each layer that is built has a jar in memory, and so is a user of its own.
+ * - A cookie is accepted as in browsers (RFC 6265bis 5.7), with the rules of the prefixes `__Host-` and `__Secure-`.
+ *   But `Domain` does not widen its scope, and `SameSite` does not narrow it.
+ * - A loopback address such as `localhost` is as secure as https: a `Secure` cookie is sent there over plain http.
+ * - The jar keeps 50 cookies of at most 4096 bytes for each of the 60 origins used last.
  *
  * @category layers
  * @since 0.1.0
@@ -139,65 +172,61 @@ const carrying = <R, RH>(
 export const layerCookies = <R = never>(
   options: Options<R> = {}
 ): Layer.Layer<HttpClient.HttpClient, never, HttpClient.HttpClient | R> =>
-  Layer.unwrap(
+  carrying<never, R>(
     Effect.sync(() => {
       const jar = new CookieJar()
-      return carrying<never, R>(
-        {
-          load: (request) =>
-            Effect.map(Clock.currentTimeMillis, (now) => {
-              const header = jar.header(HttpClientRequest.toUrl(request).pipe(href), now, request.headers["cookie"])
-              return header === undefined ? request : HttpClientRequest.setHeader(request, "cookie", header)
-            }),
-          keep: (response) =>
-            Effect.map(Clock.currentTimeMillis, (now) => jar.keep(response.url, response.cookies, now))
-        },
-        options
-      )
-    })
+      return {
+        goes: () => true,
+        load: (request) =>
+          Effect.map(Clock.currentTimeMillis, (now) => {
+            const url = Option.match(HttpClientRequest.toUrl(request), { onNone: () => "", onSome: ({ href }) => href })
+            const header = jar.header(url, now, request.headers["cookie"])
+            return header === undefined ? request : HttpClientRequest.setHeader(request, "cookie", header)
+          }),
+        keep: (response) => Effect.map(Clock.currentTimeMillis, (now) => jar.keep(response.url, response.cookies, now))
+      }
+    }),
+    options
   )
 
-const href = Option.match({ onNone: () => "", onSome: (url: URL) => url.href })
-
-const isFor = (request: HttpClientRequest.HttpClientRequest, origin: string): boolean =>
-  Option.exists(HttpClientRequest.toUrl(request), (url) => url.origin === origin)
-
-/** The origin of the address a token is meant for; a token goes nowhere if there is none. */
-const originOf = (baseUrl: string | URL): string => (URL.canParse(baseUrl) ? new URL(baseUrl).origin : "")
+/** A token goes to the origin of this address, but not where another origin redirects to it. */
+const onlyTo = (baseUrl: string | URL): Effect.Effect<Carrier<never>["goes"]> => {
+  const home = Redirects.originOf(baseUrl)
+  return home === undefined
+    ? Effect.die(new TypeError("SessionHttpApiClient: baseUrl must be an absolute http or https address"))
+    : Effect.succeed(({ origin, tainted }) => origin === home && !tainted)
+}
 
 /**
  * Layer of an `HttpClient` that sends `Authorization: Bearer <token>`, to one origin alone.
  *
- * `token` is asked before every request: it may read a `Ref`, or the phone's key store. Nothing there, nothing sent.
+ * `token` runs before every request: it may read a `Ref`, or the phone's key store. With `None` no token is sent.
  *
  * @category layers
  * @since 0.1.0
  */
 export const layerBearer = <RT = never, RH = never>(
   options: Options<RH> & {
-    /** Where the API is. */
+    /** Where the API is. Its origin (scheme, host and port) counts; a layer without one dies when it is built. */
     readonly baseUrl: string | URL
     readonly token: Effect.Effect<Option.Option<Redacted.Redacted<string>>, never, RT>
   }
-): Layer.Layer<HttpClient.HttpClient, never, HttpClient.HttpClient | RT | RH> => {
-  const origin = originOf(options.baseUrl)
-  return carrying<RT, RH>(
-    {
+): Layer.Layer<HttpClient.HttpClient, never, HttpClient.HttpClient | RT | RH> =>
+  carrying<RT, RH>(
+    Effect.map(onlyTo(options.baseUrl), (goes) => ({
+      goes,
       load: (request) =>
-        isFor(request, origin)
-          ? Effect.map(
-              options.token,
-              Option.match({
-                onNone: () => request,
-                onSome: (token) => HttpClientRequest.bearerToken(request, token)
-              })
-            )
-          : Effect.succeed(request),
+        Effect.map(
+          options.token,
+          Option.match({
+            onNone: () => request,
+            onSome: (token) => HttpClientRequest.bearerToken(request, token)
+          })
+        ),
       keep: () => Effect.void
-    },
+    })),
     options
   )
-}
 
 /**
  * Layer of an `HttpClient` for a server with `SessionFrontend.layerHeader`: it keeps the token the server sends in that
@@ -208,7 +237,7 @@ export const layerBearer = <RT = never, RH = never>(
  */
 export const layerHeader = <R = never>(
   options: Options<R> & {
-    /** Where the API is. */
+    /** Where the API is. Its origin (scheme, host and port) counts; a layer without one dies when it is built. */
     readonly baseUrl: string | URL
     /** The header's name. */
     readonly name: string
@@ -216,26 +245,23 @@ export const layerHeader = <R = never>(
     readonly token?: Redacted.Redacted<string> | undefined
   }
 ): Layer.Layer<HttpClient.HttpClient, never, HttpClient.HttpClient | R> =>
-  Layer.unwrap(
-    Effect.sync(() => {
-      const origin = originOf(options.baseUrl)
-      const name = options.name.toLowerCase()
+  carrying<never, R>(
+    Effect.map(onlyTo(options.baseUrl), (goes) => {
+      const header = options.name.toLowerCase()
       let { token } = options
-      return carrying<never, R>(
-        {
-          load: (request) =>
-            Effect.sync(() =>
-              token !== undefined && isFor(request, origin)
-                ? HttpClientRequest.setHeader(request, name, Redacted.value(token))
-                : request
-            ),
-          keep: (response, request) =>
-            Effect.sync(() => {
-              const given = response.headers[name]
-              if (given !== undefined && isFor(request, origin)) token = Redacted.make(given, { label: "SessionToken" })
-            })
-        },
-        options
-      )
-    })
+      return {
+        goes,
+        header,
+        load: (request) =>
+          Effect.sync(() =>
+            token === undefined ? request : HttpClientRequest.setHeader(request, header, Redacted.value(token))
+          ),
+        keep: (response) =>
+          Effect.sync(() => {
+            const given = response.headers[header]
+            if (given !== undefined) token = Redacted.make(given, { label: "SessionToken" })
+          })
+      }
+    }),
+    options
   )

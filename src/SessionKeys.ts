@@ -9,33 +9,33 @@
  *
  * The first secret signs, all verify. For each session definition a key of its own is derived (HKDF-SHA-256), so a
  * token of one definition never passes for another's. To retire a secret: deploy `[old, new]` everywhere, then
- * `[new, old]`, then, once the absolute timeout has passed, `[new]`. Nobody is logged out on the way.
+ * `[new, old]`, then, once the absolute timeout has passed, `[new]`. No user is logged out on the way.
  *
- * A secret has at least 32 bytes (ASVS 11.2.3) and is random, not made up. This makes one:
+ * A secret has at least 32 bytes (ASVS 11.2.3) and is random, not made up: words, placeholders, repetitions and sequences
+ * are refused, as are UUIDs and the published key of the test kit. This makes one:
  *
  * ```sh
  * openssl rand -base64 32
  * ```
  *
+ * Whatever else prints at least 16 random bytes in 32 characters is fine too, such as `openssl rand -hex 16`. A secret is
+ * used as the text it is, and not decoded.
+ *
  * @since 0.1.0
  */
 import type * as Config from "effect/Config"
 import * as Context from "effect/Context"
-import * as Kdf from "effect/crypto/Kdf"
-import type * as Digest from "effect/crypto/Digest"
+import type * as Kdf from "effect/crypto/Kdf"
 import type * as Mac from "effect/crypto/Mac"
-import type * as SecureRandom from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
-import * as Base64Url from "effect/encoding/Base64Url"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
-import { weakness } from "./internal/secretStrength.ts"
-import * as TokenCrypto from "./internal/tokenCrypto.ts"
-import type * as Session from "./Session.ts"
-import type * as SessionBackend from "./SessionBackend.ts"
-import { SessionConfigError } from "./SessionError.ts"
-import * as SessionManager from "./SessionManager.ts"
-import type * as SessionToken from "./SessionToken.ts"
+import * as Result from "effect/Result"
+import * as Registry from "./internal/registry.ts"
+import * as KeyRing from "./internal/token/keyRing.ts"
+import { weakness } from "./internal/token/secretStrength.ts"
+import type { Signers } from "./internal/token/token.ts"
+import type { SessionConfigError } from "./SessionError.ts"
 
 /**
  * The key ring. Made by `layer` and `layerConfig`; holds its secrets in closures, where no log or inspection sees them.
@@ -47,21 +47,7 @@ export class SessionKeys extends Context.Service<
   SessionKeys,
   {
     /** The ring's keys for a purpose, the one that signs first. */
-    readonly signers: (
-      purpose: string
-    ) => Effect.Effect<readonly [SessionToken.Signer, ...ReadonlyArray<SessionToken.Signer>], never, Mac.Mac>
-    /**
-     * Makes a definition's manager, with keys of this ring. It comes with the ring, which every application that runs
-     * sessions provides, and not with the definition: one that is shared with a browser brings no server code along.
-     */
-    readonly makeManager: <Self, A, R extends ReadonlyArray<Session.Tagged>>(
-      definition: Session.Definition<Self, A, R>,
-      options: Session.LayerOptions
-    ) => Effect.Effect<
-      SessionManager.SessionManager<A, R>,
-      SessionConfigError,
-      Session.VerifierOf<Self> | SessionBackend.SessionBackend | Mac.Mac | Digest.Digest | SecureRandom.SecureRandom
-    >
+    readonly signers: (purpose: string) => Effect.Effect<Signers, never, Mac.Mac>
   }
 >()("effect-sessions/SessionKeys") {}
 
@@ -69,20 +55,6 @@ export class SessionKeys extends Context.Service<
 const maxSecrets = 8
 
 const howToMakeOne = "make one with: openssl rand -base64 32"
-
-const utf8 = new TextEncoder()
-
-const derive = (secret: Uint8Array, purpose: string, length: number) =>
-  Kdf.Kdf.use((kdf) =>
-    // HKDF fails only on arguments that are not these.
-    Effect.orDie(
-      kdf.derive(Kdf.hkdfSha256, secret, {
-        salt: utf8.encode("effect-sessions"),
-        info: utf8.encode(purpose),
-        length
-      })
-    )
-  )
 
 const problemsOf = (secrets: ReadonlyArray<string>): ReadonlyArray<string> => {
   const problems: Array<string> = []
@@ -99,44 +71,27 @@ const problemsOf = (secrets: ReadonlyArray<string>): ReadonlyArray<string> => {
   return problems
 }
 
-// Marked pure, so that a definition shared with a browser brings no manager along.
-const make = /* @__PURE__ */ Effect.fnUntraced(function* (given: Redacted.Redacted | ReadonlyArray<Redacted.Redacted>) {
+const make = Effect.fnUntraced(function* (
+  given: Redacted.Redacted | ReadonlyArray<Redacted.Redacted>,
+  problem?: string
+) {
   const secrets = (Redacted.isRedacted(given) ? [given] : given).map(Redacted.value)
-  const problems = problemsOf(secrets)
-  if (problems.length > 0) return yield* new SessionConfigError({ problems })
-  const kdf = yield* Kdf.Kdf
-  const ring = yield* Effect.forEach(secrets, (secret) => {
-    const bytes = utf8.encode(secret)
-    return Effect.map(derive(bytes, "effect-sessions/v1/kid", 6), (kid) => ({ kid: Base64Url.encode(kid), bytes }))
-  })
-  const [first, ...rest] = ring
-  const signers: SessionKeys["Service"]["signers"] = (purpose) => {
-    const signer = ({ bytes, kid }: (typeof ring)[number]) =>
-      derive(bytes, purpose, 32).pipe(
-        Effect.provideService(Kdf.Kdf, kdf),
-        Effect.flatMap(TokenCrypto.hmac),
-        Effect.map((sign): SessionToken.Signer => ({ kid, sign }))
-      )
-    // `problemsOf` refused an empty ring.
-    return Effect.all([signer(first!), ...rest.map(signer)])
-  }
-  return SessionKeys.of({
-    signers,
-    makeManager: (definition, options) => SessionManager.make(definition, options, signers)
-  })
+  yield* (yield* Registry.Registry).check("SessionKeys", problem === undefined ? problemsOf(secrets) : [problem])
+  return SessionKeys.of({ signers: yield* KeyRing.make(secrets) })
 })
 
 /**
  * Layer of the key ring from secrets at hand: one, or several of which the first signs.
  *
- * Fails with a `SessionConfigError` that lists every secret too short, too weak or given twice.
+ * Fails with a `SessionConfigError` that lists every secret too short, too weak, published or given twice.
  *
  * @category layers
  * @since 0.1.0
  */
 export const layer = (
   secrets: Redacted.Redacted | readonly [Redacted.Redacted, ...ReadonlyArray<Redacted.Redacted>]
-): Layer.Layer<SessionKeys, SessionConfigError, Kdf.Kdf> => Layer.effect(SessionKeys, make(secrets))
+): Layer.Layer<SessionKeys, SessionConfigError, Kdf.Kdf> =>
+  Layer.effect(SessionKeys, make(secrets)).pipe(Layer.provide(Registry.layer))
 
 /**
  * Layer of the key ring from configuration: one secret or several.
@@ -161,15 +116,12 @@ export const layerConfig = (
 ): Layer.Layer<SessionKeys, SessionConfigError | Config.ConfigError, Kdf.Kdf> =>
   Layer.effect(
     SessionKeys,
-    Effect.flatMap(
-      Effect.mapError(secrets, (error) =>
-        // A schema error names the variable and never its value; other failures are the provider's own.
-        error.cause._tag === "SchemaError"
-          ? new SessionConfigError({
-              problems: [`the session secret is not configured: ${error.cause.message}; ${howToMakeOne}`]
-            })
-          : error
-      ),
-      make
-    )
-  )
+    Effect.gen(function* () {
+      const given = yield* Effect.result(secrets)
+      if (Result.isSuccess(given)) return yield* make(given.success)
+      // A schema error names the variable and never its value; other failures are the provider's own.
+      const { cause } = given.failure
+      if (cause._tag !== "SchemaError") return yield* Effect.fail(given.failure)
+      return yield* make([], `the session secret is not configured: ${cause.message}; ${howToMakeOne}`)
+    })
+  ).pipe(Layer.provide(Registry.layer))

@@ -17,24 +17,106 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
-import type * as HttpServerResponse from "effect/http/HttpServerResponse"
-import * as Handle from "./internal/requestHandle.ts"
-import type { Bound, Definition, Refusal, Tagged, Unauthenticated, VerifiedOf } from "./Session.ts"
-import type { SessionCrossOrigin, SessionUnavailable } from "./SessionError.ts"
+import * as Layer from "effect/Layer"
+import { type App, type Binding, type GuardError, guarded, open } from "./internal/http/route.ts"
+import * as Registry from "./internal/registry.ts"
+import type { Bound, Core, Definition, LayerOptions, Tagged, VerifiedOf, VerifierOf } from "./Session.ts"
+import type { SessionConfigError, SessionCrossOrigin } from "./SessionError.ts"
+import { SessionFrontend } from "./SessionFrontend.ts"
+import * as SessionManager from "./SessionManager.ts"
 
-type App<E, R> = Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>
+export type {
+  /**
+   * Why a guard turned a request away.
+   *
+   * @category utility types
+   * @since 0.1.0
+   */
+  GuardError
+} from "./internal/http/route.ts"
 
 /**
- * Why a guard turned a request away.
+ * Layer that binds a definition to its frontend, backend, verifier and keys. It provides what the middlewares ask for,
+ * and the definition's manager.
  *
- * @category utility types
+ * **Details**
+ *
+ * Each definition gets its own parts by plain `Layer.provide`, so several live in one application. Fails with a
+ * `SessionConfigError` on timeouts that contradict each other, and where another definition of the application has the
+ * same identifier or cookie name.
+ *
+ * **Example** (A session in a cookie, kept in memory)
+ *
+ * ```ts
+ * import { NodeCrypto } from "@effect/platform-node"
+ * import { Config, Layer, Schema } from "effect"
+ * import {
+ *   Session,
+ *   SessionBackendMemory,
+ *   SessionFrontend,
+ *   SessionKeys,
+ *   SessionMiddleware,
+ *   SessionVerifier
+ * } from "effect-sessions"
+ *
+ * class UserSession extends Session.Service<UserSession>()("app/UserSession", {
+ *   data: Schema.Struct({ username: Schema.String }),
+ *   principal: (data) => data.username
+ * }) {}
+ *
+ * const UserSessionLive = SessionMiddleware.layer(UserSession, { idleTimeout: "30 minutes" }).pipe(
+ *   Layer.provide([
+ *     SessionFrontend.layerCookie(),
+ *     SessionBackendMemory.layer,
+ *     SessionVerifier.layerExists(UserSession)
+ *   ]),
+ *   Layer.provide(SessionKeys.layerConfig(Config.Redacted("SESSION_SECRET"))),
+ *   Layer.provide(NodeCrypto.layer)
+ * )
+ * ```
+ *
+ * @category layers
  * @since 0.1.0
  */
-export type GuardError<R extends ReadonlyArray<Tagged>> =
-  | Unauthenticated
-  | Refusal<R>
-  | SessionCrossOrigin
-  | SessionUnavailable
+export const layer = <Self, A, R extends ReadonlyArray<Tagged>>(
+  session: Definition<Self, A, R>,
+  options?: LayerOptions
+): Layer.Layer<Bound<Self>, SessionConfigError, SessionFrontend | VerifierOf<Self> | Core> =>
+  Layer.merge(
+    SessionManager.layer(session, options),
+    Layer.effect(
+      session.Frontend,
+      Effect.gen(function* () {
+        const frontend = yield* SessionFrontend
+        const registry = yield* Registry.Registry
+        const taken = yield* registry.claim(
+          session,
+          frontend.security.flatMap((scheme) =>
+            scheme._tag === "ApiKey" && scheme.in === "cookie"
+              ? [
+                  [
+                    `cookie ${scheme.key}`,
+                    (other) =>
+                      `the cookie "${scheme.key}" serves ${other} already; give ${session.key} another: SessionFrontend.layerCookie({ name })`
+                  ] as const
+                ]
+              : []
+          )
+        )
+        yield* registry.check(session.key, taken)
+        return frontend
+      })
+    ).pipe(Layer.provide(Registry.layer))
+  )
+
+const binding = <Self, A, R extends ReadonlyArray<Tagged>>(
+  session: Definition<Self, A, R>,
+  context: Context.Context<Bound<Self>>
+): Binding<Self, A, R> => ({
+  definition: session,
+  manager: Context.get(context, session.Manager),
+  frontend: Context.get(context, session.Frontend)
+})
 
 /**
  * Gives an app the request's session.
@@ -45,9 +127,7 @@ export type GuardError<R extends ReadonlyArray<Tagged>> =
 export const make =
   <Self, A, R extends ReadonlyArray<Tagged>>(session: Definition<Self, A, R>) =>
   <E, RA>(app: App<E, RA>): App<E | SessionCrossOrigin, Exclude<RA, Self> | Bound<Self> | HttpServerRequest> =>
-    Effect.contextWith((context: Context.Context<Bound<Self>>) =>
-      Handle.open(session, Context.get(context, session.Manager), Context.get(context, session.Frontend), app)
-    )
+    Effect.contextWith((context: Context.Context<Bound<Self>>) => open(binding(session, context), app))
 
 /**
  * Lets only verified sessions through to an app, and gives it the request's session and the verified one.
@@ -61,13 +141,7 @@ export const required =
     app: App<E, RA>
   ): App<E | GuardError<R>, Exclude<RA, Self | VerifiedOf<Self>> | Bound<Self> | HttpServerRequest> =>
     Effect.contextWith((context: Context.Context<Bound<Self>>) =>
-      Handle.guarded(
-        session,
-        Context.get(context, session.Manager),
-        Context.get(context, session.Frontend),
-        app,
-        Effect.fail<GuardError<R>>
-      )
+      guarded(binding(session, context), app, Effect.fail<GuardError<R>>)
     )
 
 type Middleware<Provides, E, R> = HttpRouter.Middleware<{
@@ -108,10 +182,9 @@ export const router = <Self, A, R extends ReadonlyArray<Tagged>>(
   session: Definition<Self, A, R>
 ): Middleware<Self, SessionCrossOrigin, Bound<Self>> =>
   HttpRouter.middleware<{ provides: Self }>()(
-    Effect.gen(function* () {
-      const manager = yield* session.Manager
-      const frontend = yield* session.Frontend
-      return (app) => Handle.open(session, manager, frontend, app)
+    Effect.map(Effect.context<Bound<Self>>(), (context) => {
+      const bound = binding(session, context)
+      return (app) => open(bound, app)
     })
   ) as Middleware<Self, SessionCrossOrigin, Bound<Self>>
 
@@ -169,11 +242,10 @@ export const routerRequired: {
   }
 ): Middleware<Self | VerifiedOf<Self>, E, Bound<Self>> =>
   HttpRouter.middleware<{ provides: Self | VerifiedOf<Self> }>()(
-    Effect.gen(function* () {
-      const manager = yield* session.Manager
-      const frontend = yield* session.Frontend
+    Effect.map(Effect.context<Bound<Self>>(), (context) => {
+      const bound = binding(session, context)
       const onFailure = options?.onFailure ?? Effect.fail
-      return <E2, RA>(app: App<E2, RA>) => Handle.guarded(session, manager, frontend, app, onFailure)
+      return <E2, RA>(app: App<E2, RA>) => guarded(bound, app, onFailure)
     })
     // What the router tracks in types of its own is said in ours: it provides, fails and needs just this.
   ) as unknown as Middleware<Self | VerifiedOf<Self>, E, Bound<Self>>

@@ -9,23 +9,18 @@
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type { Definition, Refusal, Session, Tagged, VerifierOf } from "./Session.ts"
+import type { Definition, Refusal, Session, Tagged, Verifier, VerifierOf } from "./Session.ts"
 import type { SessionUnavailable } from "./SessionError.ts"
 
-/**
- * A definition's verifier.
- *
- * **Gotchas**
- *
- * Letting a session through is answering `undefined`. Any other answer refuses it, so that a check which answers
- * `false` lets nobody in.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Verifier<A, R extends ReadonlyArray<Tagged>> {
-  readonly verify: (session: Session<A>) => Effect.Effect<void, Refusal<R> | SessionUnavailable>
-}
+export type {
+  /**
+   * A definition's verifier.
+   *
+   * @category models
+   * @since 0.1.0
+   */
+  Verifier
+} from "./Session.ts"
 
 /**
  * Layer of the verifier that accepts every live session.

@@ -13,7 +13,10 @@ import type { SessionRecord } from "../src/SessionBackend.ts"
 import * as SessionBackendMemory from "../src/SessionBackendMemory.ts"
 import { SessionConfigError } from "../src/SessionError.ts"
 import * as SessionBackendTest from "../src/testing/SessionBackendTest.ts"
-import { ada, capturing, nobody, outcome, silent, stackOf, UserSession } from "./support/core.ts"
+import { capturing, silent } from "./support/logs.ts"
+import { outcome } from "./support/outcome.ts"
+import { ada, nobody, UserSession } from "./support/userSession.ts"
+import * as Stack from "./support/stack.ts"
 
 layer(SessionBackendMemory.layer, { excludeTestServices: true })(
   "the conformance suite on the memory backend",
@@ -215,7 +218,7 @@ describe("copies", () => {
   it.effect("[R8] a handler that changes the data it was given changes nothing stored", () =>
     Effect.gen(function* () {
       const sessions = yield* UserSession.Manager
-      const mine = { username: "ada", words: ["one"] }
+      const mine = { username: "ada", words: ["one"], count: 0 }
       const created = yield* sessions.create(mine)
       mine.words.push("two")
       for (const held of [created, yield* sessions.resolve(created.token)]) {
@@ -227,7 +230,7 @@ describe("copies", () => {
         }
       }
       assert.deepStrictEqual((yield* sessions.resolve(created.token)).data.words, ["one"])
-    }).pipe(Effect.provide(stackOf(UserSession)))
+    }).pipe(Effect.provide(Stack.manager(UserSession)))
   )
 })
 
@@ -419,12 +422,7 @@ describe("bounds", () => {
       assert.strictEqual(yield* outcome(sessions.resolve(first.token)), "ok")
       yield* TestClock.adjust("1 hour")
       assert.strictEqual(yield* outcome(sessions.create(ada)), "ok")
-    }).pipe(
-      Effect.provide([
-        stackOf(UserSession, { backend: SessionBackendMemory.layerWith({ maxSessions: 2 }).pipe(Layer.orDie) }),
-        silent
-      ])
-    )
+    }).pipe(Effect.provide([Stack.manager(UserSession, { backend: Stack.layerMemory({ maxSessions: 2 }) }), silent]))
   )
 
   for (const [name, options] of Object.entries({

@@ -15,7 +15,7 @@ import {
   SessionRefused,
   SessionUnavailable
 } from "../src/SessionError.ts"
-import { UserData, UserSession } from "./support/core.ts"
+import { UserData, UserSession } from "./support/userSession.ts"
 
 const table = [
   [new SessionMissing(), SessionMissing, 401, { _tag: "SessionMissing" }],

@@ -8,7 +8,8 @@ import * as SecureRandom from "effect/crypto/SecureRandom"
 import * as TestClock from "effect/testing/TestClock"
 import { SessionId } from "../src/Session.ts"
 import * as SessionTest from "../src/testing/SessionTest.ts"
-import { ada, nobody, outcome, UserSession } from "./support/core.ts"
+import { outcome } from "./support/outcome.ts"
+import { ada, nobody, UserSession } from "./support/userSession.ts"
 
 describe("layerVerified", () => {
   it.effect("gives a handler the verified session and the request's, and both say the same", () =>

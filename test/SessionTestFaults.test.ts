@@ -8,7 +8,7 @@ import { type Operation, SessionBackend } from "../src/SessionBackend.ts"
 import type { SessionBackendError, SessionRecord } from "../src/SessionBackend.ts"
 import * as SessionBackendMemory from "../src/SessionBackendMemory.ts"
 import * as SessionTest from "../src/testing/SessionTest.ts"
-import { outcome } from "./support/core.ts"
+import { outcome } from "./support/outcome.ts"
 
 const record = (id: string): SessionRecord => ({
   namespace: "faults",

@@ -8,7 +8,10 @@ import * as Schema from "effect/Schema"
 import * as Session from "../src/Session.ts"
 import { SessionRefused, SessionUnavailable } from "../src/SessionError.ts"
 import * as SessionVerifier from "../src/SessionVerifier.ts"
-import { ada, capturing, outcome, silent, stackOf, UserData, UserSession } from "./support/core.ts"
+import { capturing, silent } from "./support/logs.ts"
+import { outcome } from "./support/outcome.ts"
+import { ada, UserData, UserSession } from "./support/userSession.ts"
+import * as Stack from "./support/stack.ts"
 
 class Suspended extends Schema.TaggedError<Suspended>()("Suspended", { who: Schema.String }, { httpApiStatus: 403 }) {}
 class Strict extends Session.Service<Strict>()("test/Strict", { data: UserData, refused: Suspended }) {}
@@ -20,13 +23,13 @@ const resolveWith = (verifier: Layer.Layer<Session.VerifierOf<UserSession>>) =>
   Effect.gen(function* () {
     const sessions = yield* UserSession.Manager
     return yield* sessions.resolve((yield* sessions.create(ada)).token)
-  }).pipe(Effect.provide(stackOf(UserSession, { verifier })))
+  }).pipe(Effect.provide(Stack.manager(UserSession, { verifier })))
 
 const resolveStrict = (verifier: Layer.Layer<Session.VerifierOf<Strict>>) =>
   Effect.gen(function* () {
     const sessions = yield* Strict.Manager
     return yield* sessions.resolve((yield* sessions.create(ada)).token)
-  }).pipe(Effect.provide(stackOf(Strict, { verifier })))
+  }).pipe(Effect.provide(Stack.manager(Strict, { verifier })))
 
 describe("layerExists", () => {
   it.effect("accepts every live session", () =>
@@ -41,7 +44,7 @@ describe("layer", () => {
     Effect.gen(function* () {
       const error = yield* Effect.flip(
         resolveStrict(
-          SessionVerifier.layer(Strict, (session) => Effect.fail(new Suspended({ who: session.data.username })))
+          SessionVerifier.layer(Strict, (session) => Effect.fail(new Suspended({ who: session.data.username ?? "" })))
         )
       )
       assert.instanceOf(error, Suspended)
@@ -61,7 +64,7 @@ describe("layer", () => {
           () => Effect.sync(() => log.push("released"))
         )
         return (session) =>
-          banned.has(session.data.username) ? Effect.fail(new Suspended({ who: "them" })) : Effect.void
+          banned.has(session.data.username ?? "") ? Effect.fail(new Suspended({ who: "them" })) : Effect.void
       })
       // What it asks for beside the scope, which is the Layer's.
     ) as Layer.Layer<Session.VerifierOf<Strict>, never, Banned>
@@ -74,7 +77,7 @@ describe("layer", () => {
         assert.deepStrictEqual(log, ["made"])
       }).pipe(
         Effect.provide(
-          stackOf(Strict, { verifier: verifier.pipe(Layer.provide(Layer.succeed(Banned, new Set(["ada"])))) })
+          Stack.manager(Strict, { verifier: verifier.pipe(Layer.provide(Layer.succeed(Banned, new Set(["ada"])))) })
         )
       )
       assert.deepStrictEqual(log, ["made", "released"])
@@ -121,7 +124,7 @@ describe("layer", () => {
 
 describe("layerPredicate", () => {
   const refusing = (predicate: () => Effect.Effect<boolean, SessionUnavailable>) =>
-    SessionVerifier.layerPredicate(Strict, predicate, (session) => new Suspended({ who: session.data.username }))
+    SessionVerifier.layerPredicate(Strict, predicate, (session) => new Suspended({ who: session.data.username ?? "" }))
 
   it.effect("accepts on true, and on nothing else", () =>
     Effect.gen(function* () {

@@ -18,13 +18,15 @@ import {
   SessionKeys,
   SessionMiddleware,
   SessionTest,
-  SessionToken,
   SessionVerifier
 } from "effect-sessions"
+import * as Token from "../src/internal/token/token.ts"
 import { spawnSync } from "node:child_process"
 import { existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { basename, dirname, join } from "node:path"
 import { pathToFileURL } from "node:url"
+import { testKitKey } from "../src/internal/token/publishedKeys.ts"
+import { weakness } from "../src/internal/token/secretStrength.ts"
 
 const root = join(import.meta.dirname, "..")
 const read = (file: string): string => readFileSync(join(root, file), "utf8")
@@ -79,8 +81,14 @@ const fencesOf = (document: string): ReadonlyArray<Fence> => {
   return fences
 }
 
-const documents = ["README.md", "ARCHITECTURE.md", ...sources]
-const fences = documents.flatMap(fencesOf)
+const written = [
+  "README.md",
+  "ARCHITECTURE.md",
+  "CHANGELOG.md",
+  "CONTRIBUTING.md",
+  ...globSync("docs/**/*.md", { cwd: root })
+]
+const fences = [...written, ...sources].flatMap(fencesOf)
 for (const { code, file } of fences) {
   mkdirSync(dirname(file), { recursive: true })
   writeFileSync(file, code)
@@ -148,7 +156,7 @@ describe("README.md's recipes", () => {
       ["routes.ts", "sign-out.ts", "lock-out.ts", "devices.ts", "home.ts"].map(block)
     )
     const live = (session: any, frontend: Layer.Layer<SessionFrontend.SessionFrontend, any>) =>
-      session.layerHttp().pipe(Layer.provide([frontend, SessionVerifier.layerExists(session)]))
+      SessionMiddleware.layer(session).pipe(Layer.provide([frontend, SessionVerifier.layerExists(session)]))
     const AdminLogin = HttpRouter.add(
       "POST",
       "/admin",
@@ -249,7 +257,7 @@ describe("README.md's recipes", () => {
     const random = () => Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("base64")
     const [older, newer] = [random(), random()]
     const tokensWith = (...secrets: ReadonlyArray<string>) =>
-      SessionKeys.SessionKeys.use((keys) => Effect.map(keys.signers("test"), SessionToken.make)).pipe(
+      SessionKeys.SessionKeys.use((keys) => Effect.map(keys.signers("test"), Token.make)).pipe(
         Effect.provide(
           (Keys as Layer.Layer<SessionKeys.SessionKeys>).pipe(Layer.provideMerge(SessionTest.layerCrypto))
         ),
@@ -262,8 +270,7 @@ describe("README.md's recipes", () => {
     const claims = { id: "i".repeat(22), secret: "s".repeat(43) }
     const both = await tokensWith(newer, older)
     const issued = await Effect.runPromise(both.issue(claims))
-    const checked = async (tokens: SessionToken.SessionToken) =>
-      Exit.isSuccess(await Effect.runPromiseExit(tokens.check(issued)))
+    const checked = async (tokens: Token.Tokens) => Exit.isSuccess(await Effect.runPromiseExit(tokens.check(issued)))
     assert.deepStrictEqual(
       [await checked(both), await checked(await tokensWith(newer)), await checked(await tokensWith(older))],
       [true, true, false]
@@ -412,8 +419,6 @@ describe("imports in src", () => {
 // -----------------------------------------------------------------------------
 
 describe("documents", () => {
-  const written = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"]
-
   it("link to files and headings that exist", () => {
     const anchorsOf = (document: string) =>
       read(document)
@@ -430,12 +435,34 @@ describe("documents", () => {
       [...read(document).matchAll(/\]\(([^)\s]+)\)/g)].flatMap(([, target]) => {
         const [file, anchor] = target!.split("#")
         if (/^https?:/.test(target!)) return []
-        if (file !== "" && !existsSync(join(root, file!))) return [`${document}: ${target}`]
-        const anchored = file === "" ? document : file!
+        const anchored = file === "" ? document : join(dirname(document), file!)
+        if (!existsSync(join(root, anchored))) return [`${document}: ${target}`]
         return anchor === undefined || anchorsOf(anchored).includes(anchor) ? [] : [`${document}: ${target}`]
       })
     )
     assert.deepStrictEqual(broken, [])
+  })
+
+  it("[R86a] print no key that a key ring would take: a published one is in the list of those refused", () => {
+    const files = [
+      ...written,
+      ...globSync(["docs/**/*.md", "bench/README.md", "examples/**/*.ts"], { cwd: root }),
+      ...sources
+    ]
+    // What could be 24 random bytes or more; without two digits it is a path, or words.
+    const printed = files.flatMap((file) =>
+      [...read(file).matchAll(/[\w+/-]{32,}={0,2}/g)]
+        .filter(([text]) => /\d.*\d/.test(text))
+        .map(([text]) => ({ file, text, isRefused: weakness(text) !== undefined }))
+    )
+    assert.include(
+      printed.map(({ text }) => text),
+      testKitKey
+    )
+    assert.deepStrictEqual(
+      printed.filter(({ isRefused }) => !isRefused),
+      []
+    )
   })
 
   it("name npm scripts that exist", () => {
@@ -468,8 +495,10 @@ describe("documents", () => {
   })
 
   it("ARCHITECTURE.md names every file of src/internal, and no other", () => {
-    const named = [...read("ARCHITECTURE.md").matchAll(/^\| `internal\/(\w+)\.ts` \|/gm)].map(([, name]) => name!)
-    const there = sources.filter((file) => file.startsWith("src/internal/")).map((file) => basename(file, ".ts"))
+    const named = [...read("ARCHITECTURE.md").matchAll(/^\| `(internal\/[\w/]+\.ts)` \|/gm)].map(
+      ([, file]) => `src/${file}`
+    )
+    const there = sources.filter((file) => file.startsWith("src/internal/"))
     assert.deepStrictEqual(named.sort(), there.sort())
   })
 })

@@ -99,7 +99,7 @@ const backend = (store: common.Store) => {
 export const start: common.Start = async (store) => {
   const touchInterval = process.env["BENCH_TOUCH_MILLIS"]
   const server = createServer()
-  const UserSessionLive = UserSession.layerHttp({
+  const UserSessionLive = SessionMiddleware.layer(UserSession, {
     idleTimeout: `${common.maxAgeSeconds} seconds`,
     absoluteTimeout: "12 hours",
     // One second by default, and then 503: a noisy moment of the machine would end the run. No peer has such a limit.

@@ -41,15 +41,17 @@ import type * as HttpApiMiddleware from "effect/http-api/HttpApiMiddleware"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import { CookieJar } from "../internal/cookieJar.ts"
-import { RequestHandle } from "../internal/requestHandle.ts"
-import * as SecuritySchemes from "../internal/securitySchemes.ts"
+import { CookieJar } from "../internal/client/cookieJar.ts"
+import { RequestSessionLive } from "../internal/http/requestSession.ts"
+import * as SecuritySchemes from "../internal/http/securitySchemes.ts"
+import * as KeyRing from "../internal/token/keyRing.ts"
+import { testKitKey } from "../internal/token/publishedKeys.ts"
+import * as Token from "../internal/token/token.ts"
 import type {
   Bound,
   Definition,
   LayerOptions,
   ManagerOf,
-  RequestSession,
   SessionInfo,
   Tagged,
   VerifiedOf,
@@ -62,8 +64,10 @@ import type { SessionConfigError } from "../SessionError.ts"
 import * as SessionFrontend from "../SessionFrontend.ts"
 import * as SessionHttpApi from "../SessionHttpApi.ts"
 import * as SessionKeys from "../SessionKeys.ts"
-import * as SessionToken from "../SessionToken.ts"
+import * as SessionManager from "../SessionManager.ts"
+import * as SessionMiddleware from "../SessionMiddleware.ts"
 import * as SessionVerifier from "../SessionVerifier.ts"
+import { warnOutsideTests } from "./outsideTests.ts"
 
 export { BackendFaults, type Fault, layerBackend, layerFaults } from "./faults.ts"
 
@@ -98,14 +102,20 @@ export const layerCrypto: Layer.Layer<Mac.Mac | Digest.Digest | Kdf.Kdf | Secure
 ).pipe(Layer.provideMerge(layerSecureRandom))
 
 /**
- * Layer of a key ring with one fixed secret, known to everybody who reads this.
+ * Layer of a key ring with one fixed secret, which is published: `SessionKeys.layer` refuses it.
+ *
+ * **Gotchas**
+ *
+ * A process that shows no sign of a test (`NODE_ENV=test`, or what Vitest, Jest or Node's test runner sets) logs a
+ * warning once, since the key is all that it takes to forge a token.
  *
  * @category layers
  * @since 0.1.0
  */
-export const layerKeys: Layer.Layer<SessionKeys.SessionKeys> = SessionKeys.layer(
-  Redacted.make("W5aZ0cUe9xkQvT1rJ7mGd3fYpLs8bHnE4oXiRt6yAuC=")
-).pipe(Layer.provide(Kdf.layerWebCrypto), Layer.orDie)
+export const layerKeys: Layer.Layer<SessionKeys.SessionKeys> = Layer.effect(
+  SessionKeys.SessionKeys,
+  Effect.map(Effect.andThen(warnOutsideTests, KeyRing.make([testKitKey])), (signers) => ({ signers }))
+).pipe(Layer.provide(Kdf.layerWebCrypto))
 
 /**
  * The parts of the stack in memory that a test replaces by its own.
@@ -134,18 +144,16 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>>(
     readonly frontend?: Layer.Layer<SessionFrontend.SessionFrontend, SessionConfigError> | undefined
   } = {}
 ): Layer.Layer<Bound<Self>> =>
-  session
-    .layerHttp(options)
-    .pipe(
-      Layer.provide([
-        options.frontend ?? SessionFrontend.layerCookie(),
-        options.backend ?? Layer.fresh(SessionBackendMemory.layer),
-        options.verifier ?? SessionVerifier.layerExists(session),
-        layerKeys,
-        layerCrypto
-      ]),
-      Layer.orDie
-    )
+  SessionMiddleware.layer(session, options).pipe(
+    Layer.provide([
+      options.frontend ?? SessionFrontend.layerCookie(),
+      options.backend ?? Layer.fresh(SessionBackendMemory.layer),
+      options.verifier ?? SessionVerifier.layerExists(session),
+      layerKeys,
+      layerCrypto
+    ]),
+    Layer.orDie
+  )
 
 /**
  * Layer of the whole stack in memory, in which every request carries this session: for handlers of a router or an
@@ -358,7 +366,7 @@ const holding = (token: Option.Option<Redacted.Redacted<string>>): SessionFronte
 })
 
 /** Timeouts so long that a session made up for a test ends when its `expiresAt` says, and not before. */
-const patient: LayerOptions = { idleTimeout: "400 days", absoluteTimeout: "400 days" }
+const longTimeouts: LayerOptions = { idleTimeout: "400 days", absoluteTimeout: "400 days" }
 
 /** The session's own stack, and the request's session for a request that carries this token or none. */
 const withStack = <Self, A, R extends ReadonlyArray<Tagged>, B>(
@@ -371,16 +379,14 @@ const withStack = <Self, A, R extends ReadonlyArray<Tagged>, B>(
 ): Effect.Effect<B> =>
   effect.pipe(
     Effect.provide(
-      session
-        .layerManager(patient)
-        .pipe(
-          Layer.provideMerge([
-            Layer.fresh(SessionBackendMemory.layer),
-            SessionVerifier.layerExists(session),
-            layerKeys,
-            layerCrypto
-          ])
-        ),
+      SessionManager.layer(session, longTimeouts).pipe(
+        Layer.provideMerge([
+          Layer.fresh(SessionBackendMemory.layer),
+          SessionVerifier.layerExists(session),
+          layerKeys,
+          layerCrypto
+        ])
+      ),
       { local: true }
     ),
     Effect.orDie
@@ -393,12 +399,13 @@ const handleOf = <Self, A, R extends ReadonlyArray<Tagged>>(
   Effect.map(
     session.Manager,
     (manager) =>
-      new RequestHandle(HttpServerRequest.fromWeb(new Request("http://localhost/")), session, manager, holding(token))
+      new RequestSessionLive(
+        HttpServerRequest.fromWeb(new Request("http://localhost/")),
+        session,
+        manager,
+        holding(token)
+      )
   )
-
-/** The definition's class is this key too; a `Definition` does not say so in its type. */
-const keyOf = <Self, A, R extends ReadonlyArray<Tagged>>(session: Definition<Self, A, R>) =>
-  Context.Service<Self, RequestSession<A, R>>(session.key)
 
 /**
  * Layer of a request with a verified session of this data: for a handler, without HTTP.
@@ -422,9 +429,8 @@ export const layerVerified = <Self, A, R extends ReadonlyArray<Tagged>>(
       session,
       Effect.gen(function* () {
         const backend = yield* SessionBackend.SessionBackend
-        const tokens = SessionToken.make(
-          yield* (yield* SessionKeys.SessionKeys).signers(SessionToken.purpose(session.key))
-        )
+        const keys = yield* SessionKeys.SessionKeys
+        const tokens = Token.make(yield* keys.signers(Token.purpose(session.key)))
         const created = yield* (yield* session.Manager).create(data, { absoluteTimeout: "24 hours" })
         const { secret } = yield* tokens.check(created.token)
         const record = yield* Effect.fromOption(yield* backend.read(session.key, created.id))
@@ -443,7 +449,7 @@ export const layerVerified = <Self, A, R extends ReadonlyArray<Tagged>>(
           absoluteExpiresAt: time(options.expiresAt, record.absoluteExpiresAt)
         })
         const handle = yield* handleOf(session, Option.some(yield* tokens.issue({ id, secret })))
-        return Context.add(Context.make(keyOf(session), handle), session.Verified, yield* handle.get)
+        return Context.add(Context.make(session, handle), session.Verified, yield* handle.get)
       })
     )
   )
@@ -456,4 +462,4 @@ export const layerVerified = <Self, A, R extends ReadonlyArray<Tagged>>(
  */
 export const layerAnonymous = <Self, A, R extends ReadonlyArray<Tagged>>(
   session: Definition<Self, A, R>
-): Layer.Layer<Self> => Layer.effect(keyOf(session), withStack(session, handleOf(session, Option.none())))
+): Layer.Layer<Self> => Layer.effect(session, withStack(session, handleOf(session, Option.none())))

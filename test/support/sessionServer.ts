@@ -71,7 +71,7 @@ const Sessions = Layer.unwrap(
   Effect.gen(function* () {
     const touchInterval = yield* Config.Duration("TOUCH_INTERVAL").pipe(Config.withDefault("1 minute"))
     const backendTimeout = yield* Config.Duration("BACKEND_TIMEOUT").pipe(Config.withDefault("1 second"))
-    return UserSession.layerHttp({
+    return SessionMiddleware.layer(UserSession, {
       idleTimeout: "30 minutes",
       absoluteTimeout: "12 hours",
       touchInterval,

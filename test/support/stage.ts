@@ -5,8 +5,9 @@ import type { HttpServerRequest, HttpServerResponse } from "effect/http"
 import { SessionMiddleware } from "effect-sessions"
 import type { Session } from "effect-sessions"
 import * as Client from "./client.ts"
-import * as InstrumentedBackend from "./instrumentedBackend.ts"
-import { layerStack, UserSession } from "./userSession.ts"
+import * as WatchedBackend from "./watchedBackend.ts"
+import { UserSession } from "./userSession.ts"
+import * as Stack from "./stack.ts"
 
 export const cookieName = "__Host-session"
 
@@ -16,9 +17,9 @@ export const cookieOf = (session: { readonly token: Redacted.Redacted<string> })
 type App<E, R> = Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>
 type Request = HttpServerRequest.HttpServerRequest | Scope.Scope
 
-export const make = Effect.fnUntraced(function* (options?: Parameters<typeof layerStack>[1]) {
-  const backend = yield* InstrumentedBackend.make()
-  const context = yield* Layer.build(layerStack(backend, options))
+export const make = Effect.fnUntraced(function* (options?: Stack.HttpParts<UserSession>) {
+  const backend = WatchedBackend.make()
+  const context = yield* Effect.orDie(Layer.build(Stack.http(UserSession, { ...options, backend: backend.layer })))
   const manager = Context.get(context, UserSession.Manager)
   /** Requests to an app that may ask for what the stack provides; interruptible, as a router makes its routes. */
   const app = <E>(app: App<E, Request | Session.Bound<UserSession>>): Effect.Effect<Client.Send> =>

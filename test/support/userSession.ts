@@ -1,45 +1,31 @@
-/** The session most tests are about, and its stack. */
-import { NodeCrypto } from "@effect/platform-node"
-import { Layer, Redacted, Schema } from "effect"
-import { Session, SessionFrontend, SessionKeys, SessionTest, SessionVerifier } from "effect-sessions"
-import type { SessionBackend } from "effect-sessions"
+/** The session most tests are about, the people who use it, and the secrets its tokens are signed with. */
+import * as Schema from "effect/Schema"
+import * as Session from "../../src/Session.ts"
 
-export const UserData = Schema.Struct({ username: Schema.optionalKey(Schema.String), count: Schema.Int })
+export const UserData = Schema.Struct({
+  username: Schema.optionalKey(Schema.String),
+  words: Schema.Array(Schema.String),
+  count: Schema.Int
+})
+export type Data = typeof UserData.Type
 
+/** Its principal is the user's name; a session without one is anonymous. */
 export class UserSession extends Session.Service<UserSession>()("test/UserSession", {
   data: UserData,
   principal: (data) => data.username
 }) {}
 
-export const ada = { username: "ada", count: 0 }
-export const eve = { username: "eve", count: 0 }
+export type Manager = (typeof UserSession.Manager)["Service"]
 
-export const secrets = [
-  "W5aZ0cUe9xkQvT1rJ7mGd3fYpLs8bHnE4oXiRt6yAuC=",
-  "h2Nq8LwXc5Ry1PzVb7Tm4KdSf9Gj3AeUo6HiQx0nMsY="
-].map((secret) => Redacted.make(secret))
+export const user = (username: string) => ({ username, words: [], count: 0 })
+export const ada = user("ada")
+export const eve = user("eve")
+export const nobody: Data = { words: [], count: 0 }
 
-/** Node's crypto, which answers at once, over randomness that is the same in every run. */
-export const layerCrypto = Layer.merge(NodeCrypto.layer, SessionTest.layerSecureRandom)
+/** For `modify`: adds a word, and answers it. */
+export const addWord =
+  (word: string) =>
+  (data: Data): readonly [string, Data] => [word, { ...data, words: [...data.words, word] }]
 
-export const layerKeys = (ring: ReadonlyArray<Redacted.Redacted> = secrets.slice(0, 1)) =>
-  SessionKeys.layer(ring as [Redacted.Redacted]).pipe(Layer.provide(layerCrypto), Layer.orDie)
-
-export const layerStack = (
-  backend: { readonly layer: Layer.Layer<SessionBackend.SessionBackend> },
-  options: Session.LayerOptions & {
-    readonly frontend?: Layer.Layer<SessionFrontend.SessionFrontend, unknown> | undefined
-    readonly verifier?: Layer.Layer<Session.VerifierOf<UserSession>> | undefined
-    readonly keys?: Layer.Layer<SessionKeys.SessionKeys> | undefined
-  } = {}
-): Layer.Layer<Session.Bound<UserSession>> =>
-  UserSession.layerHttp(options).pipe(
-    Layer.provide([
-      options.frontend ?? SessionFrontend.layerCookie(),
-      backend.layer,
-      options.verifier ?? SessionVerifier.layerExists(UserSession),
-      options.keys ?? layerKeys(),
-      layerCrypto
-    ]),
-    Layer.orDie
-  )
+export const secretA = "tS0uT1hGqWc5m8ZrYb3xKJvPe7LdA2nF9iQyXoVkDz4="
+export const secretB = "Zk4RwN8cJ0pXy7HgTq2VbLmE5sDf1aUiO6tYx9GnQ3M="

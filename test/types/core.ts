@@ -8,8 +8,16 @@ import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
-import { Session, SessionBackendMemory, SessionFrontend, SessionTest, SessionVerifier } from "effect-sessions"
-import type { SessionBackend, SessionError, SessionKeys, SessionManager } from "effect-sessions"
+import {
+  Session,
+  SessionBackendMemory,
+  SessionFrontend,
+  SessionManager,
+  SessionMiddleware,
+  SessionTest,
+  SessionVerifier
+} from "effect-sessions"
+import type { SessionBackend, SessionError, SessionKeys } from "effect-sessions"
 
 /** Whether two types are the same type, told apart where one is merely assignable to the other, and from `any`. */
 type Equal<X, Y> = (<T>() => T extends X ? 1 : 2) extends <T>() => T extends Y ? 1 : 2 ? true : false
@@ -38,7 +46,6 @@ class Two extends Session.Service<Two>()("types/Two", { data, refused: [Suspende
 type E<X> = X extends Effect.Effect<any, infer E, any> ? E : never
 type A<X> = X extends Effect.Effect<infer A, any, any> ? A : never
 type R<X> = X extends Effect.Effect<any, any, infer R> ? R : never
-type Returned<F> = F extends (...args: never) => infer X ? X : never
 
 type Missing = SessionError.SessionMissing
 type Invalid = SessionError.SessionInvalid
@@ -132,7 +139,7 @@ same<
 same<M["rotate"], (token: Source) => Effect.Effect<Session.Session<Data>, Invalid | Refused | Conflict | Unavailable>>(
   true
 )
-same<M["destroy"], (token: Token) => Effect.Effect<void, Unavailable>>(true)
+same<M["destroy"], (token: Token) => Effect.Effect<boolean, Unavailable>>(true)
 same<M["list"], (principal: string) => Effect.Effect<ReadonlyArray<Session.SessionInfo<Data>>, Unavailable>>(true)
 same<
   M["revoke"],
@@ -157,8 +164,10 @@ type Core =
   | Mac.Mac
   | Digest.Digest
   | SecureRandom.SecureRandom
-type Http = Returned<typeof One.layerHttp>
-type Manager = Returned<typeof One.layerManager>
+const http = SessionMiddleware.layer(One)
+const manager = SessionManager.layer(One, { idleTimeout: "1 hour" })
+type Http = typeof http
+type Manager = typeof manager
 
 same<Layer.Success<Http>, Session.ManagerOf<One> | Session.FrontendOf<One>>(true)
 same<Layer.Success<Http>, Session.Bound<One>>(true)
@@ -176,27 +185,31 @@ const whole = [
   SessionTest.layerKeys,
   SessionTest.layerCrypto
 ] as const
-const withAll = left(One.layerHttp().pipe(Layer.provide([whole[0], whole[1], whole[2], whole[3], whole[4]])))
+const withAll = left(
+  SessionMiddleware.layer(One).pipe(Layer.provide([whole[0], whole[1], whole[2], whole[3], whole[4]]))
+)
 same<(typeof withAll)["needed"], never>(true)
-const withoutFrontend = left(One.layerHttp().pipe(Layer.provide([whole[1], whole[2], whole[3], whole[4]])))
+const withoutFrontend = left(SessionMiddleware.layer(One).pipe(Layer.provide([whole[1], whole[2], whole[3], whole[4]])))
 same<(typeof withoutFrontend)["needed"], SessionFrontend.SessionFrontend>(true)
-const withoutBackend = left(One.layerHttp().pipe(Layer.provide([whole[0], whole[2], whole[3], whole[4]])))
+const withoutBackend = left(SessionMiddleware.layer(One).pipe(Layer.provide([whole[0], whole[2], whole[3], whole[4]])))
 same<(typeof withoutBackend)["needed"], SessionBackend.SessionBackend>(true)
-const withoutVerifier = left(One.layerHttp().pipe(Layer.provide([whole[0], whole[1], whole[3], whole[4]])))
+const withoutVerifier = left(SessionMiddleware.layer(One).pipe(Layer.provide([whole[0], whole[1], whole[3], whole[4]])))
 same<(typeof withoutVerifier)["needed"], Session.VerifierOf<One>>(true)
 const withAnothers = left(
-  One.layerHttp().pipe(Layer.provide([whole[0], whole[1], SessionVerifier.layerExists(Plain), whole[3], whole[4]]))
+  SessionMiddleware.layer(One).pipe(
+    Layer.provide([whole[0], whole[1], SessionVerifier.layerExists(Plain), whole[3], whole[4]])
+  )
 )
 same<(typeof withAnothers)["needed"], Session.VerifierOf<One>>(true)
-const withoutKeys = left(One.layerHttp().pipe(Layer.provide([whole[0], whole[1], whole[2], whole[4]])))
+const withoutKeys = left(SessionMiddleware.layer(One).pipe(Layer.provide([whole[0], whole[1], whole[2], whole[4]])))
 same<(typeof withoutKeys)["needed"], SessionKeys.SessionKeys>(true)
 
 export const runs = One.Manager.use((sessions) => sessions.list("ada")).pipe(
-  Effect.provide(One.layerManager().pipe(Layer.provide([whole[1], whole[2], whole[3], whole[4]]))),
+  Effect.provide(SessionManager.layer(One).pipe(Layer.provide([whole[1], whole[2], whole[3], whole[4]]))),
   Effect.runPromise
 )
 export const lacksVerifier = One.Manager.use((sessions) => sessions.list("ada")).pipe(
-  Effect.provide(One.layerManager().pipe(Layer.provide([whole[1], whole[3], whole[4]]))),
+  Effect.provide(SessionManager.layer(One).pipe(Layer.provide([whole[1], whole[3], whole[4]]))),
   // @ts-expect-error without a verifier it does not run
   Effect.runPromise
 )

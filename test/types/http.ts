@@ -11,6 +11,7 @@ import {
   SessionBackendMemory,
   SessionFrontend,
   SessionKeys,
+  SessionManager,
   SessionMiddleware,
   SessionTest,
   SessionVerifier
@@ -84,7 +85,7 @@ const verifier = SessionVerifier.layerExists(UserSession)
 const keys = SessionKeys.layerConfig(Config.Redacted("SESSION_SECRET"))
 const options = { idleTimeout: "30 minutes", absoluteTimeout: "12 hours" } as const
 
-const UserSessionLive = UserSession.layerHttp(options).pipe(
+const UserSessionLive = SessionMiddleware.layer(UserSession, options).pipe(
   Layer.provide([frontend, backend, verifier]),
   Layer.provide(keys),
   Layer.provide(NodeCrypto.layer)
@@ -111,7 +112,7 @@ launch(App)
 // @ts-expect-error a definition's stack does not stand in for another's
 launch(App.pipe(Layer.provide(SessionTest.layer(OtherSession))))
 const app = (stack: Layer.Layer<Session.Bound<UserSession>, unknown>) => launch(App.pipe(Layer.provide(stack)))
-const Live = UserSession.layerHttp(options)
+const Live = SessionMiddleware.layer(UserSession, options)
 // @ts-expect-error the frontend is missing
 app(Live.pipe(Layer.provide([backend, verifier]), Layer.provide(keys), Layer.provide(NodeCrypto.layer)))
 // @ts-expect-error the backend is missing
@@ -126,7 +127,7 @@ const otherVerifier = SessionVerifier.layerExists(OtherSession)
 // @ts-expect-error another definition's verifier is none of this one's
 app(Live.pipe(Layer.provide([frontend, backend, otherVerifier, keys]), Layer.provide(NodeCrypto.layer)))
 // @ts-expect-error the manager alone is not enough for HTTP
-app(UserSession.layerManager().pipe(Layer.provide([backend, verifier, keys]), Layer.provide(NodeCrypto.layer)))
+app(SessionManager.layer(UserSession).pipe(Layer.provide([backend, verifier, keys]), Layer.provide(NodeCrypto.layer)))
 app(Live.pipe(Layer.provide([frontend, backend, verifier, keys]), Layer.provide(NodeCrypto.layer)))
 
 const Stack = SessionTest.layer(UserSession)

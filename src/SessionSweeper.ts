@@ -1,0 +1,71 @@
+/**
+ * Deletes expired sessions from a store that does not do so by itself.
+ *
+ * @since 0.1.0
+ */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
+import { withDeadline } from "./internal/manager/deadline.ts"
+import { describeCause } from "./internal/manager/describeCause.ts"
+import { SessionBackend, SessionBackendError } from "./SessionBackend.ts"
+
+/**
+ * Options of the sweeper.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface SessionSweeperOptions {
+  /** @default 5 minutes */
+  readonly interval?: Duration.Input | undefined
+  /** How many records one batch deletes at most. @default 1000 */
+  readonly batch?: number | undefined
+}
+
+/** How long a batch may take, in milliseconds. */
+const batchTimeout = 30_000
+
+const timedOut = () =>
+  Exit.fail(new SessionBackendError({ operation: "deleteExpired", outcome: "unknown", cause: { _tag: "TimedOut" } }))
+
+/**
+ * Layer that deletes expired records from the backend now and then, for as long as the application runs.
+ *
+ * **When to use**
+ *
+ * Use with SQL backends, in one process or in all of them. Memory and Redis collect expired sessions by themselves.
+ *
+ * **Details**
+ *
+ * Each round deletes batch after batch until one is not full. A round that fails is logged, and the next one goes on.
+ * The pause between rounds is jittered, so that many processes do not sweep at once.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (options?: SessionSweeperOptions): Layer.Layer<never, never, SessionBackend> =>
+  Layer.effectDiscard(
+    Effect.gen(function* () {
+      const backend = yield* SessionBackend
+      const limit = options?.batch ?? 1000
+      const batch = Effect.flatMap(Clock.currentTimeMillis, (before) =>
+        withDeadline(backend.deleteExpired({ before, limit }), batchTimeout, timedOut)
+      )
+      const round = Effect.repeat(batch, { while: (deleted) => deleted >= limit }).pipe(
+        Effect.catchCause((cause) =>
+          Effect.logWarning("sweeping expired sessions failed").pipe(
+            Effect.annotateLogs({ cause: describeCause(Cause.squash(cause)) })
+          )
+        )
+      )
+      yield* round.pipe(
+        Effect.repeat(Schedule.jittered(Schedule.spaced(options?.interval ?? "5 minutes"))),
+        Effect.forkScoped
+      )
+    })
+  )

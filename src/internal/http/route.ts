@@ -1,0 +1,125 @@
+/**
+ * How a request enters an open or a guarded route.
+ *
+ * @internal
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import * as HttpEffect from "effect/http/HttpEffect"
+import { HttpServerRequest } from "effect/http/HttpServerRequest"
+import type { HttpServerResponse } from "effect/http/HttpServerResponse"
+import * as Option from "effect/Option"
+import type { Definition, Refusal, SessionManager, Tagged, Unauthenticated, VerifiedOf } from "../../Session.ts"
+import type { SessionCrossOrigin, SessionUnavailable } from "../../SessionError.ts"
+import type { SessionFrontend } from "../../SessionFrontend.ts"
+import { nobody, RequestSessionLive } from "./requestSession.ts"
+
+/** @internal */
+export type App<E, R> = Effect.Effect<HttpServerResponse, E, R>
+
+/** Why a guard turns a request away. */
+export type GuardError<R extends ReadonlyArray<Tagged>> =
+  | Unauthenticated
+  | Refusal<R>
+  | SessionCrossOrigin
+  | SessionUnavailable
+
+/** A definition with the services that serve it. */
+export interface Binding<Self, A, R extends ReadonlyArray<Tagged>> {
+  readonly definition: Definition<Self, A, R>
+  readonly manager: SessionManager<A, R>
+  readonly frontend: SessionFrontend["Service"]
+}
+
+/**
+ * Runs an app with the request's handle: the one that an outer middleware has made, or a new one. Whoever makes it puts
+ * the session's headers on the response that the app returns, and once more on what is sent: after a failure or a defect
+ * that is another response, and an outer middleware may have changed it.
+ *
+ * The app may change the fiber's context, as `provideService` would; it is restored here. `admitted` is what the
+ * cross-origin check says of the request, which the outermost middleware asks.
+ */
+const withHandle = <Self, A, R extends ReadonlyArray<Tagged>, E, RA>(
+  { definition, frontend, manager }: Binding<Self, A, R>,
+  app: (
+    handle: RequestSessionLive<Self, A, R>,
+    fiber: Fiber.Fiber<unknown, unknown>,
+    admitted: Effect.Effect<void, SessionCrossOrigin>
+  ) => App<E, RA>
+): App<E, RA | HttpServerRequest> =>
+  Effect.withFiber((fiber) => {
+    const { context } = fiber
+    const request = Context.getUnsafe(context, HttpServerRequest)
+    const outer: unknown = Context.getOrUndefined(context, definition)
+    // A request is the same one as long as what the server received is, however often it was rewritten on the way.
+    if (outer instanceof RequestSessionLive && outer.serves(request, manager, frontend)) {
+      // Found under this definition's key, so it is this definition's.
+      const handle = outer as RequestSessionLive<Self, A, R>
+      return Effect.onExitPrimitive(app(handle, fiber, Exit.void), () => {
+        fiber.setContext(context)
+        return undefined
+      })
+    }
+    const handle = new RequestSessionLive(request, definition, manager, frontend)
+    const response = app(handle, fiber, handle.admitted)
+    return Effect.onExitPrimitive(
+      // An app called with another request, in the midst of one with a session: its response is for its caller, who may
+      // pass it on to a client whose session this is not.
+      outer instanceof RequestSessionLive ? response : Effect.flatMap(response, (response) => handle.finish(response)),
+      () => {
+        fiber.setContext(context)
+        HttpEffect.appendPreResponseHandlerUnsafe(context, (sent, response) =>
+          sent.source === request.source ? handle.finish(response) : Exit.succeed(response)
+        )
+        return undefined
+      }
+    )
+  })
+
+/**
+ * An open route.
+ *
+ * @internal
+ */
+export const open = <Self, A, R extends ReadonlyArray<Tagged>, E, RA>(
+  binding: Binding<Self, A, R>,
+  app: App<E, RA>
+): App<E | SessionCrossOrigin, Exclude<RA, Self> | HttpServerRequest> =>
+  withHandle(binding, (handle, fiber, admitted) =>
+    Effect.flatMapEager(admitted, () => {
+      fiber.setContext(Context.add(fiber.context, binding.definition, handle))
+      return app as App<E, Exclude<RA, Self>>
+    })
+  )
+
+/**
+ * A guarded route: only a session that stands is let through, and where the definition says who is logged in, only if a
+ * user is. A request that is not goes to `onFailure`.
+ *
+ * @internal
+ */
+export const guarded = <Self, A, R extends ReadonlyArray<Tagged>, E, RA, E2>(
+  binding: Binding<Self, A, R>,
+  app: App<E, RA>,
+  onFailure: (error: GuardError<R>, request: HttpServerRequest) => App<E2, never>
+): App<E | E2, Exclude<RA, Self | VerifiedOf<Self>> | HttpServerRequest> => {
+  const { definition } = binding
+  type Inside = App<E | E2, Exclude<RA, Self | VerifiedOf<Self>>>
+  return withHandle(binding, (handle, fiber, admitted): Inside => {
+    const { context } = fiber
+    const turnAway = (error: GuardError<R>): Inside => onFailure(error, Context.getUnsafe(context, HttpServerRequest))
+    return Effect.matchEffect(
+      Effect.flatMapEager(admitted, () => handle.load()),
+      {
+        onFailure: turnAway,
+        onSuccess: (session): Inside => {
+          if (definition.principal !== undefined && Option.isNone(session.principal)) return turnAway(nobody)
+          fiber.setContext(Context.add(Context.add(context, definition, handle), definition.Verified, session))
+          return app as Inside
+        }
+      }
+    )
+  })
+}

@@ -1,0 +1,113 @@
+/**
+ * When a session ends: the earlier of what its record holds and what is configured today. Pure.
+ *
+ * @internal
+ */
+import * as Duration from "effect/Duration"
+import * as Option from "effect/Option"
+import type { CreateOptions, LayerOptions } from "../../Session.ts"
+import { clockSlack } from "../../SessionBackend.ts"
+import type { SessionRecord } from "../../SessionBackend.ts"
+import { SessionDataError } from "../../SessionError.ts"
+
+/** The configured times, in milliseconds. */
+export interface Times {
+  readonly idle: number
+  readonly absolute: number
+  readonly touch: number | undefined
+  /** How long a backend call may take. */
+  readonly backend: number
+}
+
+/** RFC 6265bis 5.5: no browser keeps a cookie longer. */
+const maxAbsolute = Duration.toMillis(Duration.days(400))
+
+const slack = Duration.toMillis(clockSlack)
+
+const millisOf = (input: Duration.Input): number =>
+  Option.match(Duration.fromInput(input), { onNone: () => NaN, onSome: Duration.toMillis })
+
+/** The times of a layer, and what is wrong with them. */
+export const timesOf = (options: LayerOptions): { readonly times: Times; readonly problems: ReadonlyArray<string> } => {
+  const problems: Array<string> = []
+  const read = (name: keyof LayerOptions, fallback: Duration.Input): number => {
+    const millis = millisOf(options[name] ?? fallback)
+    if (!(Number.isFinite(millis) && millis >= 1)) problems.push(`${name} must be a finite duration above zero`)
+    return Math.floor(millis)
+  }
+  const idle = read("idleTimeout", "1 hour")
+  const absolute = read("absoluteTimeout", "24 hours")
+  const touch = options.touchInterval === undefined ? undefined : read("touchInterval", 0)
+  const backend = read("backendTimeout", "1 second")
+  if (idle > absolute) problems.push("idleTimeout must not be longer than absoluteTimeout")
+  if (absolute > maxAbsolute) problems.push("absoluteTimeout must not be longer than 400 days (RFC 6265bis 5.5)")
+  if (touch !== undefined && touch > idle / 2) {
+    problems.push("touchInterval must not be longer than half the idleTimeout: a session in use could end between two")
+  }
+  return { times: { idle, absolute, touch, backend }, problems }
+}
+
+/** @internal */
+export interface Deadlines {
+  /** When the record expires, as seen at `now`. It is expired from that very millisecond on. */
+  readonly expiryOf: (record: SessionRecord, now: number) => number
+  /** What a touch or an update at `now` says of when the session was seen. */
+  readonly seenAt: (record: SessionRecord, now: number) => Pick<SessionRecord, "lastSeenAt" | "idleExpiresAt">
+  readonly isTouchDue: (record: SessionRecord, now: number) => boolean
+  /** The times of a new record. Dies with a `SessionDataError` on a timeout that is none. */
+  readonly startingAt: (
+    now: number,
+    options: CreateOptions | undefined
+  ) => Pick<
+    SessionRecord,
+    "createdAt" | "authenticatedAt" | "lastSeenAt" | "idleTimeout" | "idleExpiresAt" | "absoluteExpiresAt"
+  >
+}
+
+/** @internal */
+export const make = (times: Times): Deadlines => {
+  const idleOf = (record: SessionRecord): number => Math.min(record.idleTimeout, times.idle)
+
+  /** A clock that was ahead wrote times in the future. They count as now. */
+  const absoluteOf = (record: SessionRecord, now: number): number =>
+    Math.min(record.absoluteExpiresAt, Math.min(record.createdAt, now) + times.absolute)
+
+  /** A new session's own timeout, cut to the layer's. */
+  const shorter = (name: "idleTimeout" | "absoluteTimeout", given: Duration.Input | undefined, layer: number) => {
+    if (given === undefined) return layer
+    const millis = millisOf(given)
+    if (!(millis >= 1)) throw new SessionDataError({ problem: `${name} must be a duration above zero` })
+    return Math.min(Math.floor(millis), layer)
+  }
+
+  return {
+    expiryOf: (record, now) =>
+      // Made further in the future than clocks differ: nothing tells how long it has been alive.
+      record.createdAt - now > slack
+        ? -Infinity
+        : Math.min(record.idleExpiresAt, Math.min(record.lastSeenAt, now) + idleOf(record), absoluteOf(record, now)),
+    seenAt: (record, now) => ({
+      lastSeenAt: now,
+      idleExpiresAt: Math.min(now + idleOf(record), absoluteOf(record, now))
+    }),
+    isTouchDue: (record, now) => {
+      const idle = idleOf(record)
+      // The configured interval belongs to the layer's idle timeout; a shorter session would end between two touches.
+      const interval =
+        times.touch !== undefined && idle === times.idle ? times.touch : Math.min(times.touch ?? 60_000, idle / 10)
+      return now - record.lastSeenAt >= interval || record.lastSeenAt - now > slack
+    },
+    startingAt: (now, options) => {
+      const idleTimeout = shorter("idleTimeout", options?.idleTimeout, times.idle)
+      const absoluteTimeout = shorter("absoluteTimeout", options?.absoluteTimeout, times.absolute)
+      return {
+        createdAt: now,
+        authenticatedAt: now,
+        lastSeenAt: now,
+        idleTimeout,
+        idleExpiresAt: now + Math.min(idleTimeout, absoluteTimeout),
+        absoluteExpiresAt: now + absoluteTimeout
+      }
+    }
+  }
+}

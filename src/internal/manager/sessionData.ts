@@ -1,0 +1,204 @@
+/**
+ * A session's data and principal: through the schema to JSON text and back, within bounds.
+ *
+ * @internal
+ */
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as SchemaIssue from "effect/SchemaIssue"
+import * as SchemaParser from "effect/SchemaParser"
+import type { Definition, Tagged } from "../../Session.ts"
+import type { SessionRecord } from "../../SessionBackend.ts"
+import { SessionDataError } from "../../SessionError.ts"
+import { isExit } from "../exit.ts"
+import { findForeign, maxDepth, parseWithoutProto, pathText, shapeOf } from "./plainJson.ts"
+
+/** Enough for any session, and small enough to read on every request. */
+const maxBytes = 65_536
+
+/**
+ * Data as they are stored, and as they read back.
+ *
+ * @internal
+ */
+export interface Encoded<A> {
+  readonly value: A
+  readonly text: string
+  readonly principal: string | undefined
+}
+
+/** @internal */
+export interface SessionData<A> {
+  /** Puts a value through the schema's `make` and to JSON text; dies with a `SessionDataError`. */
+  readonly encode: (data: A) => Exit.Exit<Encoded<A>>
+  /** The same for a session there is, whose principal never changes. */
+  readonly encodeFor: (record: SessionRecord, data: A) => Exit.Exit<Encoded<A>>
+  /** A new value each time; fails with the paths that do not decode, or the rule that is broken, and never a value. */
+  readonly decode: (text: string) => Result.Result<A, string>
+  /**
+   * Whether a text that `encode` made says the same as the record. The record's own may be written otherwise, by an
+   * older schema or without today's defaults.
+   */
+  readonly isSame: (record: SessionRecord, text: string) => boolean
+}
+
+const utf8 = new TextEncoder()
+
+/** Counts bytes only where the characters leave a doubt: one of UTF-16 takes three bytes of UTF-8 at most. */
+const isLongerThan = (text: string, bytes: number): boolean =>
+  text.length > bytes || (text.length > bytes / 3 && utf8.encode(text).length > bytes)
+
+/** A message names the path and the rule, and not the value; keys that are data themselves are left out. */
+const messageOf = (issue: SchemaIssue.Issue): string =>
+  new Schema.SchemaError(issue).message.replace(/\["(?![A-Za-z_$][\w$]{0,40}"\])(?:[^"\\]|\\.)*"\]/g, '["…"]')
+
+const issuesOf = SchemaIssue.makeFormatterStandardSchemaV1()
+
+const pathsOf = (issue: SchemaIssue.Issue): ReadonlyArray<ReadonlyArray<PropertyKey>> =>
+  issuesOf(issue).issues.map(({ path }) =>
+    // A segment is a key, or an object with one; this formatter writes keys.
+    (path ?? []).map((segment) => (typeof segment === "object" ? segment.key : segment))
+  )
+
+const issueIn = <A>(exit: Exit.Exit<A, SchemaIssue.Issue>): SchemaIssue.Issue | undefined =>
+  Option.getOrUndefined(Exit.findErrorOption(exit))
+
+/** What stands at a path, if it leads somewhere. */
+const at = (value: unknown, path: ReadonlyArray<PropertyKey>): unknown =>
+  path.reduce<unknown>(
+    (below, key) =>
+      typeof below === "object" && below !== null && Object.hasOwn(below, key)
+        ? (below as Record<PropertyKey, unknown>)[key]
+        : undefined,
+    value
+  )
+
+const tooDeep = `nested deeper than ${maxDepth} levels`
+const tooLong = `longer than ${maxBytes} bytes as JSON`
+const noJson = "it is no JSON"
+
+const foreignProblem = (path: ReadonlyArray<PropertyKey>, kind: string): string =>
+  `no plain JSON at ${pathText(path)}: ${kind}; give it a schema that encodes it`
+
+const die = (problem: string): Exit.Exit<never> => Exit.die(new SessionDataError({ problem }))
+
+/** @internal */
+export const make = <A>({
+  data: schema,
+  principal
+}: Pick<Definition<never, A, ReadonlyArray<Tagged>>, "data" | "principal">): SessionData<A> => {
+  const codec = Schema.toCodecJson(schema)
+  const encodeExit = SchemaParser.encodeUnknownExit(codec)
+  const decodeExit = SchemaParser.decodeUnknownExit(codec)
+
+  /** Why a value does not encode. A schema that takes anything only says so of the whole: the place is looked up. */
+  const encodeProblem = (value: A, issue: SchemaIssue.Issue | undefined): string => {
+    if (shapeOf(value) === "deep") return tooDeep
+    const path = issue === undefined ? [] : (pathsOf(issue)[0] ?? [])
+    const below = at(value, path)
+    const foreign = below === undefined ? undefined : findForeign(below)
+    return foreign === undefined
+      ? `it does not encode by its schema at ${pathText(path)}`
+      : foreignProblem([...path, ...foreign.path], foreign.kind)
+  }
+
+  /** The text, and the value as it reads back where that is another one. */
+  const write = (value: A): Result.Result<{ readonly value: A; readonly text: string }, string> => {
+    const encoded = encodeExit(value)
+    if (Exit.isFailure(encoded)) return Result.fail(encodeProblem(value, issueIn(encoded)))
+    const json: unknown = encoded.value
+    const shape = shapeOf(json)
+    if (shape === "deep") return Result.fail(tooDeep)
+    const foreign = findForeign(json)
+    if (foreign !== undefined) return Result.fail(foreignProblem(foreign.path, foreign.kind))
+    let text = JSON.stringify(json)
+    let readBack = value
+    if (shape === "proto") {
+      const clean = parseWithoutProto(text)
+      const decoded = decodeExit(clean)
+      if (Exit.isFailure(decoded)) return Result.fail("a key is named __proto__")
+      readBack = decoded.value
+      text = JSON.stringify(clean)
+    }
+    return isLongerThan(text, maxBytes) ? Result.fail(tooLong) : Result.succeed({ value: readBack, text })
+  }
+
+  const writeSafely = (value: A): ReturnType<typeof write> => {
+    try {
+      return write(value)
+    } catch {
+      // A getter or a transformation of the user's threw, or the stack was too short for the value.
+      return Result.fail(noJson)
+    }
+  }
+
+  const construct = (given: A): Result.Result<A, string> => {
+    try {
+      // What `make` takes is the type's own input, which the type itself always is.
+      const making = schema.makeEffect(given as never)
+      const made = isExit(making) ? making : Effect.runSyncExit(making)
+      if (Exit.isSuccess(made)) return Result.succeed(made.value)
+      const issue = issueIn(made)
+      return Result.fail(issue === undefined ? "its schema fails" : messageOf(issue))
+    } catch {
+      return Result.fail(noJson)
+    }
+  }
+
+  const encode: SessionData<A>["encode"] = (data) => {
+    const written = Result.flatMap(construct(data), writeSafely)
+    if (Result.isFailure(written)) return die(written.failure)
+    const { text, value } = written.success
+    let name: string | undefined
+    try {
+      name = principal?.(value)
+    } catch (defect) {
+      return Exit.die(defect)
+    }
+    if (name !== undefined && !isPrincipal(name)) {
+      return die("the principal must have 1 to 256 bytes of UTF-8, without NUL")
+    }
+    return Exit.succeed({ value, text, principal: name })
+  }
+
+  const decode: SessionData<A>["decode"] = (text) => {
+    if (isLongerThan(text, maxBytes)) return Result.fail(tooLong)
+    let json: unknown
+    try {
+      json = JSON.parse(text)
+    } catch {
+      return Result.fail(noJson)
+    }
+    const shape = shapeOf(json)
+    if (shape === "deep") return Result.fail(tooDeep)
+    const exit = decodeExit(shape === "proto" ? parseWithoutProto(text) : json)
+    if (Exit.isSuccess(exit)) return Result.succeed(exit.value)
+    const issue = issueIn(exit)
+    return Result.fail(issue === undefined ? "its schema fails" : [...new Set(pathsOf(issue).map(pathText))].join(", "))
+  }
+
+  return {
+    encode,
+    encodeFor: (record, data) => {
+      const encoded = encode(data)
+      return Exit.isFailure(encoded) || encoded.value.principal === record.principal
+        ? encoded
+        : die("the principal of a session never changes; to log a user in or out, create a new session")
+    },
+    decode,
+    isSame: (record, text) => {
+      if (record.data === text) return true
+      const decoded = decode(record.data)
+      if (Result.isFailure(decoded)) return false
+      const written = writeSafely(decoded.success)
+      return Result.isSuccess(written) && written.success.text === text
+    }
+  }
+}
+
+/** 1 to 256 bytes of UTF-8 that every store takes as a text. */
+const isPrincipal = (name: string): boolean =>
+  name !== "" && !isLongerThan(name, 256) && !name.includes("\0") && name.isWellFormed()

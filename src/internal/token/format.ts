@@ -1,0 +1,31 @@
+/**
+ * How a token is written:
+ *
+ * ```text
+ * v1.<kid>.<id>.<secret>.<mac>
+ *    8     22   43       43     characters of base64url
+ * ```
+ *
+ * @internal
+ */
+import * as Redacted from "effect/Redacted"
+
+/** The public id of a session: 128 bits. */
+export const idPattern = /^[\w-]{22}$/
+
+/** @internal */
+export const tokenPattern = /^v1\.[\w-]{8}\.[\w-]{22}\.[\w-]{43}\.[\w-]{43}$/
+
+/** Where the parts of a token stand, each from its first character to the one after its last. */
+export const places = {
+  kid: [3, 11],
+  id: [12, 34],
+  secret: [35, 78],
+  mac: [79, 122]
+} as const
+
+/** @internal */
+export const tokenLength = 122
+
+/** The token as all parts of the library pass it on, from the frontend to the session. */
+export const redact = (token: string): Redacted.Redacted<string> => Redacted.make(token, { label: "SessionToken" })

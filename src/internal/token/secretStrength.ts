@@ -1,0 +1,104 @@
+/**
+ * Whether a secret can be a signing key: random bytes as a command prints them, and not something a person made up.
+ *
+ * @internal
+ */
+import { isPublished } from "./publishedKeys.ts"
+
+const placeholders =
+  /secret|password|change.?me|keyboard.?cat|example|placeholder|replace.?(me|this|with)|insert.?(your|here)|your.?key|default|development|production|qwertyu|letmein|lorem.?ipsum|correct.?horse|^(0x)?(deadbeef|31415926|27182818)/
+
+/** In one case, or with a capital first: letters of random case spell one of these words now and then. */
+const hasPlaceholder = (text: string): boolean =>
+  [text.replace(/(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])/g, " "), text.replace(/[^A-Z]+/g, " ")].some((words) =>
+    placeholders.test(words.toLowerCase())
+  )
+
+/** With dashes, or 32 digits in braces. Without either it cannot be told from 16 random bytes in hexadecimal. */
+const uuid = /[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}|^\{[\da-f]{32}\}$/i
+
+/** A list of words as passphrases are drawn from has this many (Diceware). */
+const bitsPerWord = Math.log2(7776)
+
+/** How many of the characters are new: not part of a sequence, a run, or a repetition of three characters met before. */
+const countNew = (text: string): number => {
+  const seen = new Set<string>()
+  const goesOn = (i: number, by: number) => {
+    const step = text.charCodeAt(i) - text.charCodeAt(i - by)
+    return i > by && Math.abs(step) <= 2 && step === text.charCodeAt(i - 1) - text.charCodeAt(i - 1 - by)
+  }
+  let count = 0
+  for (let i = 0; i < text.length; i++) {
+    const three = text.slice(i - 2, i + 1)
+    // Of neighbours ("2345"), and of every second character ("00112233", "1a2b3c").
+    if (!(seen.has(three) || goesOn(i, 1) || goesOn(i, 2))) count++
+    if (i >= 2) seen.add(three)
+  }
+  return count
+}
+
+/** The words a passphrase is made of: set apart, or each with a capital. Random letters have capitals side by side. */
+const wordsOf = (text: string): ReadonlySet<string> => {
+  const apart = text.split(/[\s_.,;:+-]+/).filter((word) => word !== "")
+  if (apart.length >= 3 && apart.every((word) => /^([a-z]{1,12}|[A-Z][a-z]{0,11}|[A-Z]{1,12})\d{0,4}$/.test(word))) {
+    return new Set(apart)
+  }
+  const joined = text.split(/(?<=[a-z])(?=[A-Z])/)
+  return joined.length >= 3 && joined.every((word) => /^[A-Z]?[a-z]{2,}$/.test(word) && /[aeiouy]/i.test(word))
+    ? new Set(joined)
+    : new Set()
+}
+
+/** Shannon entropy of a character, in bits, from how often each occurs. */
+const bitsPerCharacter = (text: string): number => {
+  const counts = new Map<string, number>()
+  for (const character of text) counts.set(character, (counts.get(character) ?? 0) + 1)
+  let bits = 0
+  for (const count of counts.values()) bits -= (count / text.length) * Math.log2(count / text.length)
+  return bits
+}
+
+/**
+ * The bits a character holds if this is what a command prints of random bytes: hexadecimal, or base64 of either alphabet.
+ * Of such keys fewer than one in 10^8 has, by chance, so few characters that are new, so few that are different, or, in
+ * base64, so few changes between capitals, small letters, digits and signs.
+ */
+const bitsOfRandom = (text: string, fresh: number): number | undefined => {
+  if (/^([\da-f]+|[\dA-F]+)$/.test(text)) {
+    return fresh >= (text.length * 5) / 8 && new Set(text).size >= 7 ? 4 : undefined
+  }
+  const stretches = text.match(/[a-z]+|[A-Z]+|\d+|[^a-zA-Z\d]+/g) ?? []
+  return /^[\w+/-]+={0,2}$/.test(text) && fresh >= (text.length * 3) / 4 && stretches.length > text.length / 8
+    ? 6
+    : undefined
+}
+
+/** An estimate of a secret's entropy in bits. */
+const estimate = (text: string): number => {
+  const words = wordsOf(text)
+  if (words.size > 0) return words.size * bitsPerWord
+  const fresh = countNew(text)
+  const bits = bitsOfRandom(text, fresh)
+  // A short sample shows fewer of an alphabet's characters than there are, so it does not tell random text from other.
+  return bits === undefined ? fresh * bitsPerCharacter(text) : text.length * bits
+}
+
+/**
+ * The rule a secret breaks, or `undefined` if it is strong enough: at least 32 bytes (ASVS 11.2.3), by estimate at least
+ * 128 bits of entropy, no identifier, and not published. Never quotes the secret.
+ *
+ * @internal
+ */
+export const weakness = (secret: string): string | undefined => {
+  const bytes = new TextEncoder().encode(secret).length
+  if (bytes === 0) return "is empty"
+  if (bytes < 32) return `has ${bytes} bytes; at least 32 are needed`
+  if (isPublished(secret)) return "is published, in the test kit or a document of this library"
+  if (uuid.test(secret)) return "contains a UUID, which is an identifier and no key (ASVS 11.5.1)"
+  // A file that holds a secret often ends with a line break.
+  const text = secret.replace(/\r?\n$/, "").slice(0, 1024)
+  if (hasPlaceholder(text)) return "contains a placeholder word"
+  if (/^(.+?)\1+$/s.test(text)) return "repeats itself"
+  const bits = Math.floor(estimate(text))
+  return bits < 128 ? `has about ${bits} bits of entropy; at least 128 are needed` : undefined
+}

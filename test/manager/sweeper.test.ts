@@ -1,0 +1,82 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Scope from "effect/Scope"
+import * as TestClock from "effect/testing/TestClock"
+import * as SessionBackend from "../../src/SessionBackend.ts"
+import * as SessionSweeper from "../../src/SessionSweeper.ts"
+import { capturing } from "../support/logs.ts"
+import * as WatchedBackend from "../support/watchedBackend.ts"
+
+describe("layerSweeper", () => {
+  const sweeping = (watched: WatchedBackend.WatchedBackend) =>
+    SessionSweeper.layer({ batch: 10 }).pipe(Layer.provideMerge(watched.layer))
+  const sweeps = (watched: WatchedBackend.WatchedBackend) => watched.count("deleteExpired")
+
+  it.effect("[R83] deletes what has expired, batch after batch, and stops with its scope", () => {
+    const watched = WatchedBackend.make()
+    return Effect.gen(function* () {
+      const scope = yield* Scope.make()
+      const context = yield* Layer.buildWithScope(sweeping(watched), scope)
+      const backend = yield* Effect.provideContext(SessionBackend.SessionBackend, context)
+      yield* TestClock.adjust(1)
+      const before = sweeps(watched)
+      assert.strictEqual(before, 1)
+      const base = {
+        namespace: "sweep",
+        secretHash: "h".repeat(43),
+        version: 1,
+        principal: undefined,
+        data: "{}",
+        dataVersion: 1,
+        extension: "",
+        createdAt: 0,
+        authenticatedAt: 0,
+        lastSeenAt: 0,
+        idleTimeout: 1000,
+        absoluteExpiresAt: 86_400_000,
+        persistent: true
+      }
+      for (let i = 0; i < 25; i++) yield* backend.create({ ...base, id: `dead${i}`, idleExpiresAt: 1000 })
+      yield* backend.create({ ...base, id: "alive", idleExpiresAt: 86_400_000 })
+      yield* TestClock.adjust("10 minutes")
+      for (let i = 0; i < 25; i++) assert.isTrue(Option.isNone(yield* backend.read("sweep", `dead${i}`)))
+      assert.isTrue(Option.isSome(yield* backend.read("sweep", "alive")))
+      // 10, 10 and 5 in one round, and at least one round more.
+      assert.isAtLeast(sweeps(watched), before + 3)
+      yield* Scope.close(scope, Exit.void)
+      const after = sweeps(watched)
+      yield* TestClock.adjust("1 hour")
+      assert.strictEqual(sweeps(watched), after)
+    })
+  })
+
+  const failures: Record<string, WatchedBackend.Wire> = {
+    "that fail": (operation) => WatchedBackend.failure(operation, "unknown"),
+    "that die": () => Effect.die(new Error("marked")),
+    "that throw": () => {
+      throw new Error("marked")
+    },
+    "that never answer": () => Effect.never
+  }
+  for (const [name, failing] of Object.entries(failures)) {
+    it.effect(`[R83] goes on after rounds ${name}, and says so in the log`, () => {
+      const watched = WatchedBackend.make()
+      const lines: Array<string> = []
+      watched.wire = failing
+      return Effect.gen(function* () {
+        yield* Layer.build(sweeping(watched))
+        for (let minute = 0; minute < 30; minute++) yield* TestClock.adjust("1 minute")
+        assert.isAtLeast(sweeps(watched), 4)
+        assert.match(lines.join("\n"), /sweeping expired sessions failed/)
+        assert.notMatch(lines.join("\n"), /marked/)
+        watched.wire = (_, run) => run
+        const before = sweeps(watched)
+        for (let minute = 0; minute < 30; minute++) yield* TestClock.adjust("1 minute")
+        assert.isAtLeast(sweeps(watched), before + 4)
+      }).pipe(Effect.provide(capturing(lines)))
+    })
+  }
+})

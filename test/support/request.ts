@@ -1,0 +1,22 @@
+/** The request's session without HTTP around it: for a request that carries this token, or none. */
+import * as Effect from "effect/Effect"
+import * as HttpServerRequest from "effect/http/HttpServerRequest"
+import type * as Redacted from "effect/Redacted"
+import { RequestSessionLive } from "../../src/internal/http/requestSession.ts"
+import { SessionMissing } from "../../src/SessionError.ts"
+import type { SessionFrontend } from "../../src/SessionFrontend.ts"
+import { UserSession } from "./userSession.ts"
+import type { Manager } from "./userSession.ts"
+
+const request = HttpServerRequest.fromWeb(new Request("http://localhost/"))
+
+export const requestWith = (manager: Manager, token?: Redacted.Redacted<string>) => {
+  const frontend: SessionFrontend["Service"] = {
+    security: [],
+    extract: () =>
+      token === undefined ? Effect.fail(new SessionMissing()) : Effect.succeed([{ token, via: "cookie" }]),
+    attach: (response) => response,
+    detach: (response) => response
+  }
+  return new RequestSessionLive(request, UserSession, manager, frontend)
+}
