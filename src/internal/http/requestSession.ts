@@ -27,7 +27,7 @@ import type {
 } from "../../Session.ts"
 import { SessionCrossOrigin, SessionMissing } from "../../SessionError.ts"
 import type { SessionConflict, SessionInvalid, SessionUnavailable } from "../../SessionError.ts"
-import type { SessionFrontend, Transport } from "../../SessionFrontend.ts"
+import type { Credential, SessionFrontend, Transport } from "../../SessionFrontend.ts"
 import { failure } from "../exit.ts"
 import { carriedBy } from "../frontend/carried.ts"
 import { withDeadline } from "../manager/deadline.ts"
@@ -137,27 +137,26 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     if (this.#isShared) return this.#tooLate("the session was first read", "read it")
     let isOurs = false
     return Effect.onExitPrimitive(
-      Effect.suspend(() => {
-        // The fiber may have yielded, or been interrupted, before it came to this.
+      Effect.flatMap(this.#frontend.extract(this.#request), (credentials): Loaded<Session<A>, R> => {
+        // Another fiber may have been faster.
         if (this.#state !== undefined || this.#isReading) return this.load()
         isOurs = this.#isReading = true
-        return Effect.flatMap(this.#frontend.extract(this.#request), (credentials) => {
-          const [{ token, via }] = credentials
-          if (credentials.length > 1) {
-            return Effect.map(chooseSession(credentials, this.#manager.resolve), ([session, via]) => {
-              this.#via = via
-              return session
-            })
-          }
-          this.#via = via
-          return this.#manager.resolve(token)
-        })
+        const [{ token, via }] = credentials
+        this.#via = via
+        return credentials.length === 1 ? this.#manager.resolve(token) : this.#choose(credentials)
       }),
       (exit) => {
-        if (isOurs) this.#learn(exit)
+        if (isOurs || !this.#isReading) this.#learn(exit)
         return undefined
       }
     )
+  }
+
+  #choose(credentials: ReadonlyArray<Credential>): Loaded<Session<A>, R> {
+    return Effect.map(chooseSession(credentials, this.#manager.resolve), ([session, via]) => {
+      this.#via = via
+      return session
+    })
   }
 
   #learn(exit: Outcome<A, R>): void {

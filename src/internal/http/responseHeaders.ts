@@ -47,9 +47,8 @@ export const apply = (
   if (response.status === 503 && outgoing.wasUnavailable && given["retry-after"] === undefined) set("retry-after", "1")
   if (outgoing.isPrivate) {
     set("cache-control", "no-store")
-    for (const name of [...Object.keys(given), ...(raw?.keys() ?? [])]) {
-      if (isForSharedCache(name)) set(name, "no-store")
-    }
+    for (const name of Object.keys(given)) if (isForSharedCache(name)) set(name, "no-store")
+    for (const name of raw?.keys() ?? []) if (isForSharedCache(name)) set(name, "no-store")
   }
   const { detach, issued, via } = outgoing
   if (issued !== undefined) return attach(carrying, frontend, issued, via)
