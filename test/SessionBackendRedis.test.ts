@@ -2,120 +2,25 @@ import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Fiber, Layer, Logger, Option, Schema } from "effect"
 import { Redis } from "effect/persistence"
 import { TestClock } from "effect/testing"
-import { inspect } from "node:util"
-import * as Scripts from "../src/internal/backend/redisScripts.ts"
-import { SessionBackend, type SessionBackendError, type SessionRecord } from "../src/SessionBackend.ts"
+import { SessionBackend, type SessionBackendError } from "../src/SessionBackend.ts"
 import * as SessionBackendRedis from "../src/SessionBackendRedis.ts"
-
-const scriptNames = new Map([
-  [Scripts.create.lua, "create"],
-  [Scripts.update.lua, "update"],
-  [Scripts.touch.lua, "touch"],
-  [Scripts.remove.lua, "remove"],
-  [Scripts.addEntry.lua, "addEntry"]
-])
-
-type Reply = (command: ReadonlyArray<string>) => Effect.Effect<unknown, Redis.RedisError>
-
-/** A Redis that answers as it is told and records what it was sent; a script's name stands for its hash. */
-const fake = (reply: Reply) =>
-  Effect.gen(function* () {
-    const commands: Array<ReadonlyArray<string>> = []
-    const redis = yield* Redis.make({
-      send: (name, ...args) => {
-        if (name === "SCRIPT") return Effect.succeed(scriptNames.get(args[1]!) as any)
-        if (name === "INFO") return Effect.succeed("# Memory\r\nmaxmemory_policy:noeviction\r\n" as any)
-        const command = name === "EVALSHA" ? [args[0]!, ...args.slice(2)] : [name, ...args]
-        return Effect.suspend(() => {
-          commands.push(command)
-          return reply(command) as any
-        })
-      },
-      subscribe: () => Effect.die("not used"),
-      connect: Effect.die("not used")
-    })
-    return { redis, commands }
-  })
-
-const backendOver = (reply: Reply, options?: SessionBackendRedis.SessionBackendRedisOptions) =>
-  Effect.gen(function* () {
-    const { commands, redis } = yield* fake(reply)
-    const backend = yield* SessionBackend.pipe(
-      Effect.provide(
-        SessionBackendRedis.layerWith({ prefix: "t", ...options }).pipe(
-          Layer.provide(Layer.succeed(Redis.Redis, redis))
-        )
-      )
-    )
-    return { backend, commands }
-  })
-
-const error = (message: string) => new Redis.RedisError({ cause: new Error(message) })
-
-const fail = (message: string) => Effect.fail(error(message))
-
-const end = "0000000000777000"
-
-const minute = 60_000
-
-const record: SessionRecord = {
-  namespace: "app/User",
-  id: "AAAAAAAAAAAAAAAAAAAAAA",
-  secretHash: "H",
-  version: 1,
-  principal: "alice",
-  data: `{"d":2}`,
-  dataVersion: 1,
-  extension: `{"e":1}`,
-  createdAt: 1000,
-  authenticatedAt: 1000,
-  lastSeenAt: 1000,
-  idleTimeout: 30 * minute,
-  idleExpiresAt: 1000 + 30 * minute,
-  absoluteExpiresAt: 1000 + 12 * 60 * minute,
-  persistent: true
-}
-
-/** A record's head but for its end: three times that have their place, and the rest. */
-const head = `${"1000".padStart(16)}:${"1801000".padStart(16)}:${"43201000".padStart(16)}:1:1:H:1000:1000:1800000:1:alice`
-const tail = `\0{"e":1}\0{"d":2}`
-const stored = `${end}:${head}${tail}`
-const anonymously = (text: string) => text.replace(":alice", ":")
-
-const recordKey = "t:s:YXBwL1VzZXI:AAAAAAAAAAAAAAAAAAAAAA"
-const indexKey = "t:p:YXBwL1VzZXI:YWxpY2U"
-
-/** A Redis where everything is there and works. */
-const willing: Reply = ([name, ...args]) =>
-  Effect.succeed(
-    name === "create"
-      ? end
-      : name === "update"
-        ? [1, stored]
-        : name === "touch"
-          ? 1
-          : name === "remove"
-            ? `${end}:${head}`
-            : name === "GET"
-              ? stored
-              : name === "MGET"
-                ? args.map(() => stored)
-                : name === "ZRANGEBYLEX"
-                  ? [`${end}${record.id}`]
-                  : 1
-  )
-
-const names = (commands: ReadonlyArray<ReadonlyArray<string>>) => commands.map(([name]) => name)
-
-const operations = {
-  create: (backend) => backend.create(record),
-  read: (backend) => backend.read(record.namespace, record.id),
-  update: (backend) => backend.update(record.namespace, record.id, 1, { lastSeenAt: 1, idleExpiresAt: 2 }),
-  touch: (backend) => backend.touch(record.namespace, record.id, { lastSeenAt: 1, idleExpiresAt: 2 }),
-  delete: (backend) => backend.delete(record.namespace, record.id),
-  deleteByPrincipal: (backend) => backend.deleteByPrincipal(record.namespace, "alice"),
-  listByPrincipal: (backend) => backend.listByPrincipal(record.namespace, "alice", { limit: 10 })
-} satisfies Record<string, (backend: SessionBackend["Service"]) => Effect.Effect<unknown, unknown>>
+import {
+  anonymously,
+  backendOver,
+  end,
+  fail,
+  fake,
+  head,
+  indexKey,
+  minute,
+  names,
+  operations,
+  record,
+  recordKey,
+  stored,
+  tail,
+  willing
+} from "./support/fakeRedis.ts"
 
 describe("SessionBackendRedis", () => {
   describe("commands", () => {
@@ -377,143 +282,6 @@ describe("SessionBackendRedis", () => {
           }
         }),
       { arbitrary: { runs: 30 } }
-    )
-  })
-
-  describe("failures", () => {
-    it.effect("[R74] a create whose entry could not be written takes the record back", () =>
-      Effect.gen(function* () {
-        const { backend, commands } = yield* backendOver((command) =>
-          command[0] === "addEntry" ? fail("Socket closed unexpectedly") : willing(command)
-        )
-        const failed = yield* Effect.flip(backend.create(record))
-        assert.strictEqual(failed.operation, "create")
-        assert.strictEqual(failed.outcome, "notApplied")
-        assert.deepStrictEqual(names(commands), ["create", "addEntry", "remove"])
-      })
-    )
-
-    it.effect("[R74] where that fails too, it says that it does not know", () =>
-      Effect.gen(function* () {
-        const { backend } = yield* backendOver((command) =>
-          command[0] === "create" ? willing(command) : fail("OOM command not allowed")
-        )
-        assert.strictEqual((yield* Effect.flip(backend.create(record))).outcome, "unknown")
-      })
-    )
-
-    it.effect("outcome is notApplied only when that is certain", () =>
-      Effect.gen(function* () {
-        const outcomes: Record<string, "notApplied" | "unknown"> = {
-          "OOM command not allowed when used memory > 'maxmemory'.": "notApplied",
-          "READONLY You can't write against a read only replica.": "notApplied",
-          "LOADING Redis is loading the dataset in memory": "notApplied",
-          "NOAUTH Authentication required.": "notApplied",
-          "MISCONF Redis is configured to save RDB snapshots": "notApplied",
-          "The client is offline": "notApplied",
-          "The client is closed": "notApplied",
-          "The queue is full": "notApplied",
-          "Socket closed unexpectedly": "unknown",
-          "read ECONNRESET": "unknown",
-          "ERR something else: OOM ": "unknown",
-          "NOPERM this user has no permissions to run the 'pexpire' command": "unknown"
-        }
-        for (const [message, outcome] of Object.entries(outcomes)) {
-          const { backend } = yield* backendOver(() => fail(message))
-          for (const [name, operation] of Object.entries(operations)) {
-            const fiber = yield* Effect.forkChild(Effect.flip(operation(backend) as Effect.Effect<unknown, any>))
-            yield* TestClock.adjust("1 second")
-            const failed = yield* Fiber.join(fiber)
-            assert.strictEqual(failed._tag, "SessionBackendError")
-            assert.strictEqual(failed.operation, name)
-            assert.strictEqual(failed.outcome, outcome, `${name}: ${message}`)
-          }
-        }
-      })
-    )
-
-    it.effect("[R82] a transient answer is retried once, after 50 ms, except in create", () =>
-      Effect.gen(function* () {
-        for (const code of ["READONLY", "LOADING", "MOVED", "TRYAGAIN", "CLUSTERDOWN"]) {
-          for (const [name, operation] of Object.entries(operations)) {
-            let refusals = 1
-            const { backend, commands } = yield* backendOver((command) =>
-              refusals-- > 0 ? fail(`${code} not now`) : willing(command)
-            )
-            const fiber = yield* Effect.forkChild(Effect.exit(operation(backend) as Effect.Effect<unknown, any>))
-            yield* TestClock.adjust("49 millis")
-            assert.strictEqual(commands.length, 1, `${name} waits`)
-            yield* TestClock.adjust("1 millis")
-            const exit = yield* Fiber.join(fiber)
-            assert.strictEqual(exit._tag, name === "create" ? "Failure" : "Success", `${name}: ${code}`)
-            if (name !== "create") assert.deepStrictEqual(commands[1], commands[0])
-          }
-        }
-      })
-    )
-
-    it.effect("scripts flushed anew while they were being loaded anew are loaded once more", () =>
-      Effect.gen(function* () {
-        let flushes = 2
-        const { backend, commands } = yield* backendOver((command) =>
-          flushes-- > 0 ? fail("NOSCRIPT No matching script.") : willing(command)
-        )
-        const fiber = yield* Effect.forkChild(operations.touch(backend))
-        yield* TestClock.adjust("50 millis")
-        assert.strictEqual(yield* Fiber.join(fiber), "touched")
-        assert.deepStrictEqual(names(commands), ["touch", "touch", "touch"])
-      })
-    )
-
-    it.effect("[R82] once is once, and a lost reply is not retried at all", () =>
-      Effect.gen(function* () {
-        for (const [message, tries] of [
-          ["LOADING", 2],
-          ["Socket closed unexpectedly", 1],
-          ["OOM command not allowed", 1]
-        ] as const) {
-          const { backend, commands } = yield* backendOver(() => fail(`${message} `))
-          const fiber = yield* Effect.forkChild(Effect.flip(operations.touch(backend)))
-          yield* TestClock.adjust("1 minute")
-          yield* Fiber.join(fiber)
-          assert.strictEqual(commands.length, tries, message)
-        }
-      })
-    )
-
-    it.effect("a revocation that fails half-way has tried every record, and does not know its outcome", () =>
-      Effect.gen(function* () {
-        const page = ["one", "two", "three"].map((id) => `${end}${id}`)
-        const reply =
-          (refused: (key: string) => boolean): Reply =>
-          ([name, key]) =>
-            name === "ZRANGEBYLEX"
-              ? Effect.succeed(page)
-              : refused(key!)
-                ? fail("NOAUTH Authentication required.")
-                : Effect.succeed(`${end}:${head}`)
-        const half = yield* backendOver(reply((key) => key.endsWith("one")))
-        assert.strictEqual((yield* Effect.flip(operations.deleteByPrincipal(half.backend))).outcome, "unknown")
-        assert.deepStrictEqual(names(half.commands), ["ZRANGEBYLEX", "remove", "remove", "remove"])
-        const none = yield* backendOver(reply(() => true))
-        assert.strictEqual((yield* Effect.flip(operations.deleteByPrincipal(none.backend))).outcome, "notApplied")
-      })
-    )
-
-    it.effect("[R85a] an error shows neither key nor data, whatever the driver's own error carries", () =>
-      Effect.gen(function* () {
-        const causes = [
-          "ERR unknown command 'EVALSHA', with args beginning with: 'canary' 't:s:canary'\n 'canary' ",
-          "Socket closed unexpectedly"
-        ].map((message) => Object.assign(new Error(message), { command: { args: ["canary"] } }))
-        for (const cause of [...causes, { command: "canary" }]) {
-          const { backend } = yield* backendOver(() => Effect.fail(new Redis.RedisError({ cause })))
-          const failed = yield* Effect.flip(operations.touch(backend))
-          assert.notInclude(inspect(failed, { depth: 9, showHidden: true }), "canary")
-          assert.notInclude(JSON.stringify(failed), "canary")
-          assert.instanceOf(failed.cause, Error)
-        }
-      })
     )
   })
 

@@ -53,8 +53,9 @@ for (const store of ["redis", "redis with AOF", "postgres"] satisfies ReadonlyAr
 
 console.log(
   `\nRequests are sent at 120 a second, each has to be answered with 200, 401 or 503 within ${answerLimit} ms, and\n` +
-    "later only as far as a process that does nothing (bare) is slow at the same time. Recovery is the time from the fault's\n" +
-    "end until fewer than 1 in 100 fail, 5 s at most. " +
+    "later only by what the machine cost it: a process that does nothing (bare) is slow at the same time, or the server waits\n" +
+    "for a processor. A busy machine gets slower traffic and longer faults. Recovery is the time from the fault's end until\n" +
+    "fewer than 1 in 100 fail, 5 s at most. " +
     (bad === 0 ? "Every answer was what it had to be." : `${bad} things were not as they had to be.`)
 )
 for (const { name, store, unsolved } of faults) {

@@ -13,8 +13,6 @@ import * as Exit from "effect/Exit"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Option from "effect/Option"
-import * as Redacted from "effect/Redacted"
-import * as Result from "effect/Result"
 import * as Semaphore from "effect/Semaphore"
 import type {
   Changed,
@@ -27,12 +25,13 @@ import type {
   SessionManager,
   Tagged
 } from "../../Session.ts"
-import { SessionCrossOrigin, SessionInvalid, SessionMissing } from "../../SessionError.ts"
-import type { SessionConflict, SessionUnavailable } from "../../SessionError.ts"
-import type { Credential, SessionFrontend, Transport } from "../../SessionFrontend.ts"
+import { SessionCrossOrigin, SessionMissing } from "../../SessionError.ts"
+import type { SessionConflict, SessionInvalid, SessionUnavailable } from "../../SessionError.ts"
+import type { SessionFrontend, Transport } from "../../SessionFrontend.ts"
 import { failure } from "../exit.ts"
 import { carriedBy } from "../frontend/carried.ts"
 import { withDeadline } from "../manager/deadline.ts"
+import { chooseSession, endSessions } from "./credentials.ts"
 import { type CrossOriginProblem, crossOriginProblem } from "./crossOrigin.ts"
 import { type FrontendPolicy, policyOf } from "./frontendPolicy.ts"
 import { makeRespondable } from "./refusal.ts"
@@ -41,11 +40,7 @@ import * as ResponseHeaders from "./responseHeaders.ts"
 /** @internal */
 export const nobody = new SessionMissing()
 const missing = failure(nobody)
-const ambiguous = failure(new SessionInvalid({ reason: "Ambiguous" }))
 const crossOrigin = failure(new SessionCrossOrigin())
-
-/** How many sessions one request may end by the tokens it carries. */
-const maxEnded = 4
 
 /** How long a log-in that failed waits for the session to go that it made, in milliseconds. The deletion goes on. */
 const undoTimeout = 250
@@ -147,9 +142,15 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
         if (this.#state !== undefined || this.#isReading) return this.load()
         isOurs = this.#isReading = true
         return Effect.flatMap(this.#frontend.extract(this.#request), (credentials) => {
-          if (credentials.length > 1) return this.#choose(credentials)
-          this.#via = credentials[0].via
-          return this.#manager.resolve(credentials[0].token)
+          const [{ token, via }] = credentials
+          if (credentials.length > 1) {
+            return Effect.map(chooseSession(credentials, this.#manager.resolve), ([session, via]) => {
+              this.#via = via
+              return session
+            })
+          }
+          this.#via = via
+          return this.#manager.resolve(token)
         })
       }),
       (exit) => {
@@ -168,40 +169,6 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     if (this.#read === undefined) return
     Deferred.doneUnsafe(this.#read, Exit.void)
     this.#read = undefined
-  }
-
-  /**
-   * Of several tokens one distinct session may stand. A token in a header that does not stand is not made good by a
-   * cookie, and a backend that fails is not taken for a token that does not stand.
-   */
-  #choose(credentials: ReadonlyArray<Credential>): Loaded<Session<A>, R> {
-    return Effect.gen({ self: this }, function* () {
-      let accepted: Session<A> | undefined
-      let refused: Outcome<A, R> | undefined
-      let refusedHeader: Outcome<A, R> | undefined
-      const seen = new Set<string>()
-      for (const { token, via } of credentials) {
-        if (seen.has(Redacted.value(token))) {
-          if (via === "header" && accepted !== undefined) this.#via = via
-          continue
-        }
-        seen.add(Redacted.value(token))
-        const exit: Outcome<A, R> = yield* Effect.exit(this.#manager.resolve(token))
-        if (Exit.isFailure(exit)) {
-          const error = errorOf(exit.cause)
-          if (error === undefined || error._tag === "SessionUnavailable") return yield* exit
-          refused ??= exit
-          if (via === "header") refusedHeader ??= exit
-        } else if (accepted !== undefined && accepted.id !== exit.value.id) {
-          return yield* ambiguous
-        } else {
-          accepted ??= exit.value
-          if (this.#via !== "header") this.#via = via
-        }
-      }
-      if (accepted === undefined) return yield* refused!
-      return this.#via === "cookie" && refusedHeader !== undefined ? yield* refusedHeader : accepted
-    })
   }
 
   get option(): Effect.Effect<Option.Option<Session<A>>, SessionUnavailable> {
@@ -321,45 +288,14 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     )
   }
 
-  /**
-   * Ends the sessions whose tokens this request was given or carried, four at most. Answers whether it carried one of
-   * ours: a forged token costs a MAC and counts for nothing.
-   */
+  /** Ends the sessions whose tokens this request was given or carried. Answers whether it carried one of ours. */
   get #endCarried(): Effect.Effect<boolean, SessionUnavailable> {
-    return Effect.gen({ self: this }, function* () {
-      const tokens = new Map<string, { readonly token: Redacted.Redacted<string>; readonly via?: Transport }>()
-      // The request's own session first, whatever was put beside it.
-      if (this.#state !== undefined && Exit.isSuccess(this.#state)) {
-        const { token } = this.#state.value
-        tokens.set(Redacted.value(token), { token })
-      }
-      const credentials = yield* carriedBy(this.#frontend, this.#request)
-      for (const credential of credentials) tokens.set(Redacted.value(credential.token), credential)
-
-      const waiting = [...tokens.values()]
-      let left = maxEnded
-      let via: Transport | undefined
-      let failed: SessionUnavailable | undefined
-      while (waiting.length > 0 && left > 0) {
-        const batch = waiting.splice(0, left)
-        const results = yield* Effect.forEach(batch, ({ token }) => Effect.result(this.#manager.destroy(token)), {
-          concurrency: "unbounded"
-        })
-        for (const [i, result] of results.entries()) {
-          if (Result.isSuccess(result) && !result.success) continue
-          left--
-          via ??= batch[i]!.via
-          if (Result.isFailure(result)) failed ??= result.failure
-        }
-      }
-      if (failed !== undefined) return yield* failed
-      if (waiting.length > 0) {
-        yield* Effect.logWarning(
-          `${this.#definition.key}: the request carried more than ${maxEnded} tokens; the sessions of the first ${maxEnded} have ended`
-        )
-      }
-      this.#via ??= via ?? credentials[0]?.via
-      return via !== undefined
+    return Effect.flatMap(carriedBy(this.#frontend, this.#request), (carried) => {
+      const own = this.#state !== undefined && Exit.isSuccess(this.#state) ? [{ token: this.#state.value.token }] : []
+      return Effect.map(endSessions([...own, ...carried], this.#manager.destroy, this.#definition.key), (via) => {
+        this.#via ??= via ?? carried[0]?.via
+        return via !== undefined
+      })
     })
   }
 

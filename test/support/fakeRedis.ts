@@ -1,0 +1,116 @@
+/** The Redis backend over a Redis that answers as it is told. */
+import { Effect, Layer } from "effect"
+import { Redis } from "effect/persistence"
+import * as Scripts from "../../src/internal/backend/redisScripts.ts"
+import { SessionBackend, type SessionRecord } from "../../src/SessionBackend.ts"
+import * as SessionBackendRedis from "../../src/SessionBackendRedis.ts"
+
+const scriptNames = new Map([
+  [Scripts.create.lua, "create"],
+  [Scripts.update.lua, "update"],
+  [Scripts.touch.lua, "touch"],
+  [Scripts.remove.lua, "remove"],
+  [Scripts.addEntry.lua, "addEntry"]
+])
+
+export type Reply = (command: ReadonlyArray<string>) => Effect.Effect<unknown, Redis.RedisError>
+
+/** A Redis that answers as it is told and records what it was sent; a script's name stands for its hash. */
+export const fake = (reply: Reply) =>
+  Effect.gen(function* () {
+    const commands: Array<ReadonlyArray<string>> = []
+    const redis = yield* Redis.make({
+      send: (name, ...args) => {
+        if (name === "SCRIPT") return Effect.succeed(scriptNames.get(args[1]!) as any)
+        if (name === "INFO") return Effect.succeed("# Memory\r\nmaxmemory_policy:noeviction\r\n" as any)
+        const command = name === "EVALSHA" ? [args[0]!, ...args.slice(2)] : [name, ...args]
+        return Effect.suspend(() => {
+          commands.push(command)
+          return reply(command) as any
+        })
+      },
+      subscribe: () => Effect.die("not used"),
+      connect: Effect.die("not used")
+    })
+    return { redis, commands }
+  })
+
+export const backendOver = (reply: Reply, options?: SessionBackendRedis.SessionBackendRedisOptions) =>
+  Effect.gen(function* () {
+    const { commands, redis } = yield* fake(reply)
+    const backend = yield* SessionBackend.pipe(
+      Effect.provide(
+        SessionBackendRedis.layerWith({ prefix: "t", ...options }).pipe(
+          Layer.provide(Layer.succeed(Redis.Redis, redis))
+        )
+      )
+    )
+    return { backend, commands }
+  })
+
+export const error = (message: string) => new Redis.RedisError({ cause: new Error(message) })
+
+export const fail = (message: string) => Effect.fail(error(message))
+
+export const end = "0000000000777000"
+
+export const minute = 60_000
+
+export const record: SessionRecord = {
+  namespace: "app/User",
+  id: "AAAAAAAAAAAAAAAAAAAAAA",
+  secretHash: "H",
+  version: 1,
+  principal: "alice",
+  data: `{"d":2}`,
+  dataVersion: 1,
+  extension: `{"e":1}`,
+  createdAt: 1000,
+  authenticatedAt: 1000,
+  lastSeenAt: 1000,
+  idleTimeout: 30 * minute,
+  idleExpiresAt: 1000 + 30 * minute,
+  absoluteExpiresAt: 1000 + 12 * 60 * minute,
+  persistent: true
+}
+
+/** A record's head but for its end: three times that have their place, and the rest. */
+export const head = `${"1000".padStart(16)}:${"1801000".padStart(16)}:${"43201000".padStart(16)}:1:1:H:1000:1000:1800000:1:alice`
+export const tail = `\0{"e":1}\0{"d":2}`
+export const stored = `${end}:${head}${tail}`
+export const anonymously = (text: string) => text.replace(":alice", ":")
+
+export const recordKey = "t:s:YXBwL1VzZXI:AAAAAAAAAAAAAAAAAAAAAA"
+export const indexKey = "t:p:YXBwL1VzZXI:YWxpY2U"
+
+/** A Redis where everything is there and works. */
+export const willing: Reply = ([name, ...args]) =>
+  Effect.succeed(
+    name === "create"
+      ? end
+      : name === "update"
+        ? [1, stored]
+        : name === "touch"
+          ? 1
+          : name === "remove"
+            ? `${end}:${head}`
+            : name === "GET"
+              ? stored
+              : name === "MGET"
+                ? args.map(() => stored)
+                : name === "ZRANGEBYLEX"
+                  ? [`${end}${record.id}`]
+                  : 1
+  )
+
+export const names = (commands: ReadonlyArray<ReadonlyArray<string>>) => commands.map(([name]) => name)
+
+export const operations = {
+  create: (backend) => backend.create(record),
+  read: (backend) => backend.read(record.namespace, record.id),
+  update: (backend) => backend.update(record.namespace, record.id, 1, { lastSeenAt: 1, idleExpiresAt: 2 }),
+  touch: (backend) => backend.touch(record.namespace, record.id, { lastSeenAt: 1, idleExpiresAt: 2 }),
+  delete: (backend) => backend.delete(record.namespace, record.id),
+  deleteByPrincipal: (backend) => backend.deleteByPrincipal(record.namespace, "alice"),
+  listByPrincipal: (backend) => backend.listByPrincipal(record.namespace, "alice", { limit: 10 })
+} satisfies Record<string, (backend: SessionBackend["Service"]) => Effect.Effect<unknown, unknown>>
