@@ -1,15 +1,15 @@
 /** Many requests of strangers, run without a web request each: the same root, the same middlewares. */
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Layer, Redacted } from "effect"
+import { Context, Effect, Redacted } from "effect"
 import type { HttpServerResponse } from "effect/http"
 import { Headers, HttpEffect, HttpServerRequest } from "effect/http"
 import type { Session } from "effect-sessions"
-import { SessionKeys, SessionMiddleware } from "effect-sessions"
-import * as Token from "../../src/internal/token/token.ts"
+import { SessionMiddleware } from "effect-sessions"
 import { empty, verified } from "../support/httpSupport.ts"
 import * as Dice from "../support/random.ts"
 import * as Stage from "../support/stage.ts"
 import { ada, UserSession, secretA } from "../support/userSession.ts"
+import { tokensOf } from "../support/tokens.ts"
 import * as Stack from "../support/stack.ts"
 
 const get = new Request("https://app.test/")
@@ -140,13 +140,7 @@ describe("strangers", () => {
     () =>
       Effect.gen(function* () {
         const stage = yield* Stage.make()
-        const tokens = yield* Effect.provide(
-          Effect.gen(function* () {
-            const ring = yield* SessionKeys.SessionKeys.use((keys) => keys.signers(Token.purpose(UserSession.key)))
-            return Token.make(ring)
-          }),
-          Layer.merge(Stack.layerKeys(secretA), Stack.layerCrypto)
-        )
+        const tokens = yield* Effect.provide(tokensOf(UserSession), [Stack.layerKeys(secretA), Stack.layerCrypto])
         const guarded = runner(stage, SessionMiddleware.required(UserSession)(verified))
         const dice = Dice.make(6)
         const turned = `${base64url}${base64url}`

@@ -53,7 +53,7 @@ describe("law 11: [R85a] no token, secret, key or session data", () => {
       const rotated = yield* sessions.rotate(replaced)
       evidence.hideToken(rotated.token)
       const listed = yield* sessions.list("ada")
-      // A session shows its data to whoever holds it, and never its token.
+      // A session that is printed shows its data, and never its token.
       for (const [i, session] of [created, resolved, modified, replaced, rotated, ...listed].entries()) {
         evidence.show(`session ${i}`, session)
         evidence.show(`copy of session ${i}`, { ...session })

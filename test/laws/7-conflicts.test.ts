@@ -13,7 +13,7 @@ import { ada, UserSession } from "../support/userSession.ts"
 import * as Stack from "../support/stack.ts"
 
 describe("law 7: update, modify and replace", () => {
-  /** Lets somebody else be faster, once, right before the first compare-and-set. */
+  /** Lets another request be faster, once, right before the first compare-and-set. */
   const meanwhile = (stage: Effect.Success<ReturnType<typeof Stage.make>>, other: Effect.Effect<unknown, unknown>) => {
     let first = true
     stage.backend.wire = (operation, call) =>

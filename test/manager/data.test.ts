@@ -2,11 +2,12 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Session from "../../src/Session.ts"
 import * as SessionBackend from "../../src/SessionBackend.ts"
 import { SessionDataError } from "../../src/SessionError.ts"
-import { silent } from "../support/logs.ts"
+import { capturing, silent } from "../support/logs.ts"
 import { wordOf, outcome, defectOf } from "../support/outcome.ts"
 import { recordOf } from "../support/records.ts"
 import { UserData, UserSession, ada, addWord } from "../support/userSession.ts"
@@ -70,6 +71,21 @@ describe("stored data", () => {
       }).pipe(Effect.provide(Stack.manager(UserSession)))
     )
   }
+
+  it.effect("[R64] a row that does not decode is logged with the session's id and the path of the field", () => {
+    const lines: Array<string> = []
+    return Effect.gen(function* () {
+      const sessions = yield* UserSession.Manager
+      const session = yield* withData('{"username":"ada","words":["one",815],"count":0}')
+      assert.strictEqual(yield* outcome(sessions.resolve(session.token)), "SessionInvalid Data")
+      const logged = lines.filter((line) => line.includes("does not decode"))
+      assert.isAbove(logged.length, 0)
+      for (const line of logged) {
+        for (const text of [session.id, "words", "[1]", UserSession.key]) assert.include(line, text)
+        for (const text of ["815", '"one"', Redacted.value(session.token)]) assert.notInclude(line, text)
+      }
+    }).pipe(Effect.provide([Stack.manager(UserSession), capturing(lines)]))
+  })
 
   it.effect(
     "[R64] 10^5 mutated rows decode by the schema or are refused; nothing else",

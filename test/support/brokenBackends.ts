@@ -54,5 +54,5 @@ export const versionless = (memory: Backend): Backend => ({
     )
 })
 
-/** A delete that answers before it is done, and is then done by nobody. */
+/** A delete that answers as if it were done, and deletes nothing. */
 export const forgetful = (memory: Backend): Backend => ({ ...memory, delete: () => Effect.succeed(true) })

@@ -115,7 +115,7 @@ export const Api = HttpApi.make("members").add(
   )
 )
 
-/** What somebody else does to the session while `stale` is at work. */
+/** What another request does to the session while `stale` is at work. */
 export const rival: { act: (token: Redacted.Redacted<string>) => Effect.Effect<void> } = { act: () => Effect.void }
 
 /** How often a guarded handler was entered. */

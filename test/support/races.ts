@@ -30,7 +30,7 @@ export interface Scenario {
   readonly acts: Record<string, Act>
   /** One process for all, in place of one for each. */
   readonly shared?: boolean
-  /** How much time passes before anybody acts: enough, and a touch is due. */
+  /** How many milliseconds pass before the actors start: with 120,000 a touch is due. */
   readonly later?: number
   readonly breaking?: (memory: Backend) => Backend
 }

@@ -12,7 +12,6 @@ describe("ids and secrets", () => {
       Effect.gen(function* () {
         const count = 100_000
         for (const [make, size, length] of [
-          [Effect.map(SessionToken.randomClaims, ({ id }) => id), 16, 22],
           [SessionToken.randomSecret, 32, 43],
           [Effect.map(SessionToken.randomClaims, ({ id }) => id), 16, 22],
           [Effect.map(SessionToken.randomClaims, ({ secret }) => secret), 32, 43]
