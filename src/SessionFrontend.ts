@@ -112,10 +112,10 @@ const credentials = (
   tokens: ReadonlyArray<string>,
   via: Transport
 ): Exit.Exit<readonly [Credential, ...ReadonlyArray<Credential>], SessionMissing | SessionInvalid> => {
-  const [first, ...rest] = tokens
+  if (tokens.length === 1) return Exit.succeed([credential(tokens[0]!, via)])
+  const [first, ...rest] = tokens.map((text) => credential(text, via))
   if (first === undefined) return missing
-  if (tokens.length > maxTokens) return tooMany
-  return Exit.succeed([credential(first, via), ...rest.map((text) => credential(text, via))])
+  return tokens.length > maxTokens ? tooMany : Exit.succeed([first, ...rest])
 }
 
 // -----------------------------------------------------------------------------

@@ -56,7 +56,8 @@ import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import * as HttpApiMiddleware from "effect/http-api/HttpApiMiddleware"
 import type { HttpApiSecurity } from "effect/http-api/HttpApiSecurity"
 import * as Layer from "effect/Layer"
-import { type Binding, guarded, open } from "./internal/http/route.ts"
+import { bindIn, guarded, open } from "./internal/http/route.ts"
+import type { Binding } from "./internal/http/requestSession.ts"
 import * as SecuritySchemes from "./internal/http/securitySchemes.ts"
 import type { Bound, Definition, Errors, Tagged, VerifiedOf } from "./Session.ts"
 import { SessionConfigError } from "./SessionError.ts"
@@ -127,14 +128,13 @@ const implement = <Id, S, Self, A, R extends ReadonlyArray<Tagged>>(
   Layer.effect(
     middleware,
     Effect.gen(function* () {
-      const manager = yield* session.Manager
-      const frontend = yield* session.Frontend
-      const run = (app: App) => wrap({ definition: session, manager, frontend }, app)
+      const binding = bindIn(session, yield* Effect.context<Bound<Self>>())
+      const run = (app: App) => wrap(binding, app)
       const schemes = schemesOf(middleware)
       // The service of a middleware without security is one function, of one with security a function for each scheme:
       // what the callers' types say of `S`, which is abstract here.
       if (schemes === undefined) return run as S
-      const problems = SecuritySchemes.problemsOf(middleware.key, schemes, session.key, frontend)
+      const problems = SecuritySchemes.problemsOf(middleware.key, schemes, session.key, binding.frontend)
       if (problems.length > 0) return yield* new SessionConfigError({ problems })
       const names = Object.keys(schemes)
       const once = names.length > 1 ? onceARequest(run) : run

@@ -13,12 +13,12 @@
  *
  * @since 0.1.0
  */
-import * as Context from "effect/Context"
+import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as Layer from "effect/Layer"
-import { type App, type Binding, type GuardError, guarded, open } from "./internal/http/route.ts"
+import { type App, bindIn, type GuardError, guarded, open } from "./internal/http/route.ts"
 import * as Registry from "./internal/registry.ts"
 import type { Bound, Core, Definition, LayerOptions, Tagged, VerifiedOf, VerifierOf } from "./Session.ts"
 import type { SessionConfigError, SessionCrossOrigin } from "./SessionError.ts"
@@ -109,15 +109,6 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>>(
     ).pipe(Layer.provide(Registry.layer))
   )
 
-const binding = <Self, A, R extends ReadonlyArray<Tagged>>(
-  session: Definition<Self, A, R>,
-  context: Context.Context<Bound<Self>>
-): Binding<Self, A, R> => ({
-  definition: session,
-  manager: Context.get(context, session.Manager),
-  frontend: Context.get(context, session.Frontend)
-})
-
 /**
  * Gives an app the request's session.
  *
@@ -127,7 +118,7 @@ const binding = <Self, A, R extends ReadonlyArray<Tagged>>(
 export const make =
   <Self, A, R extends ReadonlyArray<Tagged>>(session: Definition<Self, A, R>) =>
   <E, RA>(app: App<E, RA>): App<E | SessionCrossOrigin, Exclude<RA, Self> | Bound<Self> | HttpServerRequest> =>
-    Effect.contextWith((context: Context.Context<Bound<Self>>) => open(binding(session, context), app))
+    Effect.contextWith((context: Context.Context<Bound<Self>>) => open(bindIn(session, context), app))
 
 /**
  * Lets only verified sessions through to an app, and gives it the request's session and the verified one.
@@ -141,7 +132,7 @@ export const required =
     app: App<E, RA>
   ): App<E | GuardError<R>, Exclude<RA, Self | VerifiedOf<Self>> | Bound<Self> | HttpServerRequest> =>
     Effect.contextWith((context: Context.Context<Bound<Self>>) =>
-      guarded(binding(session, context), app, Effect.fail<GuardError<R>>)
+      guarded(bindIn(session, context), app, Effect.fail<GuardError<R>>)
     )
 
 type Middleware<Provides, E, R> = HttpRouter.Middleware<{
@@ -183,7 +174,7 @@ export const router = <Self, A, R extends ReadonlyArray<Tagged>>(
 ): Middleware<Self, SessionCrossOrigin, Bound<Self>> =>
   HttpRouter.middleware<{ provides: Self }>()(
     Effect.map(Effect.context<Bound<Self>>(), (context) => {
-      const bound = binding(session, context)
+      const bound = bindIn(session, context)
       return (app) => open(bound, app)
     })
   ) as Middleware<Self, SessionCrossOrigin, Bound<Self>>
@@ -243,7 +234,7 @@ export const routerRequired: {
 ): Middleware<Self | VerifiedOf<Self>, E, Bound<Self>> =>
   HttpRouter.middleware<{ provides: Self | VerifiedOf<Self> }>()(
     Effect.map(Effect.context<Bound<Self>>(), (context) => {
-      const bound = binding(session, context)
+      const bound = bindIn(session, context)
       const onFailure = options?.onFailure ?? Effect.fail
       return <E2, RA>(app: App<E2, RA>) => guarded(bound, app, onFailure)
     })

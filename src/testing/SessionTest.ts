@@ -42,7 +42,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { CookieJar } from "../internal/client/cookieJar.ts"
-import { RequestSessionLive } from "../internal/http/requestSession.ts"
+import { bind, RequestSessionLive } from "../internal/http/requestSession.ts"
 import * as SecuritySchemes from "../internal/http/securitySchemes.ts"
 import * as KeyRing from "../internal/token/keyRing.ts"
 import { testKitKey } from "../internal/token/publishedKeys.ts"
@@ -401,9 +401,7 @@ const handleOf = <Self, A, R extends ReadonlyArray<Tagged>>(
     (manager) =>
       new RequestSessionLive(
         HttpServerRequest.fromWeb(new Request("http://localhost/")),
-        session,
-        manager,
-        holding(token)
+        bind(session, manager, holding(token))
       )
   )
 

@@ -2,7 +2,7 @@
 import * as Effect from "effect/Effect"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import type * as Redacted from "effect/Redacted"
-import { RequestSessionLive } from "../../src/internal/http/requestSession.ts"
+import { bind, RequestSessionLive } from "../../src/internal/http/requestSession.ts"
 import { SessionMissing } from "../../src/SessionError.ts"
 import type { SessionFrontend } from "../../src/SessionFrontend.ts"
 import { UserSession } from "./userSession.ts"
@@ -18,5 +18,5 @@ export const requestWith = (manager: Manager, token?: Redacted.Redacted<string>)
     attach: (response) => response,
     detach: (response) => response
   }
-  return new RequestSessionLive(request, UserSession, manager, frontend)
+  return new RequestSessionLive(request, bind(UserSession, manager, frontend))
 }

@@ -52,6 +52,21 @@ type Outcome<A, R extends ReadonlyArray<Tagged>> = Exit.Exit<
 
 const errorOf = <E>(cause: Cause.Cause<E>): E | undefined => Option.getOrUndefined(Cause.findErrorOption(cause))
 
+/** A definition with the services that serve it. */
+export interface Binding<Self, A, R extends ReadonlyArray<Tagged>> {
+  readonly definition: Definition<Self, A, R>
+  readonly manager: SessionManager<A, R>
+  readonly frontend: SessionFrontend["Service"]
+  readonly policy: FrontendPolicy
+}
+
+/** @internal */
+export const bind = <Self, A, R extends ReadonlyArray<Tagged>>(
+  definition: Definition<Self, A, R>,
+  manager: SessionManager<A, R>,
+  frontend: SessionFrontend["Service"]
+): Binding<Self, A, R> => ({ definition, manager, frontend, policy: policyOf(frontend) })
+
 /** @internal */
 export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implements RequestSession<A, R> {
   // Private, all of it: printing the session must not print the request's headers, with the token in them.
@@ -77,17 +92,12 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   /** Whether the response went out as one that a shared cache may keep. */
   #isShared = false
 
-  constructor(
-    request: HttpServerRequest,
-    definition: Definition<Self, A, R>,
-    manager: SessionManager<A, R>,
-    frontend: SessionFrontend["Service"]
-  ) {
+  constructor(request: HttpServerRequest, { definition, frontend, manager, policy }: Binding<Self, A, R>) {
     this.#request = request
     this.#definition = definition
     this.#manager = manager
     this.#frontend = frontend
-    this.#policy = policyOf(frontend)
+    this.#policy = policy
   }
 
   /** Whether this is the handle that a middleware with this manager and frontend would make for this request. */
@@ -141,9 +151,9 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
         // Another fiber may have been faster.
         if (this.#state !== undefined || this.#isReading) return this.load()
         isOurs = this.#isReading = true
-        const [{ token, via }] = credentials
-        this.#via = via
-        return credentials.length === 1 ? this.#manager.resolve(token) : this.#choose(credentials)
+        if (credentials.length > 1) return this.#choose(credentials)
+        this.#via = credentials[0].via
+        return this.#manager.resolve(credentials[0].token)
       }),
       (exit) => {
         if (isOurs || !this.#isReading) this.#learn(exit)

@@ -11,10 +11,9 @@ import * as HttpEffect from "effect/http/HttpEffect"
 import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import * as Option from "effect/Option"
-import type { Definition, Refusal, SessionManager, Tagged, Unauthenticated, VerifiedOf } from "../../Session.ts"
+import type { Bound, Definition, Refusal, Tagged, Unauthenticated, VerifiedOf } from "../../Session.ts"
 import type { SessionCrossOrigin, SessionUnavailable } from "../../SessionError.ts"
-import type { SessionFrontend } from "../../SessionFrontend.ts"
-import { nobody, RequestSessionLive } from "./requestSession.ts"
+import { bind, type Binding, nobody, RequestSessionLive } from "./requestSession.ts"
 
 /** @internal */
 export type App<E, R> = Effect.Effect<HttpServerResponse, E, R>
@@ -26,12 +25,12 @@ export type GuardError<R extends ReadonlyArray<Tagged>> =
   | SessionCrossOrigin
   | SessionUnavailable
 
-/** A definition with the services that serve it. */
-export interface Binding<Self, A, R extends ReadonlyArray<Tagged>> {
-  readonly definition: Definition<Self, A, R>
-  readonly manager: SessionManager<A, R>
-  readonly frontend: SessionFrontend["Service"]
-}
+/** A definition with its services in a context. */
+export const bindIn = <Self, A, R extends ReadonlyArray<Tagged>>(
+  definition: Definition<Self, A, R>,
+  context: Context.Context<Bound<Self>>
+): Binding<Self, A, R> =>
+  bind(definition, Context.get(context, definition.Manager), Context.get(context, definition.Frontend))
 
 /**
  * Runs an app with the request's handle: the one that an outer middleware has made, or a new one. Whoever makes it puts
@@ -42,7 +41,7 @@ export interface Binding<Self, A, R extends ReadonlyArray<Tagged>> {
  * cross-origin check says of the request, which the outermost middleware asks.
  */
 const withHandle = <Self, A, R extends ReadonlyArray<Tagged>, E, RA>(
-  { definition, frontend, manager }: Binding<Self, A, R>,
+  binding: Binding<Self, A, R>,
   app: (
     handle: RequestSessionLive<Self, A, R>,
     fiber: Fiber.Fiber<unknown, unknown>,
@@ -51,6 +50,7 @@ const withHandle = <Self, A, R extends ReadonlyArray<Tagged>, E, RA>(
 ): App<E, RA | HttpServerRequest> =>
   Effect.withFiber((fiber) => {
     const { context } = fiber
+    const { definition, frontend, manager } = binding
     const request = Context.getUnsafe(context, HttpServerRequest)
     const outer: unknown = Context.getOrUndefined(context, definition)
     // A request is the same one as long as what the server received is, however often it was rewritten on the way.
@@ -62,7 +62,7 @@ const withHandle = <Self, A, R extends ReadonlyArray<Tagged>, E, RA>(
         return undefined
       })
     }
-    const handle = new RequestSessionLive(request, definition, manager, frontend)
+    const handle = new RequestSessionLive(request, binding)
     const response = app(handle, fiber, handle.admitted)
     return Effect.onExitPrimitive(
       // An app called with another request, in the midst of one with a session: its response is for its caller, who may
