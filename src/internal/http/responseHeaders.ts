@@ -56,8 +56,10 @@ export const apply = (
 }
 
 /** Whether a handler lets caches keep what depends on a session. */
-export const isCacheable = (response: Response): boolean =>
-  /public|max-?age|immutable/i.test(response.headers["cache-control"] ?? "")
+export const isCacheable = (response: Response): boolean => {
+  const cacheControl = response.headers["cache-control"]
+  return cacheControl !== undefined && /public|max-?age|immutable/i.test(cacheControl)
+}
 
 /** Whether a handler keeps shared caches from storing the response. */
 export const isUnshared = (response: Response): boolean =>
