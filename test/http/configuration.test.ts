@@ -1,7 +1,7 @@
 /** What is wrong with the configuration of several layers is told together, where they are built side by side. */
 import { NodeCrypto } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Config, ConfigProvider, Effect, Layer, Redacted, Schema } from "effect"
+import { Config, ConfigProvider, Effect, Exit, Layer, Option, Redacted, Schema } from "effect"
 import {
   Session,
   SessionBackendMemory,
@@ -96,6 +96,8 @@ describe("configuration", () => {
         )
       assert.strictEqual((yield* build(manager(One, "2 days")))._tag, "Failure")
       assert.strictEqual((yield* build(manager(One, "1 hour")))._tag, "Success")
+      const next = yield* build(manager(Two, "2 days"))
+      assert.deepStrictEqual(Option.getOrThrow(Exit.findErrorOption(next)).layers, ["test/Two"])
       // A module that was loaded anew has a definition of the same identifier, and does not find the old one's claim.
       class Reloaded extends Session.Service<Reloaded>()("test/One", {
         data: Schema.Struct({ name: Schema.String })

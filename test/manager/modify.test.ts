@@ -167,6 +167,31 @@ describe("modify and replace", () => {
     }).pipe(Effect.provide(Stack.manager(UserSession)))
   )
 
+  it.effect(
+    "[R70] 50 changes of one session at once take 50 updates: each begins with what the one before it wrote",
+    () => {
+      const watched = WatchedBackend.make()
+      watched.wire = (_, run) => Effect.delay(run, 1)
+      return Effect.gen(function* () {
+        const sessions = yield* UserSession.Manager
+        const fiber = yield* Effect.forkChild(
+          Effect.gen(function* () {
+            const session = yield* sessions.create(ada)
+            yield* Effect.forEach(
+              Array.from({ length: 50 }, (_, i) => `word ${i}`),
+              (word, i) => (i === 25 ? Effect.void : sessions.modify(session, addWord(word))),
+              { concurrency: "unbounded", discard: true }
+            )
+            return yield* sessions.rotate(session)
+          })
+        )
+        yield* TestClock.adjust("1 second")
+        assert.strictEqual((yield* Fiber.join(fiber)).data.words.length, 49)
+        assert.strictEqual(watched.count("update"), 50)
+      }).pipe(Effect.provide(Stack.manager(UserSession, { backend: watched.layer, backendTimeout: "10 seconds" })))
+    }
+  )
+
   it.effect("[R68] data of a newer version is read, and not updated", () => {
     class Older extends Session.Service<Older>()("test/UserSession", {
       data: UserData,
