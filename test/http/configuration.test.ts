@@ -14,6 +14,7 @@ import {
 import { secretA } from "../support/userSession.ts"
 
 class One extends Session.Service<One>()("test/One", { data: Schema.Struct({ name: Schema.String }) }) {}
+class Other extends Session.Service<Other>()("test/Other", { data: Schema.Struct({ name: Schema.String }) }) {}
 class Two extends Session.Service<Two>()("test/Two", { data: Schema.Struct({ name: Schema.String }) }) {}
 
 const keys = (secret: string) => SessionKeys.layer(Redacted.make(secret)).pipe(Layer.provide(NodeCrypto.layer))
@@ -94,6 +95,8 @@ describe("configuration", () => {
             NodeCrypto.layer
           ])
         )
+      // One that stays, and with it the application.
+      yield* Layer.buildWithMemoMap(manager(Other, "1 hour"), memoMap, yield* Effect.scope)
       assert.strictEqual((yield* build(manager(One, "2 days")))._tag, "Failure")
       assert.strictEqual((yield* build(manager(One, "1 hour")))._tag, "Success")
       const next = yield* build(manager(Two, "2 days"))
