@@ -42,17 +42,14 @@
  *
  * @since 0.1.0
  */
-import * as Clock from "./conformance/clock.ts"
 import * as Create from "./conformance/create.ts"
 import * as Delete from "./conformance/delete.ts"
 import * as Expiry from "./conformance/expiry.ts"
 import type { Case } from "./conformance/fixture.ts"
-import * as Isolation from "./conformance/isolation.ts"
-import * as Principal from "./conformance/principal.ts"
-import * as Touch from "./conformance/touch.ts"
 import * as Update from "./conformance/update.ts"
 
-export { type Case, ConformanceError } from "./conformance/fixture.ts"
+export { ConformanceError } from "./conformance/expect.ts"
+export type { Case } from "./conformance/fixture.ts"
 
 /**
  * The cases every backend must pass.
@@ -60,16 +57,7 @@ export { type Case, ConformanceError } from "./conformance/fixture.ts"
  * @category testing
  * @since 0.1.0
  */
-export const cases: ReadonlyArray<Case> = [
-  ...Create.cases,
-  ...Update.cases,
-  ...Touch.cases,
-  ...Clock.cases,
-  ...Delete.cases,
-  ...Principal.cases,
-  ...Isolation.cases,
-  ...Expiry.cases
-]
+export const cases: ReadonlyArray<Case> = [...Create.cases, ...Update.cases, ...Delete.cases, ...Expiry.cases]
 
 /**
  * The cases a backend must also pass if nothing but `deleteExpired` deletes its expired records.
