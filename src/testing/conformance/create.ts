@@ -1,5 +1,5 @@
 /**
- * Conformance cases of `create` and `read`, of namespaces, and of the objects that are handed over and answered.
+ * Conformance cases of `create` and `read`, of namespaces, and of the objects that caller and backend share.
  *
  * @internal
  */
@@ -9,7 +9,7 @@ import type { SessionRecord } from "../../SessionBackend.ts"
 import { equal, sameRecord, show } from "./expect.ts"
 import { type Case, makeCase, patch, range, together } from "./fixture.ts"
 
-/** JSON texts that a store may not normalise, truncate, re-encode or interpret. */
+/** Texts that a store must not normalise, truncate, re-encode or interpret. */
 const oddTexts: ReadonlyArray<string> = [
   "",
   "null",

@@ -9,7 +9,7 @@ import type { SessionBackendError, SessionRecord } from "../../SessionBackend.ts
 import { check, equal, ids, sameIds, sameRecord, show } from "./expect.ts"
 import { alice, type Case, later, makeCase, races, range, type Store, together } from "./fixture.ts"
 
-/** Principals that a store may not mistake for one another, nor interpret as a pattern or part of a key. */
+/** Principals that a store must not mistake for one another, nor interpret as a pattern or part of a key. */
 const oddPrincipals: ReadonlyArray<string> = [
   // Letter case, spaces, normal forms.
   ["a", "A", "a ", " a", "\u00e9", "e\u0301", "😀"],
@@ -20,7 +20,7 @@ const oddPrincipals: ReadonlyArray<string> = [
   ["x".repeat(256), "x".repeat(255) + "y", "é".repeat(128)]
 ].flat()
 
-/** A case of a write and a delete at once. `impossible` is the answer that the write cannot have. */
+/** A case of a write and a delete at the same time. `impossible` is the answer that the write must not give. */
 const makeDeleteRaceCase = (
   name: string,
   impossible: "unchanged" | "stale",
@@ -116,7 +116,7 @@ export const cases: ReadonlyArray<Case> = [
   makeCase("a walk skips and repeats nothing when records come and go between its pages", function* (store) {
     yield* Effect.forEach(range(20), () => store.create(), { discard: true })
     const all = yield* store.walk()
-    // Behind, at and ahead of the cursor while the walk is at its first page of five.
+    // Before, at and after the cursor when the walk has read its first page of five.
     const leaving = [all[0]!, all[1]!, all[4]!, all[5]!, all[12]!]
     const staying = all.filter((record) => !leaving.includes(record))
     const comings = Effect.forEach(range(3), () => store.create(), { discard: true })

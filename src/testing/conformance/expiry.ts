@@ -25,12 +25,12 @@ const expired = {
   absoluteExpiresAt: era - 300
 }
 
-/** The times of a record that it must leave. Should one stay behind, a sweep of the application deletes it. */
+/** The times of a record that this sweep must leave. If a case leaves one behind, a sweep of the application deletes it. */
 const alive = { ...expired, idleExpiresAt: era + 1, absoluteExpiresAt: era + minute }
 
 /**
- * A case with sweeps. A sweep deletes the records of every case, so these cases run one at a time; and since another suite
- * may sweep the same store, a failure counts only if the case fails again.
+ * A case with sweeps. A sweep deletes the records of every case, so these cases run one at a time. Another suite may sweep
+ * the same store, so a case fails only if it fails three times.
  */
 const makeSweepingCase = (name: string, body: Body): Case => {
   const { effect } = makeCase(name, body)
@@ -39,14 +39,14 @@ const makeSweepingCase = (name: string, body: Body): Case => {
 
 const sweep = ({ backend }: Store, limit = 1000) => backend.deleteExpired({ before: era, limit })
 
-/** Whether the store removes expired records by its own clock, so that a sweep does nothing. */
+/** Whether the store deletes expired records by its own clock, and its sweep does nothing. */
 const keepsExpired = (store: Store, probe: SessionRecord, count: number) =>
   Effect.map(store.read(probe), (found) => count === 0 && Option.isSome(found))
 
 /** @internal */
 export const cases: ReadonlyArray<Case> = [
   makeSweepingCase("[R44] read, update, touch and create go by the record, not by its deadlines", function* (store) {
-    // In the past for every clock, TestClock at zero included.
+    // In the past for every clock, even for a TestClock at zero.
     const past = { createdAt: 0, authenticatedAt: 0, lastSeenAt: 0, idleExpiresAt: 0, absoluteExpiresAt: 0 }
     const record = yield* store.create(past)
     yield* store.expectStored(record, "read of an expired record")

@@ -55,7 +55,7 @@ export const patch = (record: SessionRecord, changes?: Partial<SessionPatch>): S
   ...changes
 })
 
-/** As many races: each runs two effects at once and answers both; every other one starts the right effect first. @internal */
+/** Functions that run two effects at once. Every second one starts the right effect first. @internal */
 export const races = (rounds: number) =>
   range(rounds).map(
     (round) =>
@@ -65,12 +65,12 @@ export const races = (rounds: number) =>
           : Effect.map(Effect.all([right, left], together), ([right, left]) => [left, right] as const)
   )
 
-/** The backend as a case uses it, with `made`: the records of the case. @internal */
+/** The operations and expectations of a case, and `made`: its records, to be deleted at the end. @internal */
 export const makeStore = (backend: SessionBackend["Service"], now: number) => {
   const namespace = `conformance/${random(16)}`
   const made: Array<SessionRecord> = []
 
-  /** A record with a new id, in the namespace of the case, with a principal, valid for an hour. */
+  /** A record in the namespace of the case, with a new id and a principal, valid for an hour. */
   const record = (changes?: Partial<SessionRecord>): SessionRecord => {
     const fresh: SessionRecord = {
       namespace,
