@@ -1,17 +1,18 @@
 /**
- * Layers for tests: a verified session, an anonymous request, or the whole stack in memory; an `HttpApi` whose every
- * request is logged in, a client that is, and a backend that fails when told to.
+ * Layers for tests: a verified session, an anonymous request, the whole stack in memory, an `HttpApi` whose requests are
+ * logged in, a client that is logged in, and a backend that fails on demand.
  *
- * All are the real thing over a memory backend, with keys and randomness that are the same in every run and time from
- * Effect's `Clock`, so that under `TestClock` a session expires without a sleep. Nothing here is secret.
+ * All run the library's own code over a memory backend. Keys and randomness are the same in every run, and the time is
+ * that of Effect's `Clock`: under `TestClock` a session expires without a sleep. Nothing here is secret.
  *
  * **Example** (Testing a handler without HTTP)
  *
  * ```ts
+ * // session.ts
  * import { Effect, Schema } from "effect"
  * import { Session, SessionTest } from "effect-sessions"
  *
- * class UserSession extends Session.Service<UserSession>()("app/UserSession", {
+ * export class UserSession extends Session.Service<UserSession>()("app/UserSession", {
  *   data: Schema.Struct({ username: Schema.String })
  * }) {}
  *
@@ -32,8 +33,6 @@ import * as Mac from "effect/crypto/Mac"
 import * as SecureRandom from "effect/crypto/SecureRandom"
 import type * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
-import type * as Cookies from "effect/http/Cookies"
-import type * as Headers from "effect/http/Headers"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
@@ -47,20 +46,10 @@ import * as SecuritySchemes from "../internal/http/securitySchemes.ts"
 import * as KeyRing from "../internal/token/keyRing.ts"
 import { testKitKey } from "../internal/token/publishedKeys.ts"
 import * as Token from "../internal/token/token.ts"
-import type {
-  Bound,
-  Definition,
-  LayerOptions,
-  ManagerOf,
-  SessionInfo,
-  Tagged,
-  VerifiedOf,
-  VerifierOf
-} from "../Session.ts"
+import type { Bound, Definition, LayerOptions, SessionInfo, Tagged, VerifiedOf, VerifierOf } from "../Session.ts"
 import * as SessionBackend from "../SessionBackend.ts"
 import * as SessionBackendMemory from "../SessionBackendMemory.ts"
-import { SessionMissing } from "../SessionError.ts"
-import type { SessionConfigError } from "../SessionError.ts"
+import { type SessionConfigError, SessionMissing } from "../SessionError.ts"
 import * as SessionFrontend from "../SessionFrontend.ts"
 import * as SessionHttpApi from "../SessionHttpApi.ts"
 import * as SessionKeys from "../SessionKeys.ts"
@@ -90,7 +79,7 @@ export const layerSecureRandom: Layer.Layer<SecureRandom.SecureRandom> = Layer.s
 })
 
 /**
- * Layer of the crypto services the library asks for: Web Crypto, and the seeded `SecureRandom`.
+ * Layer of the crypto services that the library needs: Web Crypto, and the seeded `SecureRandom`.
  *
  * @category layers
  * @since 0.1.0
@@ -102,12 +91,12 @@ export const layerCrypto: Layer.Layer<Mac.Mac | Digest.Digest | Kdf.Kdf | Secure
 ).pipe(Layer.provideMerge(layerSecureRandom))
 
 /**
- * Layer of a key ring with one fixed secret, which is published: `SessionKeys.layer` refuses it.
+ * Layer of a key ring with one fixed, published secret, which `SessionKeys.layer` refuses.
  *
  * **Gotchas**
  *
- * A process that shows no sign of a test (`NODE_ENV=test`, or what Vitest, Jest or Node's test runner sets) logs a
- * warning once, since the key is all that it takes to forge a token.
+ * The published secret is enough to forge a token. So a process without a sign of a test (`NODE_ENV=test`, or a variable
+ * that Vitest, Jest or Node's test runner sets) logs a warning once.
  *
  * @category layers
  * @since 0.1.0
@@ -118,7 +107,7 @@ export const layerKeys: Layer.Layer<SessionKeys.SessionKeys> = Layer.effect(
 ).pipe(Layer.provide(Kdf.layerWebCrypto))
 
 /**
- * The parts of the stack in memory that a test replaces by its own.
+ * The timeouts of the stack in memory, and the parts that a test may replace.
  *
  * @category options
  * @since 0.1.0
@@ -126,13 +115,13 @@ export const layerKeys: Layer.Layer<SessionKeys.SessionKeys> = Layer.effect(
 export interface StackOptions<Self> extends LayerOptions {
   /** @default a `SessionBackendMemory.layer` of its own */
   readonly backend?: Layer.Layer<SessionBackend.SessionBackend> | undefined
-  /** @default one that accepts every live session */
+  /** @default `SessionVerifier.layerExists`, which accepts every live session */
   readonly verifier?: Layer.Layer<VerifierOf<Self>> | undefined
 }
 
 /**
- * Layer of the whole stack in memory: keys, crypto, backend, the default cookie, and a verifier that accepts every live
- * session, unless others are given. It provides what the middlewares ask for.
+ * Layer of the whole stack in memory, which provides what the middlewares need: keys, crypto, backend, the default cookie,
+ * and a verifier that accepts every live session.
  *
  * @category layers
  * @since 0.1.0
@@ -157,13 +146,12 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>>(
 
 /**
  * Layer of the whole stack in memory, in which every request carries this session: for handlers of a router or an
- * `HttpApi`, without a client that would have to log in and carry a cookie.
+ * `HttpApi`, without a client that logs in and keeps a cookie.
  *
  * **Details**
  *
- * The requests are those of one client that follows its session: what `rotate` and `create` issue is what the next
- * request carries, and after `destroy` it carries nothing. Without `data` the client starts anonymous. Any security
- * schemes an `HttpApi` declares are fine.
+ * The requests are those of one client. What `create` and `rotate` issue, its next request carries; after `destroy` it
+ * carries nothing. Without `data` the client starts anonymous. An `HttpApi` may declare any security schemes.
  *
  * @category layers
  * @since 0.1.0
@@ -175,37 +163,24 @@ export const layerLoggedIn = <Self, A, R extends ReadonlyArray<Tagged>>(
 ): Layer.Layer<Bound<Self>> =>
   Layer.unwrap(
     Effect.sync(() => {
-      let token: Option.Option<Redacted.Redacted<string>> = Option.none()
-      const frontend = Layer.succeed(SessionFrontend.SessionFrontend, {
-        security: SecuritySchemes.any,
-        extract: () => found(token),
-        attach: (response, issued) => {
-          token = Option.some(issued.token)
-          return response
-        },
-        detach: (response) => {
-          token = Option.none()
-          return response
-        }
+      const client: Client = { token: Option.none() }
+      const frontend = Layer.succeed(SessionFrontend.SessionFrontend, frontendOf(client))
+      const logIn = Effect.gen(function* () {
+        if (data === undefined) return
+        const manager = yield* session.Manager
+        client.token = Option.some((yield* manager.create(data)).token)
       })
-      const stack = layer(session, { ...options, frontend })
-      return data === undefined
-        ? stack
-        : Layer.effectDiscard(
-            Effect.flatMap(session.Manager, (manager) =>
-              Effect.map(manager.create(data), (created) => {
-                token = Option.some(created.token)
-              })
-            )
-          ).pipe(Layer.orDie, Layer.provideMerge(stack))
+      return Layer.effectDiscard(logIn).pipe(Layer.orDie, Layer.provideMerge(layer(session, { ...options, frontend })))
     })
   )
 
 /**
- * Layer of a middleware that requires a session, under a session of this data: for `HttpApiTest`, in one line.
+ * Layer of a middleware that requires a session, whose requests carry a session of this data: for `HttpApiTest`.
  *
- * The session follows its requests as by `layerLoggedIn`, on a stack of the layer's own. Where several middlewares, or
- * several definitions, are to be one client, implement them with `SessionHttpApi` over `layerLoggedIn`.
+ * **Details**
+ *
+ * The requests are those of one client, as with `layerLoggedIn`, on a stack of the layer's own. For one client of several
+ * middlewares or definitions, implement these with `SessionHttpApi` over `layerLoggedIn`.
  *
  * **Example** (Testing handlers without a socket)
  *
@@ -214,10 +189,7 @@ export const layerLoggedIn = <Self, A, R extends ReadonlyArray<Tagged>>(
  * import { HttpServer } from "effect/http"
  * import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup, HttpApiMiddleware, HttpApiTest } from "effect/http-api"
  * import { Session, SessionTest } from "effect-sessions"
- *
- * class UserSession extends Session.Service<UserSession>()("app/UserSession", {
- *   data: Schema.Struct({ username: Schema.String })
- * }) {}
+ * import { UserSession } from "./session.ts"
  *
  * class Authenticated extends HttpApiMiddleware.Service<Authenticated, {
  *   provides: Session.Provided<typeof UserSession>
@@ -261,7 +233,7 @@ export const layerHttpApi = <Id extends HttpApiMiddleware.AnyId, S, Self, A, R e
   )
 
 /**
- * Layer of a middleware open to all, under a session of this data, or for an anonymous client without any.
+ * Layer of a middleware that is open to all. Its client has a session of this data, or is anonymous without `data`.
  *
  * @category layers
  * @since 0.1.0
@@ -280,20 +252,19 @@ export const layerHttpApiOptional = <Id extends HttpApiMiddleware.AnyId, S, Self
 type ClientsOf<M> = M extends Context.Key<infer Id, infer _> ? HttpApiMiddleware.ForClient<Id> : never
 
 /**
- * Layer of a client that carries a session through the real stack, by cookie, header or bearer token, whichever the
- * frontend reads first: for `HttpApiTest` and for a real server. Endpoints under one of the middlewares get it; the API
- * need not declare anything for it.
+ * Layer of a client that carries a session by cookie, header or bearer token, whichever the frontend reads first: for
+ * `HttpApiTest` and for a real server. It serves the endpoints under these middlewares; the API declares nothing for it.
  *
  * **Details**
  *
- * With `data` the client is logged in from the start, by a session made behind the API's back. It keeps what responses
- * set and forgets what they delete, whatever the server's address: in a test there is one.
+ * With `data` the client is logged in from the start: the manager creates the session, without a request. The client keeps
+ * the cookies and tokens that responses set and drops those that they delete, whatever the address of the server.
  *
  * @category layers
  * @since 0.1.0
  */
 export const layerClient = <
-  // A middleware of any service; only its identifier is taken out.
+  // Only the identifier of a middleware matters, not its service.
   // oxlint-disable-next-line typescript/no-explicit-any
   const Ms extends ReadonlyArray<Context.Key<any, any>>,
   Self,
@@ -313,7 +284,7 @@ export const layerClient = <
       const names = frontend.security.flatMap((scheme) =>
         scheme._tag === "ApiKey" && scheme.in === "header" ? [scheme.key.toLowerCase()] : []
       )
-      const keep = (response: { readonly cookies: Cookies.Cookies; readonly headers: Headers.Headers }) =>
+      const keep = (response: Pick<HttpServerResponse.HttpServerResponse, "cookies" | "headers">) =>
         Effect.map(Clock.currentTimeMillis, (now) => {
           jar.keep(here, response.cookies, now)
           for (const name of names) {
@@ -325,7 +296,7 @@ export const layerClient = <
         const { token } = yield* Effect.orDie(manager.create(data))
         const empty = HttpServerResponse.empty()
         const issued = frontend.attach(empty, { token, maxAge: Option.none(), via: Option.none() })
-        // A frontend that puts nothing on a response reads a bearer token.
+        // A frontend that leaves the response alone reads a bearer token.
         if (issued === empty) headers.set("authorization", `Bearer ${Redacted.value(token)}`)
         yield* keep(issued)
       }
@@ -338,81 +309,67 @@ export const layerClient = <
           ])
           return Effect.tap(next(loaded), keep)
         })
-      // The key under which a generated client looks for what a middleware does on its side.
+      // The key under which a generated client looks for the client side of a middleware.
       return Context.makeUnsafe<ClientsOf<Ms[number]>>(
         new Map(middlewares.map(({ key }) => [`${key}/Client`, client] as const))
       )
     })
   )
 
-/** Where a test's server is, as far as its cookies go. */
+/** The address for which the client keeps its cookies. */
 const here = "http://localhost"
 
-/** What a frontend answers that finds this on every request. */
-const found = (
+/** A client without HTTP: the token that its requests carry. */
+interface Client {
   token: Option.Option<Redacted.Redacted<string>>
-): ReturnType<SessionFrontend.SessionFrontend["Service"]["extract"]> =>
-  Option.match(token, {
-    onNone: () => Effect.fail(new SessionMissing()),
-    onSome: (token) => Effect.succeed([{ token, via: "header" }])
-  })
+}
 
-/** A frontend that found this on the request, and leaves responses alone. */
-const holding = (token: Option.Option<Redacted.Redacted<string>>): SessionFrontend.SessionFrontend["Service"] => ({
-  security: [],
-  extract: () => found(token),
-  attach: (response) => response,
-  detach: (response) => response
+/** The frontend of such a client: a response gives it another token, or takes its token away. */
+const frontendOf = (client: Client): SessionFrontend.SessionFrontend["Service"] => ({
+  security: SecuritySchemes.any,
+  extract: () =>
+    Effect.suspend(() =>
+      Option.match(client.token, {
+        onNone: () => Effect.fail(new SessionMissing()),
+        onSome: (token) => Effect.succeed([{ token, via: "header" as const }])
+      })
+    ),
+  attach: (response, { token }) => {
+    client.token = Option.some(token)
+    return response
+  },
+  detach: (response) => {
+    client.token = Option.none()
+    return response
+  }
 })
 
-/** Timeouts so long that a session made up for a test ends when its `expiresAt` says, and not before. */
-const longTimeouts: LayerOptions = { idleTimeout: "400 days", absoluteTimeout: "400 days" }
-
-/** The session's own stack, and the request's session for a request that carries this token or none. */
-const withStack = <Self, A, R extends ReadonlyArray<Tagged>, B>(
-  session: Definition<Self, A, R>,
-  effect: Effect.Effect<
-    B,
-    unknown,
-    ManagerOf<Self> | SessionBackend.SessionBackend | SessionKeys.SessionKeys | Mac.Mac | Digest.Digest
-  >
-): Effect.Effect<B> =>
-  effect.pipe(
-    Effect.provide(
-      SessionManager.layer(session, longTimeouts).pipe(
-        Layer.provideMerge([
-          Layer.fresh(SessionBackendMemory.layer),
-          SessionVerifier.layerExists(session),
-          layerKeys,
-          layerCrypto
-        ])
-      ),
-      { local: true }
-    ),
-    Effect.orDie
+/** A stack that shares nothing with other layers. A session ends at the `expiresAt` it was given, not by a timeout. */
+const ownStack = <Self, A, R extends ReadonlyArray<Tagged>>(session: Definition<Self, A, R>) =>
+  SessionManager.layer(session, { idleTimeout: "400 days", absoluteTimeout: "400 days" }).pipe(
+    Layer.provideMerge([SessionBackendMemory.layer, SessionVerifier.layerExists(session), layerKeys, layerCrypto]),
+    Layer.orDie,
+    Layer.fresh
   )
 
-const handleOf = <Self, A, R extends ReadonlyArray<Tagged>>(
-  session: Definition<Self, A, R>,
-  token: Option.Option<Redacted.Redacted<string>>
-) =>
-  Effect.map(
-    session.Manager,
-    (manager) =>
-      new RequestSessionLive(
-        HttpServerRequest.fromWeb(new Request("http://localhost/")),
-        bind(session, manager, holding(token))
-      )
-  )
+const handleOf = <Self, A, R extends ReadonlyArray<Tagged>>(session: Definition<Self, A, R>, client: Client) =>
+  Effect.map(session.Manager, (manager) => {
+    const request = HttpServerRequest.fromWeb(new Request(here))
+    return new RequestSessionLive(request, bind(session, manager, frontendOf(client)))
+  })
 
 /**
  * Layer of a request with a verified session of this data: for a handler, without HTTP.
  *
  * **Details**
  *
- * `update`, `rotate`, `destroy` and the others work, on a memory backend of the layer's own. `options` sets what the
- * session says of itself: an `id`, a `principal` other than the definition's, times in the past; by default it was made
- * just now and ends in a day. One whose `expiresAt` has passed dies here: test expiry with `layer` and `TestClock`.
+ * `update`, `rotate`, `destroy` and the others work, on a memory backend of the layer's own. `options` replaces other
+ * properties of the session: its `id`, a `principal` other than the definition's, times in the past. By default it was
+ * created now and ends in a day.
+ *
+ * **Gotchas**
+ *
+ * A session whose `expiresAt` has passed makes the layer die. Test expiry with `layer` and `TestClock`.
  *
  * @category layers
  * @since 0.1.0
@@ -423,34 +380,31 @@ export const layerVerified = <Self, A, R extends ReadonlyArray<Tagged>>(
   options: Partial<Omit<SessionInfo<A>, "data">> = {}
 ): Layer.Layer<Self | VerifiedOf<Self>> =>
   Layer.effectContext(
-    withStack(
-      session,
-      Effect.gen(function* () {
-        const backend = yield* SessionBackend.SessionBackend
-        const keys = yield* SessionKeys.SessionKeys
-        const tokens = Token.make(yield* keys.signers(Token.purpose(session.key)))
-        const created = yield* (yield* session.Manager).create(data, { absoluteTimeout: "24 hours" })
-        const { secret } = yield* tokens.check(created.token)
-        const record = yield* Effect.fromOption(yield* backend.read(session.key, created.id))
-        const id = options.id ?? created.id
-        const time = (given: DateTime.Utc | undefined, otherwise: number) => given?.epochMilliseconds ?? otherwise
-        yield* backend.delete(session.key, created.id)
-        yield* backend.create({
-          ...record,
-          id,
-          principal: options.principal === undefined ? record.principal : Option.getOrUndefined(options.principal),
-          version: options.version ?? record.version,
-          createdAt: time(options.createdAt, record.createdAt),
-          authenticatedAt: time(options.authenticatedAt, time(options.createdAt, record.authenticatedAt)),
-          lastSeenAt: time(options.lastSeenAt, record.lastSeenAt),
-          idleExpiresAt: time(options.expiresAt, record.absoluteExpiresAt),
-          absoluteExpiresAt: time(options.expiresAt, record.absoluteExpiresAt)
-        })
-        const handle = yield* handleOf(session, Option.some(yield* tokens.issue({ id, secret })))
-        return Context.add(Context.make(session, handle), session.Verified, yield* handle.get)
+    Effect.gen(function* () {
+      const backend = yield* SessionBackend.SessionBackend
+      const keys = yield* SessionKeys.SessionKeys
+      const tokens = Token.make(yield* keys.signers(Token.purpose(session.key)))
+      const created = yield* (yield* session.Manager).create(data, { absoluteTimeout: "24 hours" })
+      const { secret } = yield* tokens.check(created.token)
+      const record = yield* Effect.fromOption(yield* backend.read(session.key, created.id))
+      const id = options.id ?? created.id
+      const time = (given: DateTime.Utc | undefined, otherwise: number) => given?.epochMilliseconds ?? otherwise
+      yield* backend.delete(session.key, created.id)
+      yield* backend.create({
+        ...record,
+        id,
+        principal: options.principal === undefined ? record.principal : Option.getOrUndefined(options.principal),
+        version: options.version ?? record.version,
+        createdAt: time(options.createdAt, record.createdAt),
+        authenticatedAt: time(options.authenticatedAt ?? options.createdAt, record.authenticatedAt),
+        lastSeenAt: time(options.lastSeenAt, record.lastSeenAt),
+        idleExpiresAt: time(options.expiresAt, record.absoluteExpiresAt),
+        absoluteExpiresAt: time(options.expiresAt, record.absoluteExpiresAt)
       })
-    )
-  )
+      const handle = yield* handleOf(session, { token: Option.some(yield* tokens.issue({ id, secret })) })
+      return Context.add(Context.make(session, handle), session.Verified, yield* handle.get)
+    })
+  ).pipe(Layer.provide(ownStack(session)), Layer.orDie)
 
 /**
  * Layer of a request that carries no session.
@@ -460,4 +414,5 @@ export const layerVerified = <Self, A, R extends ReadonlyArray<Tagged>>(
  */
 export const layerAnonymous = <Self, A, R extends ReadonlyArray<Tagged>>(
   session: Definition<Self, A, R>
-): Layer.Layer<Self> => Layer.effect(session, withStack(session, handleOf(session, Option.none())))
+): Layer.Layer<Self> =>
+  Layer.effect(session, handleOf(session, { token: Option.none() })).pipe(Layer.provide(ownStack(session)))

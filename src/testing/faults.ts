@@ -1,5 +1,5 @@
 /**
- * A backend that fails on demand, published as part of `SessionTest`.
+ * A backend that fails on demand, exported by `SessionTest`.
  *
  * @internal
  */
@@ -11,7 +11,7 @@ import { type Operation, SessionBackend, SessionBackendError } from "../SessionB
 import * as SessionBackendMemory from "../SessionBackendMemory.ts"
 
 /**
- * A fault of the backend. Without `outcome` and `delay` the call fails and nothing is done.
+ * A fault of the backend. Without `outcome` and `delay` the call fails, and the operation is not carried out.
  *
  * @category models
  * @since 0.1.0
@@ -24,14 +24,14 @@ export interface Fault {
    */
   readonly operation?: Operation | undefined
   /**
-   * Which call fails, counted from now on: 1 for the next.
+   * Which call fails, counted from the injection: 1 is the next call.
    *
    * @default every call
    */
   readonly call?: number | undefined
   /**
-   * - `"notApplied"`: the store refuses, and nothing is done
-   * - `"unknown"`: the operation is carried out, and its answer is lost
+   * - `"notApplied"`: the operation is not carried out, and the call fails
+   * - `"unknown"`: the operation is carried out, and the call fails
    *
    * @default "notApplied", or no failure if there is a `delay`
    */
@@ -49,7 +49,7 @@ export interface Fault {
 export class BackendFaults extends Context.Service<
   BackendFaults,
   {
-    /** Adds a fault. Of several that apply to a call, the latest one decides. */
+    /** Adds a fault. If several apply to a call, the one added last decides. */
     readonly inject: (fault: Fault) => Effect.Effect<void>
     /** Removes all faults. */
     readonly heal: Effect.Effect<void>
@@ -59,7 +59,7 @@ export class BackendFaults extends Context.Service<
 >()("effect-sessions/testing/SessionTest/BackendFaults") {}
 
 /**
- * Layer that wraps a backend, whose calls then fail or are delayed as `BackendFaults` says.
+ * Layer that wraps a backend: its calls fail or are delayed as `BackendFaults` says.
  *
  * @category layers
  * @since 0.1.0
@@ -123,7 +123,10 @@ export const layerFaults: Layer.Layer<SessionBackend | BackendFaults, never, Ses
 /**
  * Layer of a memory backend that fails on demand, and of the service that controls its faults.
  *
- * Provide the same layer to the stack and to the test: built together, it is one backend.
+ * **Details**
+ *
+ * Provide this layer to the stack and to the test in one `Effect.provide`: it is then built once, and both have the same
+ * backend.
  *
  * **Example** (Failing a backend call)
  *

@@ -1,5 +1,5 @@
 /**
- * A warning for applications that run on the test kit's published key, such as a demonstration that grew.
+ * The warning to an application that signs with the test kit's published key.
  *
  * @internal
  */
@@ -9,10 +9,10 @@ interface WithEnvironment {
   readonly process?: { readonly env?: { readonly [name: string]: string | undefined } }
 }
 
-/** What test runners set: Vitest, Jest, Node's own, and by `NODE_ENV` Bun's and most others. */
+/** Vitest, Jest and Node's test runner set a variable of their own; Bun and most others set `NODE_ENV`. */
 const isTest = (): boolean => {
   try {
-    // The global object's type does not know `process` in portable code.
+    // Portable code has no type for the global `process`.
     const env = (globalThis as WithEnvironment).process?.env
     return (
       env !== undefined &&
@@ -20,12 +20,12 @@ const isTest = (): boolean => {
         ["VITEST", "JEST_WORKER_ID", "NODE_TEST_CONTEXT"].some((name) => env[name] !== undefined))
     )
   } catch {
-    // Deno throws where reading the environment is not allowed. A warning too many is the safer answer.
+    // Deno throws where reading the environment is not allowed. An unnecessary warning is the safer mistake.
     return false
   }
 }
 
-let isSaid = false
+let isLogged = false
 
 /**
  * Logs a warning, once in a process, unless there is a sign of a test.
@@ -33,8 +33,8 @@ let isSaid = false
  * @internal
  */
 export const warnOutsideTests: Effect.Effect<void> = Effect.suspend(() => {
-  if (isSaid || isTest()) return Effect.void
-  isSaid = true
+  if (isLogged || isTest()) return Effect.void
+  isLogged = true
   return Effect.logWarning(
     "SessionTest signs with a published key, with which tokens can be forged. Use SessionKeys.layerConfig in an application; in a test set NODE_ENV=test"
   )

@@ -7,25 +7,13 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Semaphore from "effect/Semaphore"
 import type { SessionRecord } from "../../SessionBackend.ts"
-import { alice, type Case, check, equal, type Fixture, makeCase, minute, range, show } from "./fixture.ts"
-import {
-  expectGone,
-  expectListed,
-  expectNoRevival,
-  expectStored,
-  expectUpdated,
-  races,
-  stored,
-  touch,
-  update
-} from "./records.ts"
+import { check, equal, show } from "./expect.ts"
+import { type Body, type Case, makeCase, minute, races, range, type Store } from "./fixture.ts"
 
 const sweeps = Semaphore.makeUnsafe(1)
 
 /** The time of the sweeps: early in 1970, before the deadlines of all other records in the store. */
 const era = 1000
-
-const day = 24 * 60 * minute
 
 /** The times of a record that a sweep at `era` must delete. */
 const expired = {
@@ -37,143 +25,129 @@ const expired = {
   absoluteExpiresAt: era - 300
 }
 
-/** The times of a record that it must leave. Should one stay behind, a sweep of the application deletes it. */
+/** The times of a record that this sweep must leave. If a case leaves one behind, a sweep of the application deletes it. */
 const alive = { ...expired, idleExpiresAt: era + 1, absoluteExpiresAt: era + minute }
 
 /**
- * A case with sweeps. A sweep deletes the records of every case, so these cases run one at a time; and since another suite
- * may sweep the same store, a failure counts only if the case fails again.
+ * A case with sweeps. A sweep deletes the records of every case, so these cases run one at a time. Another suite may sweep
+ * the same store, so a case fails only if it fails three times.
  */
-const makeSweepingCase = (name: string, body: Parameters<typeof makeCase>[1]): Case => {
+const makeSweepingCase = (name: string, body: Body): Case => {
   const { effect } = makeCase(name, body)
   return { name, effect: sweeps.withPermit(Effect.retry(effect, { times: 2 })) }
 }
 
-const sweep = ({ backend }: Fixture, limit = 1000, before = era) => backend.deleteExpired({ before, limit })
+const sweep = ({ backend }: Store, limit = 1000) => backend.deleteExpired({ before: era, limit })
 
-/** Whether the store removes expired records by its own clock, so that a sweep does nothing. */
-const keepsExpired = (fixture: Fixture, probe: SessionRecord, count: number) =>
-  Effect.map(stored(fixture, probe), (found) => count === 0 && Option.isSome(found))
+/** Whether the store deletes expired records by its own clock, and its sweep does nothing. */
+const keepsExpired = (store: Store, probe: SessionRecord, count: number) =>
+  Effect.map(store.read(probe), (found) => count === 0 && Option.isSome(found))
 
 /** @internal */
 export const cases: ReadonlyArray<Case> = [
-  makeSweepingCase("[R44] read, update, touch and create go by the record, not by its deadlines", (fixture) =>
-    Effect.gen(function* () {
-      // In the past for every clock, TestClock at zero included.
-      const past = { createdAt: 0, authenticatedAt: 0, lastSeenAt: 0, idleExpiresAt: 0, absoluteExpiresAt: 0 }
-      const record = yield* fixture.create(past)
-      yield* expectStored(fixture, record, "read of an expired record")
-      yield* equal(yield* fixture.backend.create({ ...record, data: `"x"` }), "exists", "create over an expired record")
-      yield* equal(yield* touch(fixture, record, 1), "touched", "touch of an expired record")
-      const touched = { ...record, lastSeenAt: 1, idleExpiresAt: 1 }
-      yield* expectUpdated(
-        yield* update(fixture, touched, { data: `"y"` }),
-        { ...touched, version: 2, data: `"y"` },
-        "update of an expired record"
-      )
-    })
+  makeSweepingCase("[R44] read, update, touch and create go by the record, not by its deadlines", function* (store) {
+    // In the past for every clock, even for a TestClock at zero.
+    const past = { createdAt: 0, authenticatedAt: 0, lastSeenAt: 0, idleExpiresAt: 0, absoluteExpiresAt: 0 }
+    const record = yield* store.create(past)
+    yield* store.expectStored(record, "read of an expired record")
+    yield* equal(yield* store.backend.create({ ...record, data: `"x"` }), "exists", "create over an expired record")
+    const touched = { ...record, lastSeenAt: 1, idleExpiresAt: 1 }
+    yield* equal(yield* store.touch(record, touched), "touched", "touch of an expired record")
+    yield* store.expectUpdate(touched, { data: `"y"` }, "update of an expired record")
+  }),
+  makeSweepingCase(
+    "[R42] deleteExpired takes a deadline at its very millisecond, and none after it",
+    function* (store) {
+      const probe = yield* store.create(expired)
+      const idle = yield* store.create({ ...alive, idleExpiresAt: era })
+      const absolute = yield* store.create({ ...alive, idleExpiresAt: era + minute, absoluteExpiresAt: era })
+      const later = yield* store.create(alive)
+      const laterAbsolute = yield* store.create({ ...alive, idleExpiresAt: era + minute, absoluteExpiresAt: era + 1 })
+      const count = yield* sweep(store)
+      yield* store.expectStored(later, "idle deadline a millisecond later")
+      yield* store.expectStored(laterAbsolute, "absolute deadline a millisecond later")
+      if (yield* keepsExpired(store, probe, count)) return
+      yield* store.expectGone(probe, "expired long ago")
+      yield* store.expectGone(idle, "idle deadline at this millisecond")
+      yield* store.expectGone(absolute, "absolute deadline at this millisecond")
+    }
   ),
-  makeSweepingCase("[R42] deleteExpired takes a deadline at its very millisecond, and none after it", (fixture) =>
-    Effect.gen(function* () {
-      const probe = yield* fixture.create(expired)
-      const idle = yield* fixture.create({ ...alive, idleExpiresAt: era })
-      const absolute = yield* fixture.create({ ...alive, idleExpiresAt: era + minute, absoluteExpiresAt: era })
-      const later = yield* fixture.create(alive)
-      const laterAbsolute = yield* fixture.create({
-        ...alive,
-        idleExpiresAt: era + minute,
-        absoluteExpiresAt: era + 1
-      })
-      const count = yield* sweep(fixture)
-      yield* expectStored(fixture, later, "idle deadline a millisecond later")
-      yield* expectStored(fixture, laterAbsolute, "absolute deadline a millisecond later")
-      if (yield* keepsExpired(fixture, probe, count)) return
-      yield* expectGone(fixture, probe, "expired long ago")
-      yield* expectGone(fixture, idle, "idle deadline at this millisecond")
-      yield* expectGone(fixture, absolute, "absolute deadline at this millisecond")
-    })
+  makeSweepingCase("deleteExpired takes at most as many as it is told, and says how many", function* (store) {
+    const records = yield* Effect.forEach(range(5), () => store.create(expired))
+    const counts: Array<number> = []
+    for (const _ of range(4)) counts.push(yield* sweep(store, 2))
+    yield* check(Math.max(...counts) <= 2, `sweeps of at most 2 answered ${show(counts)}`)
+    if (yield* keepsExpired(store, records[0]!, counts[0]!)) return
+    yield* equal(show(counts), show([2, 2, 1, 0]), "counts of sweeps of at most 2")
+  }),
+  makeSweepingCase(
+    "[R69] what is swept leaves no ghost, neither in the listing nor for late writes",
+    function* (store) {
+      const record = yield* store.create(expired)
+      const other = yield* store.create(alive)
+      const count = yield* sweep(store)
+      if (yield* keepsExpired(store, record, count)) return
+      yield* store.expectNoRevival(record, "after deleteExpired")
+      yield* store.expectListed([other], "after deleteExpired")
+      const again = yield* store.create(alive)
+      yield* store.expectListed([other, again], "after the principal logged in again")
+      yield* equal(yield* store.revoke(), 2, "records deleted at the end")
+    }
   ),
-  makeSweepingCase("deleteExpired takes at most as many as it is told, and says how many", (fixture) =>
-    Effect.gen(function* () {
-      const records = yield* Effect.forEach(range(5), () => fixture.create(expired))
-      const counts: Array<number> = []
-      for (const _ of range(4)) counts.push(yield* sweep(fixture, 2))
-      yield* check(
-        counts.every((count) => count <= 2),
-        `sweeps of at most 2 answered ${show(counts)}`
-      )
-      if (yield* keepsExpired(fixture, records[0]!, counts[0]!)) return
-      yield* equal(show(counts), show([2, 2, 1, 0]), "counts of sweeps of at most 2")
-    })
-  ),
-  makeSweepingCase("[R69] what is swept leaves no ghost, neither in the listing nor for late writes", (fixture) =>
-    Effect.gen(function* () {
-      const record = yield* fixture.create(expired)
-      const other = yield* fixture.create(alive)
-      const count = yield* sweep(fixture)
-      if (yield* keepsExpired(fixture, record, count)) return
-      yield* expectNoRevival(fixture, record, "after deleteExpired")
-      yield* expectListed(fixture, [other], "after deleteExpired")
-      const again = yield* fixture.create(alive)
-      yield* expectListed(fixture, [other, again], "after the principal logged in again")
-      yield* equal(yield* fixture.backend.deleteByPrincipal(fixture.namespace, alice), 2, "records deleted at the end")
-    })
-  ),
-  makeSweepingCase("a record that was touched or updated in time is not swept", (fixture) =>
-    Effect.gen(function* () {
-      const long = { ...expired, absoluteExpiresAt: era + minute }
-      const touched = yield* fixture.create(long)
-      const updated = yield* fixture.create(long)
-      const times = { lastSeenAt: era, idleExpiresAt: era + 100 }
-      yield* fixture.backend.touch(touched.namespace, touched.id, times)
-      yield* update(fixture, updated, times)
-      yield* sweep(fixture)
-      yield* expectStored(fixture, { ...touched, ...times }, "the record touched")
-      yield* expectStored(fixture, { ...updated, ...times, version: 2 }, "the record updated")
-    })
-  ),
-  makeSweepingCase("a record whose times were set back is swept at its new deadline", (fixture) =>
-    Effect.gen(function* () {
-      const probe = yield* fixture.create(expired)
-      const ahead = { ...expired, lastSeenAt: era + day, idleExpiresAt: era + day, absoluteExpiresAt: era + day }
-      const touched = yield* fixture.create(ahead)
-      const updated = yield* fixture.create(ahead)
-      const live = yield* fixture.create(ahead)
-      yield* fixture.backend.touch(touched.namespace, touched.id, { lastSeenAt: era - 1, idleExpiresAt: era })
-      yield* update(fixture, updated, { lastSeenAt: era - 1, idleExpiresAt: era })
-      yield* fixture.backend.touch(live.namespace, live.id, { lastSeenAt: era - 1, idleExpiresAt: era + 1 })
-      const count = yield* sweep(fixture)
-      yield* expectStored(fixture, { ...live, lastSeenAt: era - 1, idleExpiresAt: era + 1 }, "a later deadline")
-      if (yield* keepsExpired(fixture, probe, count)) return
-      yield* expectGone(fixture, touched, "set back by touch")
-      yield* expectGone(fixture, updated, "set back by update")
-    })
-  ),
-  makeSweepingCase("deleteExpired against touch: a record that was touched stays, the other is gone", (fixture) =>
-    races(30, (run) =>
-      Effect.gen(function* () {
-        const record = yield* fixture.create({ ...expired, absoluteExpiresAt: era + minute })
+  makeSweepingCase("a record that was touched or updated in time is not swept", function* (store) {
+    const long = { ...expired, absoluteExpiresAt: era + minute }
+    const touched = yield* store.create(long)
+    const updated = yield* store.create(long)
+    const times = { lastSeenAt: era, idleExpiresAt: era + 100 }
+    yield* store.touch(touched, times)
+    yield* store.update(updated, times)
+    yield* sweep(store)
+    yield* store.expectStored({ ...touched, ...times }, "the record touched")
+    yield* store.expectStored({ ...updated, ...times, version: 2 }, "the record updated")
+  }),
+  makeSweepingCase("a record whose times were set back is swept at its new deadline", function* (store) {
+    const probe = yield* store.create(expired)
+    const day = era + 24 * 60 * minute
+    const ahead = { ...expired, lastSeenAt: day, idleExpiresAt: day, absoluteExpiresAt: day }
+    const touched = yield* store.create(ahead)
+    const updated = yield* store.create(ahead)
+    const live = yield* store.create(ahead)
+    yield* store.touch(touched, { lastSeenAt: era - 1, idleExpiresAt: era })
+    yield* store.update(updated, { lastSeenAt: era - 1, idleExpiresAt: era })
+    yield* store.touch(live, { lastSeenAt: era - 1, idleExpiresAt: era + 1 })
+    const count = yield* sweep(store)
+    yield* store.expectStored({ ...live, lastSeenAt: era - 1, idleExpiresAt: era + 1 }, "a later deadline")
+    if (yield* keepsExpired(store, probe, count)) return
+    yield* store.expectGone(touched, "set back by touch")
+    yield* store.expectGone(updated, "set back by update")
+  }),
+  makeSweepingCase(
+    "deleteExpired against touch: a record that was touched stays, the other is gone",
+    function* (store) {
+      for (const run of races(30)) {
+        const record = yield* store.create({ ...expired, absoluteExpiresAt: era + minute })
         const times = { lastSeenAt: era, idleExpiresAt: era + 100 }
-        const [verdict] = yield* run(fixture.backend.touch(record.namespace, record.id, times), sweep(fixture))
-        if (verdict === "touched") yield* expectStored(fixture, { ...record, ...times }, "the record touched")
-        else yield* expectGone(fixture, record, `the record whose touch answered "${verdict}"`)
-        yield* fixture.backend.delete(record.namespace, record.id)
-      })
-    )
+        const [verdict] = yield* run(store.touch(record, times), sweep(store))
+        if (verdict === "touched") yield* store.expectStored({ ...record, ...times }, "the record touched")
+        else yield* store.expectGone(record, `the record whose touch answered "${verdict}"`)
+        yield* store.delete(record)
+      }
+    }
   )
 ]
 
 /** @internal */
 export const collectingCases: ReadonlyArray<Case> = [
-  makeSweepingCase("deleteExpired removes expired records of every namespace, with or without a principal", (fixture) =>
-    Effect.gen(function* () {
+  makeSweepingCase(
+    "deleteExpired removes expired records of every namespace, with or without a principal",
+    function* (store) {
       const records = [
-        yield* fixture.create(expired),
-        yield* fixture.create({ ...expired, principal: undefined }),
-        yield* fixture.create({ ...expired, namespace: `${fixture.namespace}/2` })
+        yield* store.create(expired),
+        yield* store.create({ ...expired, principal: undefined }),
+        yield* store.create({ ...expired, namespace: `${store.namespace}/2` })
       ]
-      yield* equal(yield* sweep(fixture), 3, "the count")
-      for (const record of records) yield* expectGone(fixture, record, "an expired record")
-    })
+      yield* equal(yield* sweep(store), 3, "the count")
+      for (const record of records) yield* store.expectGone(record, "an expired record")
+    }
   )
 ]

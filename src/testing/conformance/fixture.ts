@@ -1,25 +1,15 @@
 /**
- * What a conformance case is, and the records it works with.
+ * A conformance case, and the store it works with.
  *
  * @internal
  */
 import * as Clock from "effect/Clock"
-import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Base64Url from "effect/encoding/Base64Url"
+import * as Option from "effect/Option"
 import { SessionBackend } from "../../SessionBackend.ts"
-import type { SessionBackendError, SessionRecord } from "../../SessionBackend.ts"
-
-/**
- * A case that the backend did not pass.
- *
- * @category errors
- * @since 0.1.0
- */
-export class ConformanceError extends Data.TaggedError("ConformanceError")<{
-  /** What was expected, and what was found. */
-  readonly message: string
-}> {}
+import type { SessionBackendError, SessionPatch, SessionRecord } from "../../SessionBackend.ts"
+import { check, ConformanceError, equal, expectResult, sameIds, sameRecord } from "./expect.ts"
 
 /**
  * A case that every backend must pass.
@@ -32,36 +22,7 @@ export interface Case {
   readonly effect: Effect.Effect<void, ConformanceError | SessionBackendError, SessionBackend>
 }
 
-/** @internal */
-export const show = (value: unknown): string => {
-  const text = JSON.stringify(value) ?? String(value)
-  return text.length <= 120 ? text : `${text.slice(0, 120)}… (${text.length} characters)`
-}
-
-/** @internal */
-export const check = (condition: boolean, message: string): Effect.Effect<void, ConformanceError> =>
-  condition ? Effect.void : Effect.fail(new ConformanceError({ message }))
-
-/** @internal */
-export const equal = <A>(found: A, expected: A, what: string): Effect.Effect<void, ConformanceError> =>
-  check(found === expected, `${what}: expected ${show(expected)}, found ${show(found)}`)
-
-/** @internal */
-export interface Fixture {
-  readonly backend: SessionBackend["Service"]
-  readonly namespace: string
-  /** A record in the namespace of the case, with a new id and a principal, valid for an hour. */
-  readonly record: (changes?: Partial<SessionRecord>) => SessionRecord
-  readonly create: (
-    changes?: Partial<SessionRecord>
-  ) => Effect.Effect<SessionRecord, ConformanceError | SessionBackendError>
-}
-
-/**
- * The principal of records that are not given another.
- *
- * @internal
- */
+/** The principal of a record that is given no other. @internal */
 export const alice = "alice"
 
 /** @internal */
@@ -77,54 +38,189 @@ export const range = (length: number): ReadonlyArray<number> => Array.from({ len
 /** @internal */
 export const together = { concurrency: "unbounded" } as const
 
+type Changes = Partial<Pick<SessionRecord, keyof SessionPatch>>
+type Times = Pick<SessionRecord, "idleExpiresAt" | "lastSeenAt">
+
+/** The record with both of its times moved. @internal */
+export const later = (record: SessionRecord, by = minute): SessionRecord => ({
+  ...record,
+  lastSeenAt: record.lastSeenAt + by,
+  idleExpiresAt: record.idleExpiresAt + by
+})
+
+/** A patch that leaves both times where the record has them, unless `changes` moves them. @internal */
+export const patch = (record: SessionRecord, changes?: Partial<SessionPatch>): SessionPatch => ({
+  lastSeenAt: record.lastSeenAt,
+  idleExpiresAt: record.idleExpiresAt,
+  ...changes
+})
+
+/** Functions that run two effects at once. Every second one starts the right effect first. @internal */
+export const races = (rounds: number) =>
+  range(rounds).map(
+    (round) =>
+      <A, B, E>(left: Effect.Effect<A, E>, right: Effect.Effect<B, E>): Effect.Effect<readonly [A, B], E> =>
+        round % 2 === 0
+          ? Effect.all([left, right], together)
+          : Effect.map(Effect.all([right, left], together), ([right, left]) => [left, right] as const)
+  )
+
+/** The operations and expectations of a case, and `made`: its records, to be deleted at the end. @internal */
+export const makeStore = (backend: SessionBackend["Service"], now: number) => {
+  const namespace = `conformance/${random(16)}`
+  const made: Array<SessionRecord> = []
+
+  /** A record in the namespace of the case, with a new id and a principal, valid for an hour. */
+  const record = (changes?: Partial<SessionRecord>): SessionRecord => {
+    const fresh: SessionRecord = {
+      namespace,
+      id: random(16),
+      secretHash: random(32),
+      version: 1,
+      principal: alice,
+      data: `{"name":"Alice"}`,
+      dataVersion: 1,
+      extension: "{}",
+      createdAt: now,
+      authenticatedAt: now,
+      lastSeenAt: now,
+      idleTimeout: 60 * minute,
+      idleExpiresAt: now + 60 * minute,
+      absoluteExpiresAt: now + 12 * 60 * minute,
+      persistent: true,
+      ...changes
+    }
+    made.push(fresh)
+    return fresh
+  }
+
+  const create = (changes?: Partial<SessionRecord>) =>
+    Effect.gen(function* () {
+      const fresh = record(changes)
+      yield* equal(yield* backend.create(fresh), "created", "create of a fresh id")
+      return fresh
+    })
+
+  const read = ({ id, namespace }: SessionRecord) => Effect.suspend(() => backend.read(namespace, id))
+
+  const update = (record: SessionRecord, changes?: Partial<SessionPatch>) =>
+    backend.update(record.namespace, record.id, record.version, patch(record, changes))
+
+  const touch = (record: SessionRecord, { idleExpiresAt, lastSeenAt }: Times = later(record)) =>
+    backend.touch(record.namespace, record.id, { lastSeenAt, idleExpiresAt })
+
+  const remove = ({ id, namespace }: SessionRecord, principal?: string) =>
+    backend.delete(namespace, id, principal === undefined ? undefined : { principal })
+
+  /** `deleteByPrincipal` in the namespace of the case. */
+  const revoke = (principal = alice, except?: string) =>
+    backend.deleteByPrincipal(namespace, principal, except === undefined ? undefined : { except })
+
+  /** Lists all records of a principal, page by page. */
+  const walk = (
+    options?: { readonly in?: string; readonly principal?: string; readonly limit?: number },
+    betweenPages: Effect.Effect<void, ConformanceError | SessionBackendError> = Effect.void
+  ) =>
+    Effect.gen(function* () {
+      const limit = options?.limit ?? 100
+      const found: Array<SessionRecord> = []
+      let after: string | undefined
+      for (let pages = 0; pages < 1000; pages++) {
+        const page = yield* backend.listByPrincipal(options?.in ?? namespace, options?.principal ?? alice, {
+          limit,
+          after
+        })
+        yield* check(page.records.length <= limit, `a page of at most ${limit} holds ${page.records.length} records`)
+        found.push(...page.records)
+        if (page.next === undefined) return found
+        after = page.next
+        yield* betweenPages
+      }
+      return yield* new ConformanceError({ message: "listByPrincipal: the walk did not end after 1000 pages" })
+    })
+
+  const expectStored = (expected: SessionRecord, what: string) =>
+    Effect.flatMap(read(expected), (found) =>
+      Option.isSome(found)
+        ? sameRecord(found.value, expected, what)
+        : check(false, `${what}: expected a record, read answers none`)
+    )
+
+  const expectGone = (record: SessionRecord, what: string) =>
+    Effect.flatMap(read(record), (found) =>
+      check(Option.isNone(found), `${what}: expected no record, read answers one`)
+    )
+
+  const expectListed = (
+    expected: ReadonlyArray<SessionRecord>,
+    what: string,
+    options?: { readonly in?: string; readonly principal?: string }
+  ) => Effect.flatMap(walk(options), (found) => sameIds(found, expected, `${what}: ids listed`))
+
+  /** Updates the record, and expects the result both in the answer and in the store. */
+  const expectUpdate = (
+    record: SessionRecord,
+    changes: Changes,
+    what: string,
+    expected: SessionRecord = { ...record, ...changes, version: record.version + 1 }
+  ) =>
+    Effect.gen(function* () {
+      yield* expectResult(yield* update(record, changes), "updated", expected, `${what}: the answer`)
+      yield* expectStored(expected, `${what}: the record`)
+      return expected
+    })
+
+  /** Expects that no late write brings a deleted record back. */
+  const expectNoRevival = (record: SessionRecord, after: string) =>
+    Effect.gen(function* () {
+      yield* expectGone(record, after)
+      yield* equal(yield* touch(record), "gone", `touch ${after}`)
+      yield* equal((yield* update(record, { data: `"late"` }))._tag, "gone", `update ${after}`)
+      yield* equal((yield* update(record, { secretHash: random(32) }))._tag, "gone", `rotation ${after}`)
+      yield* expectGone(record, `late writes ${after}`)
+    })
+
+  return {
+    backend,
+    namespace,
+    made,
+    record,
+    create,
+    read,
+    update,
+    touch,
+    delete: remove,
+    revoke,
+    walk,
+    expectStored,
+    expectGone,
+    expectListed,
+    expectUpdate,
+    expectNoRevival
+  }
+}
+
 /** @internal */
-export const makeCase = (
-  name: string,
-  body: (fixture: Fixture) => Effect.Effect<void, ConformanceError | SessionBackendError>
-): Case => ({
+export type Store = ReturnType<typeof makeStore>
+
+/** @internal */
+export type Body = (
+  store: Store
+) => Generator<Effect.Effect<unknown, ConformanceError | SessionBackendError>, void, never>
+
+/** A case whose records are deleted at its end. @internal */
+export const makeCase = (name: string, body: Body): Case => ({
   name,
   effect: Effect.gen(function* () {
-    const backend = yield* SessionBackend
     // A day ahead, so that no sweep of this suite or an application deletes the records.
     const now = (yield* Clock.currentTimeMillis) + 24 * 60 * minute
-    const namespace = `conformance/${random(16)}`
-    const made: Array<SessionRecord> = []
-    const record: Fixture["record"] = (changes) => {
-      const record: SessionRecord = {
-        namespace,
-        id: random(16),
-        secretHash: random(32),
-        version: 1,
-        principal: alice,
-        data: `{"name":"Alice"}`,
-        dataVersion: 1,
-        extension: "{}",
-        createdAt: now,
-        authenticatedAt: now,
-        lastSeenAt: now,
-        idleTimeout: 60 * minute,
-        idleExpiresAt: now + 60 * minute,
-        absoluteExpiresAt: now + 12 * 60 * minute,
-        persistent: true,
-        ...changes
-      }
-      made.push(record)
-      return record
-    }
-    const create: Fixture["create"] = (changes) => {
-      const fresh = record(changes)
-      return Effect.as(
-        Effect.flatMap(backend.create(fresh), (verdict) => equal(verdict, "created", "create of a fresh id")),
-        fresh
-      )
-    }
-    const cleanUp = Effect.forEach(made, ({ id, namespace }) => backend.delete(namespace, id), {
-      concurrency: 8,
-      discard: true
-    })
+    const store = makeStore(yield* SessionBackend, now)
+    const cleanUp = Effect.suspend(() =>
+      Effect.forEach(store.made, (record) => store.delete(record), { concurrency: 8, discard: true })
+    )
     yield* Effect.ensuring(
-      body({ backend, namespace, record, create }),
-      Effect.suspend(() => Effect.ignore(cleanUp))
+      Effect.gen(() => body(store)),
+      Effect.ignore(cleanUp)
     )
   })
 })
