@@ -11,18 +11,17 @@
  * - The file is opened in WAL mode with `synchronous = FULL`: acknowledged writes survive a crash of the process and of
  *   the machine.
  * - One connection serves all fibers, a statement or a transaction at a time. A transaction takes the write lock when it
- *   begins (`BEGIN IMMEDIATE`), so it does not fail half-way because another connection wrote first.
+ *   begins (`BEGIN IMMEDIATE`).
  *
  * **Gotchas**
  *
- * - `node:sqlite` is synchronous: while a statement runs, or waits for another connection's write lock, nothing else in
- *   the process does. So give sessions a database file of their own. In the file of the application, a session operation
- *   would wait for the lock of a transaction that cannot end while the event loop is blocked.
- * - For the same reason a session operation inside a transaction of the same client fails at once.
+ * - `node:sqlite` is synchronous: while a statement runs, or waits for another connection's write lock, the event loop is
+ *   blocked. So give sessions a database file of their own: in the file of the application, a session operation could
+ *   wait for the lock of a transaction that cannot end until the event loop runs again.
+ * - A session operation inside a transaction of the same client fails at once.
  * - A stream reads all rows before it emits the first.
- *
- * This module needs Node, and is not part of the package's main entry point. Node 22 prints a warning that its SQLite is
- * experimental.
+ * - This module needs Node, and is not part of the package's main entry point. Node 22 prints a warning that its SQLite
+ *   is experimental.
  *
  * **Example** (Keeping sessions in a file)
  *
@@ -83,10 +82,9 @@ export const make = (
       attempt("connect", () => open(options), `cannot open ${options.filename}`),
       (database) => Effect.sync(() => database.close())
     )
-    const connection = makeConnection(database)
     return yield* SqlClient.make({
       ...SqlClient.makeSqliteAcquirers({
-        connection: Effect.succeed(connection),
+        connection: Effect.succeed(makeConnection(database)),
         semaphore: yield* Semaphore.make(1),
         isTransaction: () => database.isTransaction
       }),
@@ -125,11 +123,11 @@ const preparedCapacity = 100
 const makeConnection = (database: DatabaseSync): Connection => {
   const prepared = new Map<string, StatementSync>()
   const prepare = (sql: string): StatementSync => {
-    const known = prepared.get(sql)
-    if (known !== undefined) return known
-    if (prepared.size >= preparedCapacity) prepared.clear()
-    const statement = database.prepare(sql)
-    prepared.set(sql, statement)
+    let statement = prepared.get(sql)
+    if (statement === undefined) {
+      if (prepared.size >= preparedCapacity) prepared.clear()
+      prepared.set(sql, (statement = database.prepare(sql)))
+    }
     return statement
   }
   const rows = (statement: StatementSync, params: ReadonlyArray<unknown>): ReadonlyArray<object> => {
@@ -162,7 +160,7 @@ const makeConnection = (database: DatabaseSync): Connection => {
   }
 }
 
-/** Parameters as they are: `node:sqlite` throws for a value that SQLite cannot hold. */
+/** Parameters are not checked here: `node:sqlite` throws for a value that SQLite cannot hold. */
 const bind = (params: ReadonlyArray<unknown>): Array<SQLInputValue> => params as Array<SQLInputValue>
 
 const attempt = <A>(operation: string, evaluate: () => A, what = `${operation} failed`): Effect.Effect<A, SqlError> =>
@@ -170,10 +168,7 @@ const attempt = <A>(operation: string, evaluate: () => A, what = `${operation} f
     try: evaluate,
     catch: (cause) => {
       // The classifier expects SQLite's numeric code in `errno`; `node:sqlite` names it `errcode`.
-      const error =
-        cause instanceof Error && "errcode" in cause ? Object.assign(cause, { errno: cause.errcode }) : cause
-      return new SqlError({
-        reason: classifySqliteError(error, { message: `NodeSqliteClient: ${what}`, operation })
-      })
+      if (cause instanceof Error && "errcode" in cause) Object.assign(cause, { errno: cause.errcode })
+      return new SqlError({ reason: classifySqliteError(cause, { message: `NodeSqliteClient: ${what}`, operation }) })
     }
   })

@@ -1,8 +1,6 @@
 /**
- * The storage port: the contract between a session manager and whatever stores session records.
- *
- * A `SessionBackend` knows nothing of tokens, cookies or schemas. Every operation is atomic, none is an upsert, and
- * none reads a clock: the time is always an argument, taken from Effect's `Clock`.
+ * The storage port: the contract between a session manager and a store of session records. Every operation is atomic,
+ * none is an upsert, and none reads a clock: the time is always an argument.
  *
  * **When to use**
  *
@@ -11,20 +9,16 @@
  *
  * **Details**
  *
- * - A record is found by `namespace` (the identifier of the session definition) and `id` (the public session id).
- * - A record holds only the SHA-256 of the client's secret, so a stolen store is of no use for logging in.
- * - Deadlines are part of the record, and the manager checks them on every read. Expiry in the store (the TTL of a Redis
- *   key, `deleteExpired`) only frees space: `read` may return an expired record and must not hide one.
+ * - The manager checks the deadlines of a record on every read. Expiry in the store (the TTL of a Redis key,
+ *   `deleteExpired`) only frees space: `read` may return an expired record and must not hide one.
  * - `update` and `touch` never bring a deleted record back, and `update` changes a record only at the expected version.
  * - `lastSeenAt` and `idleExpiresAt` only move forward, with one exception: a stored `lastSeenAt` that is later than the
- *   given one by more than `clockSlack` was written by a process whose clock was wrong. `update` and `touch` then set
- *   both fields to the given values, so that the session does not stay alive until that time.
+ *   given one by more than `clockSlack` comes from a wrong clock, and `update` and `touch` set both to the given values.
  *
  * **Gotchas**
  *
- * - `read` may look the record up when it is called, rather than when its result is run: the memory backend does, and
- *   returns an `Exit`. So call it at the moment the record is needed. Code that wraps a backend defers the call with
- *   `Effect.suspend(() => backend.read(namespace, id))`; a read prepared in advance returns an old record.
+ * - `read` may look the record up when it is called, rather than when its result is run: the memory backend does. Code
+ *   that wraps a backend defers the call: `Effect.suspend(() => backend.read(namespace, id))`.
  *
  * @since 0.1.0
  */
@@ -71,8 +65,7 @@ export interface SessionRecord {
 }
 
 /**
- * The changes `update` makes. Absent fields stay as they are; `lastSeenAt` and `idleExpiresAt` move as described in the
- * documentation of this module.
+ * The changes `update` makes. Absent fields stay unchanged; the two times move as this module's documentation says.
  *
  * @category models
  * @since 0.1.0
@@ -125,13 +118,9 @@ export type Operation =
   | "deleteExpired"
 
 /**
- * A backend operation that failed.
- *
- * **Details**
- *
- * `outcome` says what is known of a write: `"notApplied"` if the store certainly did not carry it out (it refused, or
- * was not reached), `"unknown"` if it may have, or still may (a lost reply, a timeout). `cause` is for the operator and
- * never leaves the process.
+ * A backend operation that failed. `outcome` is `"notApplied"` if the store certainly did not carry out the write (it
+ * refused, or was not reached), `"unknown"` if it may have, or still may (a lost reply, a timeout). `cause` is for the
+ * operator and never leaves the process.
  *
  * @category errors
  * @since 0.1.0
@@ -149,18 +138,13 @@ export class SessionBackendError extends Data.TaggedError("SessionBackendError")
 /**
  * How far the clocks of two servers may differ: 10 minutes.
  *
- * **Details**
- *
- * A stored `lastSeenAt` that is further ahead is taken for the mistake of a wrong clock and set back. A Redis key
- * outlives its session by as much unless `ttlSlack` says otherwise.
- *
  * @category models
  * @since 0.1.0
  */
 export const clockSlack: Duration.Duration = Duration.minutes(10)
 
 /**
- * The storage port. The documentation of this module has the laws every implementation keeps.
+ * The storage port, with the rules in this module's documentation.
  *
  * @category services
  * @since 0.1.0

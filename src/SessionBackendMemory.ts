@@ -7,18 +7,16 @@
  *
  * **Details**
  *
- * - The store is bounded by a number of sessions and of bytes. When it is full, expired sessions are deleted first, then
- *   the oldest without a principal. A session of a logged-in user is never deleted to make room: when only such sessions
- *   are left, `create` fails, and the request is answered 503.
+ * - When the store is full, expired sessions are deleted first, then the oldest without a principal. A session of a
+ *   logged-in user is never deleted to make room: when only such sessions are left, `create` fails, and the request is
+ *   answered 503.
  * - Writes delete expired sessions, a few at a time. There is no timer.
- * - Records are immutable copies.
- * - With `NODE_ENV=production` the layer logs a warning: a restart ends every session, and a second process knows none of
- *   them.
+ * - With `NODE_ENV=production` the layer logs a warning.
  *
  * **Gotchas**
  *
- * - `layer` is one value, so it is built once in an application, and everything it is provided to shares one store.
- *   `Layer.fresh(SessionBackendMemory.layer)` is a store of its own.
+ * - `layer` is built once in an application, so everything it is provided to shares one store. Use
+ *   `Layer.fresh(SessionBackendMemory.layer)` for another.
  *
  * @since 0.1.0
  */
@@ -60,18 +58,17 @@ export interface SessionBackendMemoryOptions {
 export const layerWith = (
   options: SessionBackendMemoryOptions = {}
 ): Layer.Layer<SessionBackend, SessionConfigError> => {
-  const limits = {
-    maxSessions: options.maxSessions ?? defaults.maxSessions,
-    maxBytes: options.maxBytes ?? defaults.maxBytes
-  }
+  const { maxBytes = defaults.maxBytes, maxSessions = defaults.maxSessions } = options
+  const limits = { maxSessions, maxBytes }
   const problems = Object.entries(limits).flatMap(([name, value]) =>
     Number.isSafeInteger(value) && value >= 1
       ? []
       : [`SessionBackendMemory.layerWith: ${name} must be a whole number from 1 up`]
   )
-  return problems.length > 0
-    ? Layer.effect(SessionBackend, Effect.fail(new SessionConfigError({ problems })))
-    : Layer.effect(SessionBackend, make(limits))
+  return Layer.effect(
+    SessionBackend,
+    problems.length > 0 ? Effect.fail(new SessionConfigError({ problems })) : make(limits)
+  )
 }
 
 /**

@@ -3,24 +3,17 @@
  *
  * **Details**
  *
- * | key | type | holds |
- * | --- | --- | --- |
- * | `<prefix>:s:<namespace>:<id>` | string | a session: its times, version and other short fields, its extension, its data |
- * | `<prefix>:p:<namespace>:<principal>` | sorted set | a principal's sessions: when each ends, and its id |
- *
- * - Namespace and principal are encoded as base64url in keys, and so is an id with characters that base64url does not
- *   have.
- * - A read is one `GET`. An update and a touch are one Lua script each, which decides and writes in one step. Creating or
- *   deleting a principal's session takes two commands, an anonymous one takes one.
+ * - `<prefix>:s:<namespace>:<id>` is a string with a session, `<prefix>:p:<namespace>:<principal>` a sorted set with when
+ *   each session of a principal ends, and its id. Namespace and principal are base64url.
+ * - A read is one `GET`. An update and a touch are one Lua script each. Creating or deleting a principal's session takes
+ *   two commands, an anonymous one takes one.
  * - Every key has a time-to-live, up to the nearer deadline plus `ttlSlack`; it is extended, never shortened. Redis
- *   removes what has expired, so `deleteExpired` does nothing and returns 0. A session's validity depends on its deadlines
- *   alone, whatever Redis still holds.
- * - No script uses both record and index. `create` writes the record, then the index entry, and only then succeeds; a
- *   delete removes the record, then the entry. A failure in between leaves a record whose token was given to no client, or
- *   an entry without a record, which the next walk removes.
+ *   removes what has expired, so `deleteExpired` does nothing and returns 0.
+ * - `create` writes the record, then the index entry; a delete removes the record, then the entry. A failure in between
+ *   leaves a record whose token was given to no client, or an entry without a record, which the next walk removes.
  * - An error reply that says "not now" (`READONLY`, `LOADING`, `MOVED`, `TRYAGAIN`, `CLUSTERDOWN`, `NOSCRIPT`) is
  *   retried once after 50 ms, except in `create`.
- * - It needs Redis 5 or later and is tested on Redis 7. The user needs these rights:
+ * - It needs Redis 5 or later and is tested on Redis 7. Its user needs these rights:
  *   `~<prefix>:* +evalsha +script|load +exists +get +mget +set +getrange +setrange +del +pttl +pexpire +time +zadd +zrem
  *   +zrangebylex +zremrangebylex`, and `+info` for the check of the eviction policy.
  *
@@ -29,17 +22,16 @@
  * - `maxmemory-policy` must be `noeviction`. Any other may evict the index of a live session, which `revokeAll` then
  *   misses; the layer logs a warning. A full Redis refuses new sessions, updates and touches, and goes on reading and
  *   deleting.
- * - Durability is that of Redis: with `appendfsync always` a crash loses nothing that was acknowledged, with `everysec`
- *   about a second, with snapshots all since the last. A failover loses what the replica had not received. A session
- *   revoked in that time is back until its deadline. Never read from replicas.
+ * - What a crash or a failover of Redis undoes includes log-outs: a session revoked in that time is valid again until its
+ *   deadline. With `appendfsync always` a crash undoes nothing that was acknowledged, with `everysec` about a second, with
+ *   snapshots all since the last; a failover undoes what the replica had not received. Never read from replicas.
  * - It is for one Redis, with replicas to fail over to, not for a Cluster: the client of `NodeRedis` does not support one.
  * - Use the client settings of the example: by default node-redis queues writes while it is offline and sends them once
  *   it is back, long after they were reported as failed.
- * - A write that is on its way when Redis freezes may still be carried out when it thaws, with any settings; it was
- *   reported as `"unknown"`. It does no harm: an update or a touch changes only a record that is still there, the update
- *   only at the version it expected, a delete was asked for, and the token of a new session was given to no client.
- * - node-redis counts its own writes as activity, so under steady traffic `socketTimeout` does not notice a peer that
- *   has silently gone: until the system gives the connection up, requests fail at their deadline.
+ * - A write in progress when Redis freezes was reported as `"unknown"` and may still be carried out when it thaws. It does
+ *   no harm: `update` and `touch` are conditional, and the token of a new session was given to no client.
+ * - node-redis counts its own writes as activity, so under steady traffic `socketTimeout` does not notice a lost peer:
+ *   until the operating system closes the connection, requests fail at their deadline.
  *
  * **Example** (Storing sessions in Redis)
  *
@@ -54,7 +46,7 @@
  *   disableOfflineQueue: true,
  *   // While Redis is frozen, the queue of commands does not grow without bound.
  *   commandsQueueMaxLength: 10_000,
- *   // The client's timer for a command ends when it is sent, and costs more than the command. Sessions have their own.
+ *   // Sessions have a deadline of their own. The client's ends when a command is sent, and costs more than the command.
  *   commandOptions: { timeout: 0 },
  *   // A quiet connection is pinged, and closed after five seconds without an answer.
  *   pingInterval: 2000,
@@ -98,8 +90,7 @@ export interface SessionBackendRedisOptions {
    */
   readonly prefix?: string | undefined
   /**
-   * How long Redis keeps a session beyond its deadline, for servers whose clocks differ: one that is behind still finds
-   * the session until its own deadline.
+   * How long Redis keeps a session beyond its deadline, for servers whose clocks are behind.
    *
    * @default `SessionBackend.clockSlack`, 10 minutes
    */
@@ -107,7 +98,7 @@ export interface SessionBackendRedisOptions {
 }
 
 /**
- * Layer that stores sessions in Redis, with these options. Fails with every problem of the options.
+ * Layer that stores sessions in Redis with the given options. Fails with every problem of the options.
  *
  * @category layers
  * @since 0.1.0
@@ -124,9 +115,12 @@ export const layerWith = (
     ...RedisKeys.prefixProblems(prefix),
     ...(Option.isNone(ttlSlack) ? ["ttlSlack: has to be a finite duration, not a negative one"] : [])
   ]
-  return Option.isNone(ttlSlack) || problems.length > 0
-    ? Layer.effect(SessionBackend, Effect.fail(new SessionConfigError({ problems })))
-    : Layer.effect(SessionBackend, make(prefix, ttlSlack.value))
+  return Layer.effect(
+    SessionBackend,
+    Option.isNone(ttlSlack) || problems.length > 0
+      ? Effect.fail(new SessionConfigError({ problems }))
+      : make(prefix, ttlSlack.value)
+  )
 }
 
 /**
@@ -166,11 +160,8 @@ const make = Effect.fnUntraced(function* (
 
   /** The entries of an index after the given one, at most `count`. */
   const readEntries = (operation: Operation, index: string, after: string | undefined, count: number) => {
-    const from = after === undefined ? "-" : `(${after}`
-    return attempt(
-      operation,
-      redis.send<ReadonlyArray<string>>("ZRANGEBYLEX", index, from, "+", "LIMIT", "0", String(count))
-    )
+    const range = [after === undefined ? "-" : `(${after}`, "+", "LIMIT", "0", String(count)]
+    return attempt(operation, redis.send<ReadonlyArray<string>>("ZRANGEBYLEX", index, ...range))
   }
 
   /** Removes entries whose records are gone. If that fails, the next walk removes them. */
@@ -184,12 +175,8 @@ const make = Effect.fnUntraced(function* (
       const key = keys.record(namespace, id)
       const untilEnd = Math.max(0, record.absoluteExpiresAt - record.createdAt) + slack
       const ttl = Math.min(Math.max(0, record.idleExpiresAt - record.createdAt) + slack, untilEnd)
-      return createRecord(
-        key,
-        RedisRecord.wholeMillis(ttl),
-        RedisRecord.wholeMillis(untilEnd),
-        RedisRecord.toText(record)
-      ).pipe(
+      const times = [ttl, untilEnd].map(RedisRecord.wholeMillis)
+      return createRecord(key, ...times, RedisRecord.toText(record)).pipe(
         Effect.mapError((error) => failure("create", error)),
         Effect.flatMap((end): Effect.Effect<"created" | "exists", SessionBackendError> => {
           if (end === null) return Effect.succeed("exists")
@@ -198,10 +185,9 @@ const make = Effect.fnUntraced(function* (
             onSuccess: () => Effect.succeed("created" as const),
             // Once the record is deleted again nothing was created, even if the entry still arrives.
             onFailure: (error) =>
-              Effect.matchEffect(attempt("create", removeRecord(key)), {
-                onSuccess: () => Effect.fail(failure("create", error, "notApplied")),
-                onFailure: () => Effect.fail(failure("create", error, "unknown"))
-              })
+              Effect.flatMap(Effect.result(attempt("create", removeRecord(key))), ({ _tag }) =>
+                Effect.fail(failure("create", error, _tag === "Success" ? "notApplied" : "unknown"))
+              )
           })
         })
       )
@@ -263,14 +249,10 @@ const make = Effect.fnUntraced(function* (
         )
         const entries = page.filter((entry) => Scripts.idOfEntry(entry) !== options?.except)
         // Every record is tried, even if the deletion of another fails, so that a failed call revokes what it can.
-        const results = yield* Effect.forEach(
-          entries,
-          (entry) =>
-            Effect.result(
-              attempt(operation, removeRecord(keys.record(namespace, Scripts.idOfEntry(entry)), principal))
-            ),
-          { concurrency: "unbounded" }
+        const removals = entries.map((entry) =>
+          Effect.result(attempt(operation, removeRecord(keys.record(namespace, Scripts.idOfEntry(entry)), principal)))
         )
+        const results = yield* Effect.all(removals, { concurrency: "unbounded" })
         let failed: SessionBackendError | undefined
         for (const result of results) {
           if (result._tag === "Success") deleted += result.success === null ? 0 : 1
@@ -293,17 +275,13 @@ const make = Effect.fnUntraced(function* (
         const page = yield* readEntries(operation, index, next, count)
         if (page.length === 0) return { records }
         const ids = page.map(Scripts.idOfEntry)
-        const texts = yield* attempt(
-          operation,
-          redis.send<ReadonlyArray<string | null>>("MGET", ...ids.map((id) => keys.record(namespace, id)))
-        )
+        const recordKeys = ids.map((id) => keys.record(namespace, id))
+        const texts = yield* attempt(operation, redis.send<ReadonlyArray<string | null>>("MGET", ...recordKeys))
         const found = ids.map((id, i) => RedisRecord.fromText(namespace, id, texts[i] ?? null))
         records.push(...found.flatMap(Option.toArray))
         // A record is written before its entry, so an entry without one is left over, not ahead.
-        yield* dropEntries(
-          index,
-          page.filter((_, i) => Option.isNone(found[i]!))
-        )
+        const left = page.filter((_, i) => Option.isNone(found[i]!))
+        yield* dropEntries(index, left)
         if (page.length < count) return { records }
         next = page.at(-1)
       }

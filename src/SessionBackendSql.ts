@@ -2,34 +2,24 @@
  * The storage port over a SQL database, through the `SqlClient` the application provides: Postgres (12 or later) and
  * SQLite (3.37 or later).
  *
- * | layer | |
- * | --- | --- |
- * | `layer`, `layerWith` | create the table if it is missing, and store sessions in it |
- * | `layerMigrations` | only creates the table: for a deploy step, with a role that may |
- * | `layerStorage` | only stores sessions: its role needs SELECT, INSERT, UPDATE and DELETE on the table, no more |
- *
  * **Details**
  *
- * - Each operation is one statement, whose rows are the result. An `update` or a `touch` that changes no row takes a
- *   second one, to find out why.
- * - The table has a row for each session, with its data as text, and indexes for a principal's sessions and for expired
- *   ones. Run `deleteExpired` from time to time: nothing else removes the rows of sessions without a log-out.
+ * - Each operation is one statement. An `update` or a `touch` that changes no row takes a second one, to find out why.
+ * - The table has a row for each session. Run `SessionSweeper` beside it: nothing else removes expired rows.
  * - A serialization failure or a deadlock is retried once, except in `create`. Every other failure is a
  *   `SessionBackendError`, with the error of the database as its `cause`.
  * - A schema is chosen by the `search_path` of the role or the connection, as for `SqlMessageStorage` in Effect.
  *
  * **Gotchas**
  *
- * - **A session operation never joins a transaction of its caller.** Inside `sql.withTransaction` a log-out would be
- *   rolled back together with the rest, and the session would be valid again. So an operation takes a connection of its
- *   own, even there.
+ * - **A session operation never joins a transaction of its caller**, whose rollback would undo a log-out. It takes a
+ *   connection of its own, even inside `sql.withTransaction`.
  * - For this reason give sessions a client, and so a pool, of their own, from a layer made for them: a layer that the
  *   application also uses is built once for both. In a shared pool, handlers that hold a connection for their transaction
  *   while they wait for a second one can use up the pool and wait for one another. A SQLite client has one connection:
  *   session operations inside a transaction of the same client fail.
- * - Postgres keeps what it has acknowledged, through a crash too, as long as `synchronous_commit` is `on`, its default.
- *   With `off`, a crash may undo the latest log-outs. Never read sessions from a replica: it may not have received a
- *   log-out yet.
+ * - With `synchronous_commit = off` a crash of Postgres may undo the latest log-outs. Never read sessions from a replica:
+ *   it may not have received a log-out yet.
  *
  * **Example** (Storing sessions in Postgres)
  *
@@ -76,11 +66,8 @@ export interface SessionBackendSqlOptions {
 }
 
 /**
- * Layer that creates the table, its indexes and its migration history where they are missing, and provides nothing.
- *
- * **Details**
- *
- * It can be built any number of times, and by several processes at once. A refusal by the database is a defect.
+ * Layer that creates the table, its indexes and its migration history where they are missing, and provides nothing: for
+ * a deploy step. Several processes may build it at once. A refusal by the database is a defect.
  *
  * @category layers
  * @since 0.1.0
@@ -99,7 +86,8 @@ export const layerMigrations = (
   )
 
 /**
- * Layer that stores sessions in a table that exists already. Building it sends no statement.
+ * Layer that stores sessions in a table that exists already. Building it sends no statement. The role needs no more than
+ * SELECT, INSERT, UPDATE and DELETE on the table.
  *
  * @category layers
  * @since 0.1.0
@@ -135,36 +123,27 @@ export const layer: Layer.Layer<SessionBackend, SessionConfigError, SqlClient.Sq
 // internal
 // -----------------------------------------------------------------------------
 
-interface Configured {
-  readonly sql: SqlClient.SqlClient
-  readonly dialect: SqlTable.Dialect
-  readonly table: string
-}
-
-const configure = (
-  options: SessionBackendSqlOptions | undefined
-): Effect.Effect<Configured, SessionConfigError, SqlClient.SqlClient> =>
-  Effect.gen(function* () {
-    const sql = (yield* SqlClient.SqlClient).withoutTransforms()
-    const table = options?.table ?? "effect_sessions"
-    const dialect = sql.onDialectOrElse<SqlTable.Dialect | undefined, SqlTable.Dialect, SqlTable.Dialect>({
-      pg: () => "pg",
-      sqlite: () => "sqlite",
-      orElse: () => undefined
-    })
-    const problems: Array<string> = []
-    // Postgres cuts names at 63 bytes, and those of the indexes and the history are longer than the table's.
-    if (!/^[A-Za-z_][A-Za-z0-9_]{0,47}$/.test(table)) {
-      problems.push(
-        "table must be 1 to 48 letters, digits and underscores, and not begin with a digit; " +
-          "a schema is chosen by the search_path"
-      )
-    }
-    if (dialect === undefined) problems.push("the SqlClient must be one for Postgres or SQLite")
-    return dialect === undefined || problems.length > 0
-      ? yield* new SessionConfigError({ problems })
-      : { sql, dialect, table }
+const configure = Effect.fnUntraced(function* (options: SessionBackendSqlOptions | undefined) {
+  const sql = (yield* SqlClient.SqlClient).withoutTransforms()
+  const table = options?.table ?? "effect_sessions"
+  const dialect = sql.onDialectOrElse<SqlTable.Dialect | undefined, SqlTable.Dialect, SqlTable.Dialect>({
+    pg: () => "pg",
+    sqlite: () => "sqlite",
+    orElse: () => undefined
   })
+  const problems: Array<string> = []
+  // Postgres cuts names at 63 bytes, and those of the indexes and the history are longer than the table's.
+  if (!/^[A-Za-z_][A-Za-z0-9_]{0,47}$/.test(table)) {
+    problems.push(
+      "table must be 1 to 48 letters, digits and underscores, and not begin with a digit; " +
+        "a schema is chosen by the search_path"
+    )
+  }
+  if (dialect === undefined) problems.push("the SqlClient must be one for Postgres or SQLite")
+  return dialect === undefined || problems.length > 0
+    ? yield* new SessionConfigError({ problems })
+    : { sql, dialect, table }
+})
 
 /** An operation that waited for the one connection of a SQLite client would wait for the transaction it is called in. */
 const inTransaction = new SqlError({
@@ -175,7 +154,11 @@ const inTransaction = new SqlError({
   })
 })
 
-const make = ({ dialect, sql, table: name }: Configured): SessionBackend["Service"] => {
+const make = ({
+  dialect,
+  sql,
+  table: name
+}: Effect.Success<ReturnType<typeof configure>>): SessionBackend["Service"] => {
   const table = sql(name)
   const columns = sql.literal(SqlTable.columnNames)
   const expiresAt = SqlTable.expiresAt(sql, dialect)

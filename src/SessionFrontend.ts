@@ -1,11 +1,10 @@
 /**
- * The frontend: where tokens are read from a request, and how one is put on, or taken off, a response.
- *
- * It knows HTTP and nothing of sessions. A cookie by default; a header or a bearer token for clients that are no
- * browsers; `layerFirst` for several of them in one application.
+ * The frontend: where tokens are read from a request, and how one is put on, or taken off, a response. Use
+ * `layerCookie` for browsers, `layerHeader` or `layerBearer` for other clients, and `layerFirst` for several.
  *
  * @since 0.1.0
  */
+import * as Arr from "effect/Array"
 import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -17,7 +16,6 @@ import * as HttpApiSecurity from "effect/http-api/HttpApiSecurity"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import type * as Scope from "effect/Scope"
 import { failure } from "./internal/exit.ts"
 import { carriedBy } from "./internal/frontend/carried.ts"
 import { isToken, problemsOf } from "./internal/frontend/cookieAttributes.ts"
@@ -56,9 +54,9 @@ export interface Credential {
  */
 export interface Issued {
   readonly token: Redacted.Redacted<string>
-  /** What is left to the absolute deadline, or nothing for a cookie that ends with the browser. */
+  /** The time until the absolute deadline; `None` for a cookie that ends with the browser. */
   readonly maxAge: Option.Option<Duration.Duration>
-  /** How the request's own token came, if it carried one: the answer goes the same way. */
+  /** How the request's own token came, if it carried one: the new token goes the same way. */
   readonly via: Option.Option<Transport>
 }
 
@@ -71,7 +69,7 @@ export interface Issued {
 export class SessionFrontend extends Context.Service<
   SessionFrontend,
   {
-    /** The places tokens are read from, as an API description names them. */
+    /** The places tokens are read from, as security schemes. */
     readonly security: ReadonlyArray<HttpApiSecurity.HttpApiSecurity>
     /** Every token the request carries in this frontend's places, in order, at most four. */
     readonly extract: (
@@ -87,20 +85,17 @@ export class SessionFrontend extends Context.Service<
       response: HttpServerResponse.HttpServerResponse,
       via: Transport
     ) => HttpServerResponse.HttpServerResponse
-    /**
-     * Every token the request carries, even if there are too many for `extract`: log-out ends all their sessions.
-     * Without it, those `extract` answers.
-     */
+    /** Every token the request carries, for log-out. It has no limit. Without it the tokens of `extract` are taken. */
     readonly carried?: ((request: HttpServerRequest) => Effect.Effect<ReadonlyArray<Credential>>) | undefined
     /**
-     * What the cross-origin check goes by: whether the cookie travels over https alone, and which origins besides the
-     * app's own may send unsafe requests. Without it: https, and no other.
+     * For the cross-origin check: whether the cookie travels over https alone (the default), and which origins besides
+     * the app's own may send unsafe requests (by default none).
      */
     readonly origins?: { readonly secure: boolean; readonly trusted: ReadonlyArray<string> } | undefined
   }
 >()("effect-sessions/SessionFrontend") {}
 
-/** More than any client that means well carries: one, and what an older configuration left behind. */
+/** An honest client carries one, and perhaps those of older configurations. */
 const maxTokens = 4
 
 const missing = failure(new SessionMissing())
@@ -108,19 +103,12 @@ const tooMany = failure(new SessionInvalid({ reason: "Ambiguous" }))
 
 const credential = (text: string, via: Transport): Credential => ({ token: redact(text), via })
 
-const credentials = (
-  tokens: ReadonlyArray<string>,
-  via: Transport
+const extracted = (
+  found: ReadonlyArray<Credential>
 ): Exit.Exit<readonly [Credential, ...ReadonlyArray<Credential>], SessionMissing | SessionInvalid> => {
-  if (tokens.length === 1) return Exit.succeed([credential(tokens[0]!, via)])
-  const [first, ...rest] = tokens.map((text) => credential(text, via))
-  if (first === undefined) return missing
-  return tokens.length > maxTokens ? tooMany : Exit.succeed([first, ...rest])
+  if (!Arr.isReadonlyArrayNonEmpty(found)) return missing
+  return found.length > maxTokens ? tooMany : Exit.succeed(found)
 }
-
-// -----------------------------------------------------------------------------
-// Cookie
-// -----------------------------------------------------------------------------
 
 /**
  * The session cookie. It is always `HttpOnly`.
@@ -135,11 +123,10 @@ export interface CookieOptions {
   readonly name?: string | undefined
   /** @default "/" */
   readonly path?: string | undefined
-  /** Shares the cookie with every host below this one, and so with whoever controls any of them. Left out by default. */
+  /** Shares the cookie with every host below this one. Left out by default. */
   readonly domain?: string | undefined
   /**
-   * Never follows from the request: a proxy in front speaks https for the application. Set it to `false` only to
-   * develop over plain http.
+   * Not derived from the request, which is plain http behind a proxy. Set it to `false` only to develop over plain http.
    *
    * @default true (ASVS 3.3.1)
    */
@@ -150,76 +137,61 @@ export interface CookieOptions {
   readonly partitioned?: boolean | undefined
   /**
    * Origins beside the app's own whose pages may send unsafe requests with this cookie: `"https://app.example.com"`, or
-   * that of an app shell or an extension, `"capacitor://localhost"` or `"chrome-extension://<id>"`. Compared as they are.
+   * that of an app shell or an extension, `"capacitor://localhost"` or `"chrome-extension://<id>"`.
    */
   readonly trustedOrigins?: ReadonlyArray<string> | undefined
 }
 
 const makeCookie = Effect.fnUntraced(function* (options: CookieOptions) {
-  const secure = options.secure ?? true
-  const path = options.path ?? "/"
-  const attributes = {
-    name:
-      options.name ??
-      (!secure ? "session" : options.domain !== undefined || path !== "/" ? "__Secure-session" : "__Host-session"),
-    path,
-    domain: options.domain,
-    secure,
-    sameSite: options.sameSite ?? "lax",
-    partitioned: options.partitioned ?? false
-  }
-  const trusted = options.trustedOrigins ?? []
-  const problems = [...problemsOf(attributes), ...trusted.flatMap(originProblem)]
+  const { domain, partitioned = false, path = "/", sameSite = "lax", secure = true, trustedOrigins = [] } = options
+  const defaultName = domain !== undefined || path !== "/" ? "__Secure-session" : "__Host-session"
+  const name = options.name ?? (secure ? defaultName : "session")
+  const problems = [
+    ...problemsOf({ name, path, domain, secure, sameSite, partitioned }),
+    ...trustedOrigins.flatMap(originProblem)
+  ]
   yield* (yield* Registry.Registry).check("SessionFrontend.layerCookie", problems)
 
-  const { name } = attributes
   const base = {
     path,
     httpOnly: true,
     secure,
-    sameSite: attributes.sameSite,
-    ...(attributes.domain === undefined ? undefined : { domain: attributes.domain }),
-    ...(attributes.partitioned ? { partitioned: true } : undefined)
+    sameSite,
+    ...(domain === undefined ? undefined : { domain }),
+    ...(partitioned ? { partitioned } : undefined)
   }
+  const credentials = (values: ReadonlyArray<string>) => values.map((value) => credential(value, "cookie"))
   return SessionFrontend.of({
     security: [HttpApiSecurity.apiKey({ in: "cookie", key: name })],
     extract: (request) =>
       Effect.suspend(() => {
         const header = requestHeader(request, "cookie")
-        return header === undefined ? missing : credentials(CookieHeader.values(header, name), "cookie")
+        return header === undefined ? missing : extracted(credentials(CookieHeader.values(header, name)))
       }),
     carried: (request) =>
-      Effect.sync(() =>
-        CookieHeader.allValues(requestHeader(request, "cookie") ?? "", name).map((text) => credential(text, "cookie"))
-      ),
+      Effect.sync(() => credentials(CookieHeader.allValues(requestHeader(request, "cookie") ?? "", name))),
     attach: (response, { maxAge, token, via }) => {
       if (Option.isSome(via) && via.value !== "cookie") return response
-      return HttpServerResponse.setCookieUnsafe(
-        response,
-        name,
-        Redacted.value(token),
-        // A whole second at least: browsers read `Max-Age=0` as deletion.
-        Option.isNone(maxAge)
-          ? base
-          : { ...base, maxAge: Duration.seconds(Math.max(1, Math.floor(Duration.toSeconds(maxAge.value)))) }
-      )
+      // A whole second at least: browsers read `Max-Age=0` as deletion.
+      const attributes = Option.isNone(maxAge)
+        ? base
+        : { ...base, maxAge: Duration.seconds(Math.max(1, Math.floor(Duration.toSeconds(maxAge.value)))) }
+      return HttpServerResponse.setCookieUnsafe(response, name, Redacted.value(token), attributes)
     },
     detach: (response, via) =>
       via === "cookie" ? HttpServerResponse.expireCookieUnsafe(response, name, base) : response,
-    origins: { secure, trusted }
+    origins: { secure, trusted: trustedOrigins }
   })
 })
 
 /**
- * Layer of the cookie frontend: `__Host-session; Path=/; Secure; HttpOnly; SameSite=Lax` unless told otherwise.
- *
- * Fails with a `SessionConfigError` on attributes that contradict each other.
+ * Layer of the cookie frontend: `__Host-session; Path=/; Secure; HttpOnly; SameSite=Lax` by default. Fails with a
+ * `SessionConfigError` on attributes that contradict each other.
  *
  * **Gotchas**
  *
- * Cookies know no port and `Domain` no neighbour one can trust: another service on the same host, or with `domain` on
- * any host below, can read this cookie or put one beside it (RFC 6265bis 8.6). Two cookies of two live sessions are
- * refused as `Ambiguous`.
+ * A service on another port of the same host, or with `domain` on any host below, can read this cookie or set another
+ * of its name (RFC 6265bis 8.6). Two cookies of two live sessions are refused as `Ambiguous`.
  *
  * @category layers
  * @since 0.1.0
@@ -238,21 +210,17 @@ export const layerCookieConfig = (
 ): Layer.Layer<SessionFrontend, SessionConfigError | Config.ConfigError> =>
   Layer.effect(SessionFrontend, Effect.flatMap(Config.unwrap(options), makeCookie)).pipe(Layer.provide(Registry.layer))
 
-// -----------------------------------------------------------------------------
-// Headers
-// -----------------------------------------------------------------------------
-
 /** Headers with a meaning of their own, which a token must not take. */
 const reserved = new Set(["authorization", "cookie", "set-cookie", "host", "origin", "content-type", "content-length"])
 
 /**
- * Layer of a frontend that reads the token from a header of its own, and echoes a new token in the same header of the
+ * Layer of a frontend that reads the token from a header of its own, and puts a new token in the same header of the
  * response.
  *
  * **Gotchas**
  *
- * Effect hides the values of `authorization`, `cookie`, `set-cookie` and `x-api-key` wherever it prints headers. A
- * header with another name is hidden once it is added to `Headers.CurrentRedactedNames`.
+ * Effect prints the values of headers, except `authorization`, `cookie`, `set-cookie` and `x-api-key`, unless their
+ * names are added to `Headers.CurrentRedactedNames`.
  *
  * @category layers
  * @since 0.1.0
@@ -270,7 +238,7 @@ export const layerHeader = (options: { readonly name: string }): Layer.Layer<Ses
         extract: (request) =>
           Effect.suspend(() => {
             const value = requestHeader(request, name)
-            return value === undefined || value === "" ? missing : credentials([value], "header")
+            return value === undefined || value === "" ? missing : Exit.succeed([credential(value, "header")])
           }),
         attach: (response, { token, via }) =>
           Option.isSome(via) && via.value !== "header"
@@ -287,7 +255,7 @@ const bearer = /^bearer ([^\s,]+)$/i
 
 /**
  * Layer of a frontend that reads the token from `Authorization: Bearer <token>`. It puts nothing on a response: the
- * handler hands out `session.token` in its own way.
+ * handler sends `session.token` to the client, in a body for example.
  *
  * @category layers
  * @since 0.1.0
@@ -298,32 +266,28 @@ export const layerBearer = (): Layer.Layer<SessionFrontend> =>
     extract: (request) =>
       Effect.suspend(() => {
         const value = requestHeader(request, "authorization")
-        // Another scheme is read by another party, such as a proxy.
+        // Another scheme is for another party, such as a proxy.
         if (value === undefined || !/^bearer +[^ ]/i.test(value)) return missing
-        // What is not one token is passed on as it is, and refused as `Malformed`.
-        return credentials([bearer.exec(value)?.[1] ?? value], "header")
+        // A value that is not one token is passed on unchanged, and refused as `Malformed`.
+        return Exit.succeed([credential(bearer.exec(value)?.[1] ?? value, "header")])
       }),
     attach: (response) => response,
     detach: (response) => response
   })
-
-// -----------------------------------------------------------------------------
-// Several
-// -----------------------------------------------------------------------------
 
 // A frontend layer may need and fail with anything, which `layerFirst` passes on.
 // oxlint-disable-next-line typescript/no-explicit-any
 type AnyFrontend = Layer.Layer<SessionFrontend, any, any>
 
 /**
- * Layer of several frontends in one, looked through in order.
+ * Layer of several frontends in one, asked in order.
  *
  * **Details**
  *
- * A token in a header that does not stand is never made good by a cookie. Of several tokens one distinct session may
- * stand: garbage beside it is ignored, a second one is `Ambiguous`. What came in a header is never answered with a
- * cookie, nor the other way; a new session of a request without a token goes to the first frontend that puts something
- * on a response.
+ * - If the token in a header is invalid, a valid cookie does not replace it. Otherwise invalid tokens beside the valid one
+ *   are ignored; two valid tokens of different sessions are `Ambiguous`.
+ * - A token that came in a header is never answered with a cookie, nor the other way round. A new session of a request
+ *   without a token goes to the first frontend that puts something on a response.
  *
  * @category layers
  * @since 0.1.0
@@ -334,8 +298,7 @@ export const layerFirst = <const Ls extends readonly [AnyFrontend, ...ReadonlyAr
   Layer.effect(
     SessionFrontend,
     Effect.gen(function* () {
-      const context = yield* Effect.context<Layer.CurrentMemoMap | Scope.Scope>()
-      const memoMap = Context.get(context, Layer.CurrentMemoMap)
+      const memoMap = yield* Layer.CurrentMemoMap
       const scope = yield* Effect.scope
       // All members share one key, so each is built on its own, with what the application has built already.
       const members = yield* Effect.forEach(frontends, (frontend: Ls[number]) =>
@@ -359,9 +322,7 @@ const combine = (members: ReadonlyArray<SessionFrontend["Service"]>): SessionFro
           return yield* exit
         }
       }
-      const [first, ...rest] = found
-      if (first === undefined) return yield* missing
-      return found.length > maxTokens ? yield* tooMany : ([first, ...rest] as const)
+      return yield* extracted(found)
     }),
     carried: (request) =>
       Effect.map(

@@ -1,6 +1,6 @@
 /**
- * Sessions for `HttpApiClient`, on a server, on a command line or on a phone: layers of an `HttpClient` that carries
- * the session.
+ * Sessions for `HttpApiClient` outside of browsers, on a server or a phone: layers of an `HttpClient` that carries the
+ * session.
  *
  * **When to use**
  *
@@ -14,41 +14,26 @@
  *   credentials of its own origin, and a cookie set by a redirect is kept. Method and body change as in `fetch`.
  * - A redirect to another origin removes `Authorization`, `Cookie`, `Host` and the token's header, also if the caller
  *   set them. For the rest of that chain no bearer or header token is sent, even if it leads back to the token's origin.
- * - `onUnauthorized` says what to do on a 401: log in and try again, forget a stored token, or tell the user.
  *
  * **Gotchas**
  *
- * - Not for browsers. There `fetch` carries the cookie itself, and no script may read it. A redirect that `fetch` does
- *   not follow is an opaque response with status 0 there, which these layers cannot follow either.
- * - An underlying client that follows redirects and cannot be told not to sends what it will: React Native's `fetch`,
- *   undici with a redirect interceptor, `HttpClient.followRedirects` below these layers. Its response is still not kept
- *   if it comes from another origin.
- * - `FetchHttpClient.RequestInit` tells `fetch` not to follow. Yours is merged with it if it is provided to these
- *   layers or to the program, but is replaced by it if it is provided to `FetchHttpClient.layer` alone.
+ * - Not for browsers: there `fetch` carries the cookie itself, no script may read it, and a redirect that `fetch` does
+ *   not follow is an opaque response with status 0.
+ * - Some underlying clients follow redirects whatever these layers ask for, with credentials by their own rules: React
+ *   Native's `fetch`, undici with a redirect interceptor, `HttpClient.followRedirects` below these layers. A response
+ *   from another origin is still not kept.
+ * - These layers set `redirect` in `FetchHttpClient.RequestInit`. They keep the other settings of a `RequestInit` that
+ *   is provided to them or to the program, but not of one that is provided to `FetchHttpClient.layer` alone.
  *
- * **Example** (Calling an API with a session)
+ * **Example** (Giving the program of an API's client a session)
  *
  * ```ts
- * import { Effect, Schema } from "effect"
+ * import { Layer } from "effect"
  * import { FetchHttpClient } from "effect/http"
- * import { HttpApi, HttpApiClient, HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
  * import { SessionHttpApiClient } from "effect-sessions"
  *
- * const Api = HttpApi.make("api").add(
- *   HttpApiGroup.make("account").add(
- *     HttpApiEndpoint.post("login", "/login", { payload: Schema.Struct({ name: Schema.String }) }),
- *     HttpApiEndpoint.get("whoami", "/whoami", { success: Schema.String })
- *   )
- * )
- *
- * const program = Effect.gen(function*() {
- *   const client = yield* HttpApiClient.make(Api, { baseUrl: "http://localhost:3000" })
- *   yield* client.account.login({ payload: { name: "ada" } })
- *   return yield* client.account.whoami()
- * }).pipe(
- *   Effect.provide(SessionHttpApiClient.layerCookies()),
- *   Effect.provide(FetchHttpClient.layer)
- * )
+ * // `HttpApiClient.make(Api, { baseUrl })` takes its client from here, and so logs in and stays logged in.
+ * export const ClientLive = SessionHttpApiClient.layerCookies().pipe(Layer.provide(FetchHttpClient.layer))
  * ```
  *
  * @since 0.1.0
@@ -67,7 +52,7 @@ import { CookieJar } from "./internal/client/cookieJar.ts"
 import * as Redirects from "./internal/client/redirects.ts"
 
 /**
- * What a client is asked when an answer is a 401.
+ * What `onUnauthorized` is given when a response is a 401.
  *
  * @category models
  * @since 0.1.0
@@ -76,23 +61,23 @@ export interface Unauthorized {
   /** The request that was answered with a 401. After redirects it is the last one. */
   readonly request: HttpClientRequest.HttpClientRequest
   readonly response: HttpClientResponse
-  /** Carries what this client carries, but asks nothing on a 401: for logging in. */
+  /** Carries what this client carries, without `onUnauthorized`: for logging in. */
   readonly client: HttpClient.HttpClient
-  /** Sends the request again, with what the client carries by then. A second 401 is answered as it is. */
+  /** Sends the request again, with what the client carries by then. A second 401 is its response. */
   readonly retry: Effect.Effect<HttpClientResponse, HttpClientError>
 }
 
 /**
- * What all of the layers take.
+ * The options of all layers.
  *
  * @category options
  * @since 0.1.0
  */
 export interface Options<R = never> {
   /**
-   * What to do when a response is a 401, whichever endpoint gave it. It returns the response to go on with: the same
-   * one, or that of a second try. It is not called for the 401 of an origin whose session this client does not carry,
-   * nor for one at the end of redirects that another origin took part in.
+   * What to do on a 401: log in and try again, forget a stored token, or tell the user. It returns the response to go
+   * on with. It is not called for the 401 of an origin whose session this client does not carry, nor after redirects
+   * that another origin took part in.
    *
    * @default the 401 itself
    */
@@ -100,7 +85,7 @@ export interface Options<R = never> {
     | ((unauthorized: Unauthorized) => Effect.Effect<HttpClientResponse, HttpClientError, R>)
     | undefined
   /**
-   * How many redirects of a request are followed. The one after them is its response; with 0, the first one is.
+   * How many redirects of a request are followed. The next one is its response.
    *
    * @default 10
    */
@@ -128,7 +113,7 @@ const carrying = <R, RH>(
       const client = yield* HttpClient.HttpClient
       const context = yield* Effect.context<R | RH>()
       const carrier = yield* make
-      // What the caller has in its context, a span say, goes before what the layer was built with.
+      // The caller's own services, such as its span, take precedence over those the layer was built with.
       const provided = <A, E>(effect: Effect.Effect<A, E, R | RH>): Effect.Effect<A, E> =>
         Effect.updateContext(effect, (caller: Context.Context<never>) => Context.merge(context, caller))
       const follow = Redirects.following(client, { maxRedirects, header: carrier.header, context }, (hop, send) =>
@@ -160,7 +145,7 @@ const carrying = <R, RH>(
  *
  * **Details**
  *
- * - Each layer that is built has a jar in memory, and so is a user of its own.
+ * - Each layer that is built has a jar in memory, for one user.
  * - A cookie is accepted as in browsers (RFC 6265bis 5.7), with the rules of the prefixes `__Host-` and `__Secure-`.
  *   But `Domain` does not widen its scope, and `SameSite` does not narrow it.
  * - A loopback address such as `localhost` is as secure as https: a `Secure` cookie is sent there over plain http.
@@ -179,8 +164,8 @@ export const layerCookies = <R = never>(
         goes: () => true,
         load: (request) =>
           Effect.map(Clock.currentTimeMillis, (now) => {
-            const url = Option.match(HttpClientRequest.toUrl(request), { onNone: () => "", onSome: ({ href }) => href })
-            const header = jar.header(url, now, request.headers["cookie"])
+            const url = Option.getOrUndefined(HttpClientRequest.toUrl(request))
+            const header = jar.header(url?.href ?? "", now, request.headers["cookie"])
             return header === undefined ? request : HttpClientRequest.setHeader(request, "cookie", header)
           }),
         keep: (response) => Effect.map(Clock.currentTimeMillis, (now) => jar.keep(response.url, response.cookies, now))
@@ -200,8 +185,6 @@ const onlyTo = (baseUrl: string | URL): Effect.Effect<Carrier<never>["goes"]> =>
 /**
  * Layer of an `HttpClient` that sends `Authorization: Bearer <token>`, to one origin alone.
  *
- * `token` runs before every request: it may read a `Ref`, or the phone's key store. With `None` no token is sent.
- *
  * @category layers
  * @since 0.1.0
  */
@@ -209,6 +192,7 @@ export const layerBearer = <RT = never, RH = never>(
   options: Options<RH> & {
     /** Where the API is. Its origin (scheme, host and port) counts; a layer without one dies when it is built. */
     readonly baseUrl: string | URL
+    /** Runs before every request: it may read a `Ref`, or the phone's key store. With `None` no token is sent. */
     readonly token: Effect.Effect<Option.Option<Redacted.Redacted<string>>, never, RT>
   }
 ): Layer.Layer<HttpClient.HttpClient, never, HttpClient.HttpClient | RT | RH> =>
@@ -216,12 +200,8 @@ export const layerBearer = <RT = never, RH = never>(
     Effect.map(onlyTo(options.baseUrl), (goes) => ({
       goes,
       load: (request) =>
-        Effect.map(
-          options.token,
-          Option.match({
-            onNone: () => request,
-            onSome: (token) => HttpClientRequest.bearerToken(request, token)
-          })
+        Effect.map(options.token, (token) =>
+          Option.isNone(token) ? request : HttpClientRequest.bearerToken(request, token.value)
         ),
       keep: () => Effect.void
     })),

@@ -8,18 +8,12 @@
  * **Details**
  *
  * The first secret signs, all verify. For each session definition a key of its own is derived (HKDF-SHA-256), so a
- * token of one definition never passes for another's. To retire a secret: deploy `[old, new]` everywhere, then
- * `[new, old]`, then, once the absolute timeout has passed, `[new]`. No user is logged out on the way.
+ * token of one definition is not accepted by another. To retire a secret without logging users out: deploy `[old, new]`
+ * everywhere, then `[new, old]`, then, once the absolute timeout has passed, `[new]`.
  *
- * A secret has at least 32 bytes (ASVS 11.2.3) and is random, not made up: words, placeholders, repetitions and sequences
- * are refused, as are UUIDs and the published key of the test kit. This makes one:
- *
- * ```sh
- * openssl rand -base64 32
- * ```
- *
- * Whatever else prints at least 16 random bytes in 32 characters is fine too, such as `openssl rand -hex 16`. A secret is
- * used as the text it is, and not decoded.
+ * Make a secret with `openssl rand -base64 32`; `openssl rand -hex 16` is enough. It has at least 32 bytes (ASVS 11.2.3),
+ * and is used as text, without decoding. Words, placeholders, repetitions, sequences, UUIDs and the published key of the
+ * test kit are refused.
  *
  * @since 0.1.0
  */
@@ -38,7 +32,7 @@ import type { Signers } from "./internal/token/token.ts"
 import type { SessionConfigError } from "./SessionError.ts"
 
 /**
- * The key ring. Made by `layer` and `layerConfig`; holds its secrets in closures, where no log or inspection sees them.
+ * The key ring. It holds its secrets in closures, where no log or inspection sees them.
  *
  * @category services
  * @since 0.1.0
@@ -51,7 +45,7 @@ export class SessionKeys extends Context.Service<
   }
 >()("effect-sessions/SessionKeys") {}
 
-/** OWASP gives no number; eight are more than any rotation needs, and keep a wrong `kid` cheap. */
+/** More than any rotation needs. */
 const maxSecrets = 8
 
 const howToMakeOne = "make one with: openssl rand -base64 32"
@@ -61,8 +55,9 @@ const problemsOf = (secrets: ReadonlyArray<string>): ReadonlyArray<string> => {
   const name = (i: number) =>
     secrets.length === 1 ? "the session secret" : `session secret ${i + 1} of ${secrets.length}`
   if (secrets.length === 0) problems.push(`no session secret is given; ${howToMakeOne}`)
-  if (secrets.length > maxSecrets)
+  if (secrets.length > maxSecrets) {
     problems.push(`${secrets.length} session secrets are given; at most ${maxSecrets} may be`)
+  }
   secrets.forEach((secret, i) => {
     const weak = weakness(secret)
     if (weak !== undefined) problems.push(`${name(i)} ${weak}; ${howToMakeOne}`)
@@ -81,9 +76,8 @@ const make = Effect.fnUntraced(function* (
 })
 
 /**
- * Layer of the key ring from secrets at hand: one, or several of which the first signs.
- *
- * Fails with a `SessionConfigError` that lists every secret too short, too weak, published or given twice.
+ * Layer of the key ring from one secret or several. Fails with a `SessionConfigError` that lists every secret that is too
+ * short, too weak, published or given twice.
  *
  * @category layers
  * @since 0.1.0
@@ -94,10 +88,8 @@ export const layer = (
   Layer.effect(SessionKeys, make(secrets)).pipe(Layer.provide(Registry.layer))
 
 /**
- * Layer of the key ring from configuration: one secret or several.
- *
- * Fails with a `SessionConfigError` where a secret is missing or weak, and says how to make one; there is no generated
- * fallback.
+ * Layer of the key ring from configuration: one secret or several. Fails with a `SessionConfigError` where a secret is
+ * missing or weak; none is generated instead.
  *
  * **Example** (Reading the secret from the environment)
  *

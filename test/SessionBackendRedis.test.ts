@@ -187,6 +187,17 @@ describe("SessionBackendRedis", () => {
       })
     )
 
+    it.effect("delete finds the entry of a principal with colons", () =>
+      Effect.gen(function* () {
+        const { backend, commands } = yield* backendOver(([name]) =>
+          Effect.succeed(name === "remove" ? `${end}:${head}:of:colons` : 1)
+        )
+        assert.strictEqual(yield* backend.delete(record.namespace, record.id), true)
+        const index = `t:p:YXBwL1VzZXI:${Buffer.from("alice:of:colons").toString("base64url")}`
+        assert.deepStrictEqual(commands[1], ["ZREM", index, `${end}${record.id}`])
+      })
+    )
+
     it.effect("[R74] delete takes the record, then the entry, and needs the second for nothing", () =>
       Effect.gen(function* () {
         const { backend, commands } = yield* backendOver((command) =>

@@ -8,7 +8,6 @@ export interface Deadline<A> {
   readonly value: A
 }
 
-/** @internal */
 export class DeadlineHeap<A> {
   #heap: Array<Deadline<A>> = []
 

@@ -16,7 +16,7 @@ interface Entry {
   readonly number: number
   record: SessionRecord
   bytes: number
-  /** Its place in the heap; `undefined` once the session is deleted. Other places in the heap are out of date. */
+  /** Its current deadline in the heap, which may also hold older ones; `undefined` once the session is deleted. */
   deadline: Deadline<Entry> | undefined
 }
 
@@ -31,7 +31,7 @@ const expiresAt = (record: SessionRecord): number => Math.min(record.idleExpires
 const sizeOf = (record: SessionRecord): number =>
   600 + 2 * (record.data.length + record.extension.length + (record.principal?.length ?? 0))
 
-/** How many expired sessions a write deletes at most, and how many it examines, so that none takes long. */
+/** How many expired sessions a write deletes, and how many deadlines it examines, at most. */
 const collectedPerWrite = 64
 const examinedPerWrite = 4 * collectedPerWrite
 
@@ -51,15 +51,14 @@ const timesOf = (stored: SessionRecord, given: Pick<SessionPatch, "lastSeenAt" |
 const full = (operation: "create" | "update") =>
   Effect.fail(new SessionBackendError({ operation, outcome: "notApplied", cause: { _tag: "MemoryBackendFull" } }))
 
-/** @internal */
 export const make = (limits: {
   readonly maxSessions: number
   readonly maxBytes: number
 }): SessionBackend["Service"] => {
   const namespaces = new Map<string, Namespace>()
   /**
-   * Principals whose last session was deleted. They leave the index many at a time: a `Map` in which one key is set and
-   * deleted again and again keeps every deleted slot until it grows, and looks through all of them to find that key.
+   * Principals without a session, with a function that removes them from the index. Many are removed at a time: a `Map` in
+   * which one key is set and deleted repeatedly gets slow, because it keeps the deleted slots until it grows.
    */
   const vacant = new Map<Map<string, Entry>, () => void>()
   /** Sessions without a principal, oldest first. */
@@ -80,7 +79,7 @@ export const make = (limits: {
   const sessionsOf = (namespace: string, principal: string): Iterable<Entry> =>
     namespaces.get(namespace)?.byPrincipal.get(principal)?.values() ?? []
 
-  /** Drops what is out of date, so that the heap stays in proportion to the sessions. */
+  /** Drops deadlines that are out of date, so that the heap stays in proportion to the sessions. */
   const compact = (): void => {
     if (deadlines.size > 2 * sessions + 1024) deadlines.retain((deadline) => deadline.value.deadline === deadline)
   }
@@ -115,7 +114,7 @@ export const make = (limits: {
       if (sessions?.size === 0) vacate(sessions, () => byPrincipal.delete(principal))
     }
     entry.deadline = undefined
-    // The heap refers to the entry for some time yet; its large texts are freed now.
+    // The heap still refers to the entry; its large texts are freed now.
     entry.record = { ...entry.record, data: "", extension: "" }
     sessions--
     bytes -= entry.bytes
@@ -172,7 +171,7 @@ export const make = (limits: {
         return Effect.succeed("created" as const)
       }),
 
-    // Looked up when called, as the port allows: an `Effect.sync` would cost more than the lookup.
+    // Looked up when called, as the port allows: an `Effect.sync` would cost more than the look-up.
     read: (namespace, id) =>
       Exit.succeed(Option.map(Option.fromUndefinedOr(find(namespace, id)), (entry) => entry.record)),
 
@@ -194,7 +193,7 @@ export const make = (limits: {
         const size = sizeOf(record)
         const growth = size - entry.bytes
         if (growth > 0 && !makeRoom(0, growth, patch.lastSeenAt, entry)) return full("update")
-        // Making room may have deleted this very session, if its deadline had passed.
+        // Making room may have deleted this session, if its deadline had passed.
         if (entry.deadline === undefined) return Effect.succeed({ _tag: "gone" })
         entry.bytes = size
         bytes += growth

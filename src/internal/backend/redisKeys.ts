@@ -5,11 +5,6 @@
  */
 import * as Base64Url from "effect/encoding/Base64Url"
 
-/**
- * What is wrong with a prefix of keys.
- *
- * @internal
- */
 export const prefixProblems = (prefix: string): ReadonlyArray<string> => {
   const problems: Array<string> = []
   const bytes = new TextEncoder().encode(prefix).length
@@ -21,10 +16,9 @@ export const prefixProblems = (prefix: string): ReadonlyArray<string> => {
   return problems
 }
 
-/** An id is part of a key as it is, unless it contains other characters than base64url has: then `~` and its base64url. */
+/** An id is a part of the key unchanged; one with characters that base64url does not have is `~` and its base64url. */
 const idPart = (id: string): string => (/^[\w-]+$/.test(id) ? id : `~${Base64Url.encode(id)}`)
 
-/** @internal */
 export const make = (prefix: string) => {
   // Namespaces are few: there is one for each session definition.
   const namespaces = new Map<string, string>()

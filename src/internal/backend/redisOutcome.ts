@@ -1,5 +1,5 @@
 /**
- * What a failed Redis command says about the write it was to make.
+ * Failures of Redis commands: which are retried, and what they say about the write.
  *
  * @internal
  */
@@ -10,7 +10,7 @@ import { type Operation, SessionBackendError } from "../../SessionBackend.ts"
 /** Error replies that say "not now". */
 const transient = /^(?:READONLY|LOADING|MOVED|TRYAGAIN|CLUSTERDOWN|NOSCRIPT) /
 
-/** Error replies that refuse a command before any of it is done, and the errors of node-redis for one it did not send. */
+/** Error replies that refuse a command before it does anything, and the errors of node-redis for one it did not send. */
 const refusal =
   /^(?:OOM|NOAUTH|MASTERDOWN|ASK|BUSY|MISCONF|NOREPLICAS) |^The (?:client is (?:offline|closed)|queue is full)$/
 
@@ -29,8 +29,6 @@ const outcomeOf = (message: string): SessionBackendError["outcome"] =>
 /**
  * The `cause` is a new error with the message alone: a driver may keep the command on its own error, and so keys and
  * data, and Redis repeats the arguments of a command it does not know.
- *
- * @internal
  */
 export const failure = (
   operation: Operation,
@@ -43,19 +41,11 @@ export const failure = (
     cause: new Error(messageOf(error).replace(/, with args beginning with: .*$/s, ""))
   })
 
-/**
- * The failure of an operation that had already written something.
- *
- * @internal
- */
+/** The failure of an operation that has already written something. */
 export const afterWrite = ({ cause, operation }: SessionBackendError): SessionBackendError =>
   new SessionBackendError({ operation, outcome: "unknown", cause })
 
-/**
- * Sends a command, and once more after 50 ms if Redis answers "not now".
- *
- * @internal
- */
+/** Sends a command, and once more after 50 ms if Redis answers "not now". */
 export const attempt = <A>(
   operation: Operation,
   command: Effect.Effect<A, RedisError>

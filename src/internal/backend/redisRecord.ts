@@ -18,118 +18,103 @@
 import * as Option from "effect/Option"
 import type { SessionRecord } from "../../SessionBackend.ts"
 
-/** @internal */
 export const separator = "\0"
 
-/** @internal */
 export const timeLength = 16
 
-/** About 126,000 years, which Redis and Lua still count exactly: stands for an infinite time. */
+/** Replaces an infinite time: about 126,000 years, which Redis and Lua still count exactly. */
 const maxMillis = 4e15
 
-/** @internal */
 export const wholeMillis = (millis: number): string => String(Math.ceil(Math.min(millis, maxMillis)))
 
-/** @internal */
 export const timeText = (millis: number): string => {
   const text = String(millis)
   return (text.length > timeLength || text.includes("e") ? wholeMillis(millis) : text).padStart(timeLength)
 }
 
-interface Part<A> {
-  readonly write: (value: A) => string
-  readonly read: (text: string) => A
+/** Reads the parts of a record from left to right. */
+class Parts {
+  readonly #text: string
+  #at = 0
+  /** Whether each part was there, and each number was one. */
+  isComplete = true
+
+  constructor(text: string) {
+    this.#text = text
+  }
+
+  upTo(mark: string): string {
+    const end = this.#text.indexOf(mark, this.#at)
+    if (end === -1) this.isComplete = false
+    const part = this.#text.slice(this.#at, end)
+    this.#at = end + 1
+    return part
+  }
+
+  number(): number {
+    const part = this.upTo(":")
+    const number = Number(part)
+    // `Number` reads 0 from an empty text and from spaces.
+    if (Number.isNaN(number) || (number === 0 && part.trim() === "")) this.isComplete = false
+    return number
+  }
+
+  rest(): string {
+    return this.#text.slice(this.#at)
+  }
 }
 
-/** Reads `NaN` from a text that is not a number: `Number` alone reads 0 from spaces. */
-const numberFrom = (text: string): number => {
-  const number = Number(text)
-  return number === 0 && text.trim() === "" ? NaN : number
-}
-const number: Part<number> = { write: String, read: numberFrom }
-const time: Part<number> = { write: timeText, read: numberFrom }
+/** Reads the fields in the order in which they are stored. */
+const read = (namespace: string, id: string, parts: Parts): SessionRecord => ({
+  namespace,
+  id,
+  lastSeenAt: parts.number(),
+  idleExpiresAt: parts.number(),
+  absoluteExpiresAt: parts.number(),
+  version: parts.number(),
+  dataVersion: parts.number(),
+  secretHash: parts.upTo(":"),
+  createdAt: parts.number(),
+  authenticatedAt: parts.number(),
+  idleTimeout: parts.number(),
+  persistent: parts.upTo(":") === "1",
+  principal: parts.upTo(separator) || undefined,
+  extension: parts.upTo(separator),
+  data: parts.rest()
+})
 
-/** The parts of the head after `end`, in order. */
-const head = {
-  lastSeenAt: time,
-  idleExpiresAt: time,
-  absoluteExpiresAt: time,
-  version: number,
-  dataVersion: number,
-  secretHash: { write: String, read: String },
-  createdAt: number,
-  authenticatedAt: number,
-  idleTimeout: number,
-  persistent: { write: (persistent) => (persistent ? "1" : "0"), read: (text) => text === "1" },
-  principal: { write: (principal) => principal ?? "", read: (text) => (text === "" ? undefined : text) }
-} satisfies {
-  readonly [K in Exclude<keyof SessionRecord, "namespace" | "id" | "extension" | "data">]: Part<SessionRecord[K]>
-}
+/** The fields of the head after `end`: those `read` returns, without the first two and the last two. */
+const headFields = Object.keys(read("", "", new Parts(""))).slice(2, -2) as ReadonlyArray<keyof SessionRecord>
 
-// `satisfies` has checked each part against the type of its field; from here on they are used alike.
-const headParts = Object.entries(head) as ReadonlyArray<readonly [keyof typeof head, Part<unknown>]>
+export const headLength: number = 1 + headFields.length
 
-/** @internal */
-export const headLength: number = 1 + headParts.length
-
-/**
- * Whether these texts can be parts of a record: with a NUL in one of them, it would be read as another record.
- *
- * @internal
- */
+/** Whether these texts can be parts of a record: with a NUL in one of them, it would be read as another record. */
 export const areStorable = (...texts: ReadonlyArray<string | undefined>): boolean =>
   !texts.some((text) => text?.includes(separator))
 
-/**
- * The text of a record, without its `end`.
- *
- * @internal
- */
+/** The text of a record, without its `end`. */
 export const toText = (record: SessionRecord): string => {
-  const parts = headParts.map(([field, part]) => part.write(record[field]))
-  return [parts.join(":"), record.extension, record.data].join(separator)
+  const head = headFields.map((field, i) => {
+    const value = record[field]
+    // The first three are times.
+    return i < 3 ? timeText(Number(value)) : String(typeof value === "boolean" ? Number(value) : (value ?? ""))
+  })
+  return [head.join(":"), record.extension, record.data].join(separator)
 }
 
-/** Splits a head into its parts. All that follows the last but one is the principal, colons included. */
-const splitHead = (head: string): ReadonlyArray<string> | undefined => {
-  const parts = head.split(":")
-  if (parts.length < headLength) return undefined
-  return parts.length === headLength
-    ? parts
-    : [...parts.slice(0, headLength - 1), parts.slice(headLength - 1).join(":")]
-}
-
-/** @internal */
 export const endAndPrincipal = (head: string): { readonly end: string; readonly principal: string | undefined } => {
-  const parts = splitHead(head) ?? []
-  return { end: parts[0] ?? "", principal: parts.at(-1) || undefined }
+  const [end = "", ...parts] = head.split(":")
+  return { end, principal: parts.slice(headLength - 2).join(":") || undefined }
 }
 
 /**
  * Reads a record, as `update` answers it and `GET` finds it. A text that is incomplete, or has something other than a
  * number where a number belongs, is no record: it must not log anyone in.
- *
- * @internal
  */
 export const fromText = (namespace: string, id: string, text: string | null): Option.Option<SessionRecord> => {
   if (text === null) return Option.none()
-  const headEnd = text.indexOf(separator)
-  const extensionEnd = text.indexOf(separator, headEnd + 1)
-  if (headEnd === -1 || extensionEnd === -1) return Option.none()
-  const parts = splitHead(text.slice(0, headEnd))
-  if (parts === undefined) return Option.none()
-  const record: Record<string, unknown> = {
-    namespace,
-    id,
-    extension: text.slice(headEnd + 1, extensionEnd),
-    data: text.slice(extensionEnd + 1)
-  }
-  for (let i = 0; i < headParts.length; i++) {
-    const [field, part] = headParts[i]!
-    const value = part.read(parts[i + 1]!)
-    if (Number.isNaN(value)) return Option.none()
-    record[field] = value
-  }
-  // The four fields above and those of `head` are all there are, which `satisfies` has checked.
-  return Option.some(record as unknown as SessionRecord)
+  const parts = new Parts(text)
+  parts.upTo(":")
+  const record = read(namespace, id, parts)
+  return parts.isComplete ? Option.some(record) : Option.none()
 }

@@ -1,9 +1,8 @@
 /**
- * The Lua scripts of the Redis backend. Each uses one key only, so record and index need not be on the same server.
+ * The Lua scripts of the Redis backend. `redisRecord.ts` describes the text of a record.
  *
- * `redisRecord.ts` describes the text of a record. Numbers stay the texts they came as, so that Lua never rounds one;
- * only comparisons and the time-to-live are computed. The first write of every script is a command that Redis may refuse
- * (out of memory, read-only), so a refusal means that nothing was written.
+ * Each script uses one key. Numbers are copied as text, so that Lua does not round them. The first write of a script is a
+ * command that Redis may refuse (out of memory, read-only), so a refusal means that nothing was written.
  *
  * @internal
  */
@@ -12,13 +11,10 @@ import * as Redis from "effect/persistence/Redis"
 import { clockSlack } from "../../SessionBackend.ts"
 import { headLength, timeLength } from "./redisRecord.ts"
 
-/** A pattern of `end` and the three times after it. `end` is a word of Lua, so its variable is `finish`. */
+/** A pattern of `end` and the three times after it. `end` is a keyword of Lua, so its variable is `finish`. */
 const times = "([^:]*):([^:]*):([^:]*):([^:]*)"
 
-/**
- * Defines the times after a touch or an update. A stored `lastSeenAt` that is too far ahead comes from a wrong clock:
- * then both are set to the given values.
- */
+/** Defines the times after a touch or an update, with the exception for a wrong clock that `SessionBackend` describes. */
 const advance = `
 local function isAhead(stored, given) return tonumber(stored) > tonumber(given) + ${Duration.toMillis(clockSlack)} end
 local function later(stored, given) if tonumber(given) > tonumber(stored) then return given end return stored end
@@ -49,8 +45,6 @@ const oneKey = (key: string, ...args: ReadonlyArray<string>): ReadonlyArray<stri
 /**
  * Stores a record if its key is free, and returns its `end`, or nil if the key is taken.
  * Arguments: time-to-live, milliseconds until `end`, the record without `end`.
- *
- * @internal
  */
 export const create = Redis.script(oneKey, {
   numberOfKeys: 1,
@@ -65,8 +59,6 @@ return finish`
  * if there is none.
  * Arguments: expected version, next version, lastSeenAt, idleExpiresAt, slack, secretHash and dataVersion (each empty if
  * unchanged), then the names and values of data and extension if changed.
- *
- * @internal
  */
 export const update = Redis.script(oneKey, {
   numberOfKeys: 1,
@@ -91,8 +83,6 @@ return {1, record}`
 /**
  * Moves a record's times, and returns 1, or 0 if they stay, or nil if there is no record.
  * Arguments: lastSeenAt, idleExpiresAt, slack.
- *
- * @internal
  */
 export const touch = Redis.script(oneKey, {
   numberOfKeys: 1,
@@ -105,12 +95,7 @@ redis.call('SETRANGE', KEYS[1], ${timeLength + 1}, seen .. ':' .. idle)${clock}$
 return 1`
 }).withReturnType<number | null>()
 
-/**
- * Deletes a record, and returns its head, or nil if there is none.
- * Arguments: optionally the principal it must belong to.
- *
- * @internal
- */
+/** Deletes a record, and returns its head, or nil if there is none. Arguments: the principal it must have, or none. */
 export const remove = Redis.script(oneKey, {
   numberOfKeys: 1,
   lua: `local head = string.match(redis.call('GET', KEYS[1]) or '', '^[^%z]*')
@@ -121,13 +106,7 @@ if redis.call('DEL', KEYS[1]) == 0 then return false end
 return head`
 }).withReturnType<string | null>()
 
-/**
- * Adds a record's entry to the index of its principal, and drops the entries whose end has passed, this one included if
- * it comes that late.
- * Arguments: `end`, id.
- *
- * @internal
- */
+/** Adds an entry to the index of a principal, and drops the entries whose `end` has passed. Arguments: `end`, id. */
 export const addEntry = Redis.script(oneKey, {
   numberOfKeys: 1,
   lua: `${clock.trimStart()}
@@ -135,10 +114,5 @@ redis.call('ZADD', KEYS[1], 0, ARGV[1] .. ARGV[2])
 redis.call('ZREMRANGEBYLEX', KEYS[1], '-', '(' .. ${digits("clock")})${extend("ARGV[1] - clock")}`
 })
 
-/**
- * The id in an index entry, which is a record's `end` and its id: entries sort by `end`, and two records of one id have
- * different entries.
- *
- * @internal
- */
+/** The id in an index entry, which is a record's `end` and its id. Entries sort by `end`. */
 export const idOfEntry = (entry: string): string => entry.slice(timeLength)

@@ -1,5 +1,5 @@
 /**
- * What a failed SQL statement says about the write it was to make.
+ * Failures of SQL statements: which are retried, and what they say about the write.
  *
  * @internal
  */
@@ -7,11 +7,8 @@ import { hasProperty } from "effect/Predicate"
 import type { SqlError } from "effect/sql/SqlError"
 
 /**
- * Whether the statement was certainly not applied. Statements of sessions run outside of transactions, so a server that
- * answers one with an error has undone it. In doubt are a connection lost while a statement ran, and a server that is
- * shutting down or broken (classes 57, 58, XX).
- *
- * @internal
+ * Statements run outside of transactions, so a server that answers one with an error has undone it. In doubt are a
+ * connection lost while a statement ran, and a server that is shutting down or broken (classes 57, 58, XX).
  */
 export const outcomeOf = ({ reason }: SqlError): "notApplied" | "unknown" => {
   switch (reason._tag) {
@@ -31,11 +28,7 @@ export const outcomeOf = ({ reason }: SqlError): "notApplied" | "unknown" => {
   }
 }
 
-/**
- * Whether the same statement may well succeed if it is sent again at once.
- *
- * @internal
- */
+/** Whether the same statement may succeed if it is sent again at once. */
 export const isTransient = ({ reason }: SqlError): boolean =>
   reason._tag === "SerializationError" || reason._tag === "DeadlockError"
 

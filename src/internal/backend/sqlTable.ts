@@ -9,10 +9,8 @@ import type { SqlError } from "effect/sql/SqlError"
 import type { Fragment } from "effect/sql/Statement"
 import type { SessionRecord } from "../../SessionBackend.ts"
 
-/** @internal */
 export type Dialect = "pg" | "sqlite"
 
-/** @internal */
 export type Row = Readonly<Record<string, unknown>>
 
 interface Column<A> {
@@ -35,7 +33,7 @@ const key = (name: string): Column<string> => ({
 /** Some drivers return a BIGINT as `bigint` or as text. */
 const integer = (name: string): Column<number> => ({ name, type: integerType, toSql: Number, fromSql: Number })
 
-/** The column of every field of a record, in the order of the table. */
+/** The column of each field of a record, in the order of the table. */
 const columns: { readonly [K in keyof SessionRecord]: Column<SessionRecord[K]> } = {
   namespace: key("namespace"),
   id: key("id"),
@@ -67,17 +65,14 @@ const columns: { readonly [K in keyof SessionRecord]: Column<SessionRecord[K]> }
 // The type of `columns` has checked each column against its field; from here on they are used alike.
 const entries = Object.entries(columns) as ReadonlyArray<readonly [keyof SessionRecord, Column<unknown>]>
 
-/** @internal */
 export const columnNames: string = entries.map(([, { name }]) => name).join(", ")
 
-/** @internal */
 export const toRow = (record: SessionRecord): Record<string, string | number | null> => {
   const row: Record<string, string | number | null> = {}
   for (const [field, { name, toSql }] of entries) row[name] = toSql(record[field])
   return row
 }
 
-/** @internal */
 export const fromRow = (row: Row): SessionRecord => {
   const record: Record<string, unknown> = {}
   for (const [field, { fromSql, name }] of entries) record[field] = fromSql(row[name])
@@ -85,15 +80,10 @@ export const fromRow = (row: Row): SessionRecord => {
   return record as unknown as SessionRecord
 }
 
-/**
- * The nearer deadline of a record: an expression, and indexed as such.
- *
- * @internal
- */
+/** The nearer deadline of a record, as the indexed expression. */
 export const expiresAt = (sql: SqlClient.SqlClient, dialect: Dialect): Fragment =>
   sql.literal(`${dialect === "pg" ? "LEAST" : "MIN"}(idle_expires_at, absolute_expires_at)`)
 
-/** @internal */
 export const create = (sql: SqlClient.SqlClient, dialect: Dialect, table: string): Effect.Effect<void, SqlError> =>
   Effect.gen(function* () {
     const definitions = sql.literal(entries.map(([, { name, type }]) => `${name} ${type[dialect]}`).join(", "))

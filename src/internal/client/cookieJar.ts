@@ -12,7 +12,7 @@ const maxBytes = 4096
 const maxPathBytes = 1024
 const maxCookies = 50
 const maxOrigins = 60
-/** RFC 6265bis 5.5 limits a lifetime to 400 days. A `Date` cannot hold any `Max-Age` either. */
+/** RFC 6265bis 5.5 limits a lifetime to 400 days. A very large `Max-Age` would make an invalid `Date`. */
 const maxAge = Duration.days(400)
 
 const loopback = /^(localhost|.+\.localhost|127(\.\d{1,3}){3}|\[::1\])$/
@@ -52,7 +52,6 @@ const capped = (cookie: Cookies.Cookie): Cookies.Cookie =>
         options: { ...cookie.options, maxAge: Duration.min(Duration.fromInputUnsafe(cookie.options.maxAge), maxAge) }
       }
 
-/** @internal */
 export class CookieJar {
   /** In the order of their last use. */
   readonly #byOrigin = new Map<string, ReadonlyArray<Cookies.Cookie>>()

@@ -1,6 +1,6 @@
 /**
- * Redirects, followed with `HttpClient.followRedirects`, which decides on method and body, over `fetch` too: so each
- * request of a chain gets the credentials of its own origin, and each response is read.
+ * Follows redirects with `HttpClient.followRedirects`, which decides on method and body, so that each request of a chain
+ * gets the credentials of its own origin, and each response is read.
  *
  * @internal
  */
@@ -13,18 +13,20 @@ import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type { HttpClientResponse } from "effect/http/HttpClientResponse"
 import * as Option from "effect/Option"
 
-/** The origin of an http or https address. No other has one: theirs would all be the same, "null". */
+/** The origin of an http or https address. Those of other schemes would all be the same, "null". */
 export const originOf = (address: string | URL): string | undefined => {
   const url = URL.canParse(address) ? new URL(address) : undefined
   return url !== undefined && /^https?:$/.test(url.protocol) ? url.origin : undefined
 }
 
-const originOfRequest = (request: HttpClientRequest.HttpClientRequest): string | undefined =>
+const originOfRequest = (request: Request): string | undefined =>
   Option.match(HttpClientRequest.toUrl(request), { onNone: () => undefined, onSome: originOf })
+
+type Request = HttpClientRequest.HttpClientRequest
 
 /** One request of a chain of redirects. */
 export interface Hop {
-  readonly request: HttpClientRequest.HttpClientRequest
+  readonly request: Request
   readonly origin: string | undefined
   /** Fetch's redirect-taint: another origin than the first has been on the chain, and may have chosen this address. */
   readonly tainted: boolean
@@ -35,7 +37,7 @@ export interface Arrival extends Hop {
   readonly response: HttpClientResponse
 }
 
-type Send = (request: HttpClientRequest.HttpClientRequest) => Effect.Effect<HttpClientResponse, HttpClientError>
+type Send = (request: Request) => Effect.Effect<HttpClientResponse, HttpClientError>
 
 /** What fetch removes from a request that is redirected to another origin. */
 const ofOneOrigin = ["authorization", "cookie", "host", "proxy-authorization"]
@@ -51,18 +53,18 @@ export const following = (
     readonly context: Context.Context<never>
   },
   each: (hop: Hop, send: Send) => Effect.Effect<HttpClientResponse, HttpClientError>
-): ((first: HttpClientRequest.HttpClientRequest) => Effect.Effect<Arrival, HttpClientError>) => {
+): ((first: Request) => Effect.Effect<Arrival, HttpClientError>) => {
   const secrets = options.header === undefined ? ofOneOrigin : [...ofOneOrigin, options.header]
   return (first) =>
     Effect.suspend(() => {
       const home = originOfRequest(first)
       let hop: Hop = { request: first, origin: home, tainted: false }
-      const next = (request: HttpClientRequest.HttpClientRequest) => {
+      const next = (request: Request) => {
         const origin = originOfRequest(request)
         if (request !== first && origin === undefined) return refused(request)
         const tainted = hop.tainted || origin !== home
         const removed = tainted ? secrets : []
-        hop = { request: removed.reduce(withoutHeader, request), origin, tainted }
+        hop = { request: removed.reduce<Request>(HttpClientRequest.removeHeader, request), origin, tainted }
         const send: Send = (request) =>
           Effect.updateContext(client.postprocess(Effect.succeed(request)), (caller: Context.Context<never>) =>
             withManualRedirect(caller, options.context, removed)
@@ -84,11 +86,8 @@ export const following = (
     })
 }
 
-const withoutHeader = (request: HttpClientRequest.HttpClientRequest, name: string) =>
-  HttpClientRequest.removeHeader(request, name)
-
-/** As in fetch. Some clients read `file:` and `data:`, which a server must not make them do. */
-const refused = (request: HttpClientRequest.HttpClientRequest) =>
+/** As in fetch: some clients read `file:` and `data:`, which a server must not make them do. */
+const refused = (request: Request) =>
   Effect.fail(
     new HttpClientError({
       reason: new InvalidUrlError({ request, description: "redirect to an address that is not http or https" })

@@ -6,11 +6,6 @@
 import * as Effect from "effect/Effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 
-/**
- * Every token a request carries in a frontend's places, even if there are too many for `extract`.
- *
- * @internal
- */
 export const carriedBy = <C, E>(
   frontend: {
     readonly extract: (request: HttpServerRequest) => Effect.Effect<ReadonlyArray<C>, E>

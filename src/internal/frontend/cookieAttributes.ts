@@ -1,10 +1,9 @@
 /**
- * The rules a cookie's attributes must keep among themselves (RFC 6265bis 4.1, layered cookies' prefixes).
+ * The rules for a cookie's attributes and their combinations (RFC 6265bis 4.1, prefixes of layered cookies).
  *
  * @internal
  */
 
-/** @internal */
 export interface CookieAttributes {
   readonly name: string
   readonly path: string
@@ -18,28 +17,26 @@ export interface CookieAttributes {
 const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 const domainName = /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/i
 
-/** The octets of one cookie, name and value (RFC 6265bis 5.6), less those of a token. */
+/** The 4096 bytes of a cookie's name and value (RFC 6265bis 5.6), less those of a token. */
 const maxName = 4096 - 122
 
-/** @internal */
 export const isToken = (name: string): boolean => token.test(name)
 
-/** @internal */
 export const problemsOf = (cookie: CookieAttributes): ReadonlyArray<string> => {
   const problems: Array<string> = []
-  // The name is the developer's own, but what breaks this rule may also break a log line.
+  // A name that breaks this rule may also break a log line.
   const name = JSON.stringify(cookie.name.slice(0, 64))
   if (!isToken(cookie.name)) problems.push(`cookie name ${name} must be one or more of the characters of an HTTP token`)
   if (cookie.name.length > maxName) problems.push(`cookie name ${name}… is too long: name and token have 4096 bytes`)
   const lower = cookie.name.toLowerCase()
   const prefix = ["__host-http-", "__host-", "__http-", "__secure-"].find((prefix) => lower.startsWith(prefix))
-  if (prefix !== undefined) {
-    if (!cookie.secure) problems.push(`cookie ${name}: the prefix demands secure; without it choose a plain name`)
-    if (prefix.startsWith("__host-")) {
-      if (cookie.path !== "/") problems.push(`cookie ${name}: the prefix demands path "/"; with another use __Secure-`)
-      if (cookie.domain !== undefined)
-        problems.push(`cookie ${name}: the prefix allows no domain; with one use __Secure-`)
-    }
+  if (prefix !== undefined && !cookie.secure) {
+    problems.push(`cookie ${name}: the prefix demands secure; without it choose a plain name`)
+  }
+  if (prefix?.startsWith("__host-")) {
+    if (cookie.path !== "/") problems.push(`cookie ${name}: the prefix demands path "/"; with another use __Secure-`)
+    if (cookie.domain !== undefined)
+      problems.push(`cookie ${name}: the prefix allows no domain; with one use __Secure-`)
   }
   if (!cookie.path.startsWith("/") || !/^[\x20-\x3a\x3c-\x7e]*$/.test(cookie.path) || cookie.path.length > 1024) {
     problems.push(`cookie ${name}: path must begin with "/" and hold at most 1024 printable characters, no semicolon`)

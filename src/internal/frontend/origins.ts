@@ -1,13 +1,13 @@
 /**
- * Which texts can be origins to trust: written as browsers and app shells send them in `Origin`.
+ * Checks the origins to trust: they are written as browsers and app shells send them in `Origin`.
  *
  * @internal
  */
 
-/** Pages of these have no origin of their own: browsers send "null". */
+/** Pages with one of these schemes have no origin: browsers send "null". */
 const opaque = new Set(["about:", "blob:", "data:", "file:", "javascript:"])
 
-/** Of a scheme that URLs know nothing of: `capacitor://localhost`, `app://.`, `chrome-extension://<id>`. */
+/** An origin whose scheme `URL` does not know: `capacitor://localhost`, `app://.`, `chrome-extension://<id>`. */
 const appOrigin = /^[a-z][a-z\d+.-]*:\/\/[\w.~-]+(:\d{1,5})?$/i
 
 const isOrigin = (text: string): boolean => {
@@ -18,16 +18,12 @@ const isOrigin = (text: string): boolean => {
     : origin === "null" && !opaque.has(protocol) && appOrigin.test(text)
 }
 
-/**
- * What is wrong with a trusted origin.
- *
- * @internal
- */
+/** What is wrong with a trusted origin. */
 export const originProblem = (text: string): ReadonlyArray<string> =>
   isOrigin(text)
     ? []
     : [
-        // What stands before an @ may be a password.
+        // The text before an @ may be a password.
         `trusted origin ${JSON.stringify(text.replace(/[^/]*@/, "…@").slice(0, 128))} must be an origin as browsers send it, ` +
           `such as "https://app.example.com" or "capacitor://localhost": scheme, host, and port unless it is the ` +
           `scheme's own, with no path, no user and no wildcard`

@@ -15,17 +15,15 @@ interface Untouched {
 }
 
 /**
- * Such a request turns all its headers into Effect's the first time one of them is asked for, which costs more than
- * anything else the frontend does. Node has them ready, by the same names: so the one is taken from there. A request
- * that a middleware gave other headers, one whose target names another host, one by HTTP/2, and any of another server is
- * asked in the ordinary way, and so would all be should `NodeHttpServer` change. A `Proxy` of a request that answers other
- * headers cannot be told from the request: give it others by `modify`.
+ * `request.headers` of such a request converts all headers, which costs more than anything else the frontend does, so one
+ * header is read from Node's own. For all other requests (HTTP/2, another server, headers replaced by a middleware)
+ * `request.headers` is used. A `Proxy` around a request that has other headers is not noticed: use `modify` instead.
  */
 const isUntouched = (request: unknown): request is Untouched => {
   const { headersOverride, source } = request as Partial<Untouched>
   return (
     headersOverride === undefined &&
-    // Its own, and with no headers of its own: not something made of a request.
+    // Not an object that inherits from a request, nor one with headers of its own.
     Object.hasOwn(request as object, "headersOverride") &&
     !Object.hasOwn(request as object, "headers") &&
     source?.httpVersionMajor === 1 &&
@@ -33,11 +31,7 @@ const isUntouched = (request: unknown): request is Untouched => {
   )
 }
 
-/**
- * The header of this name, in lower case: its one value, or nothing.
- *
- * @internal
- */
+/** The value of the header with this name in lower case. */
 export const requestHeader = (request: HttpServerRequest, name: string): string | undefined => {
   if (isUntouched(request)) {
     const value = request.source.headers[name]

@@ -13,10 +13,9 @@ import * as Redacted from "effect/Redacted"
 /** The public id of a session: 128 bits. */
 export const idPattern = /^[\w-]{22}$/
 
-/** @internal */
 export const tokenPattern = /^v1\.[\w-]{8}\.[\w-]{22}\.[\w-]{43}\.[\w-]{43}$/
 
-/** Where the parts of a token stand, each from its first character to the one after its last. */
+/** The start and the end of each part of a token, as arguments of `slice`. */
 export const places = {
   kid: [3, 11],
   id: [12, 34],
@@ -24,8 +23,7 @@ export const places = {
   mac: [79, 122]
 } as const
 
-/** @internal */
 export const tokenLength = 122
 
-/** The token as all parts of the library pass it on, from the frontend to the session. */
+/** A token as the library passes it on, from the frontend to the session. */
 export const redact = (token: string): Redacted.Redacted<string> => Redacted.make(token, { label: "SessionToken" })

@@ -1,6 +1,6 @@
 /**
- * The keys that follow from secrets. Nothing is checked here: `SessionKeys` refuses weak and published secrets, and the
- * test kit makes its ring of a published one.
+ * Derives keys from secrets. `SessionKeys` refuses weak and published secrets; nothing is checked here, because the test
+ * kit uses a published one.
  *
  * @internal
  */
@@ -14,22 +14,13 @@ import * as TokenCrypto from "./tokenCrypto.ts"
 const utf8 = new TextEncoder()
 
 const derive = (secret: Uint8Array, purpose: string, length: number) =>
-  Kdf.Kdf.use((kdf) =>
-    // HKDF fails only on arguments that are not these.
-    Effect.orDie(
-      kdf.derive(Kdf.hkdfSha256, secret, {
-        salt: utf8.encode("effect-sessions"),
-        info: utf8.encode(purpose),
-        length
-      })
-    )
-  )
+  Kdf.Kdf.use((kdf) => {
+    const options = { salt: utf8.encode("effect-sessions"), info: utf8.encode(purpose), length }
+    // HKDF fails only on arguments that are out of range.
+    return Effect.orDie(kdf.derive(Kdf.hkdfSha256, secret, options))
+  })
 
-/**
- * Of one secret or several, of which the first signs. An empty list is the caller's to refuse.
- *
- * @internal
- */
+/** The ring of one secret or several, of which the first signs. The caller refuses an empty list. */
 export const make = Effect.fnUntraced(function* (
   secrets: ReadonlyArray<string>
 ): Effect.fn.Return<(purpose: string) => Effect.Effect<Signers, never, Mac.Mac>, never, Kdf.Kdf> {

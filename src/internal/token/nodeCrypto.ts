@@ -1,7 +1,6 @@
 /**
- * `node:crypto`, where the runtime has it (Node, Bun, Deno), found without an import so that bundles for other
- * runtimes stay free of it. Used as a faster way to the very result the crypto services give, never instead of them:
- * see `internal/token/tokenCrypto.ts`.
+ * `node:crypto`, where the runtime has it (Node, Bun, Deno). It is found without an import, so that bundles for other
+ * runtimes do not contain it. `tokenCrypto.ts` says when it is used.
  *
  * @internal
  */
@@ -13,7 +12,6 @@ interface WithBuiltins {
   readonly process?: { readonly getBuiltinModule?: (id: string) => NodeCrypto | undefined }
 }
 
-/** @internal */
 export const nodeCrypto = (): NodeCrypto | undefined => {
   // The global object's type does not know `process` in portable code.
   const found = (globalThis as WithBuiltins).process?.getBuiltinModule?.("node:crypto")

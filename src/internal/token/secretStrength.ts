@@ -1,5 +1,5 @@
 /**
- * Whether a secret can be a signing key: random bytes as a command prints them, and not something a person made up.
+ * Whether a secret can be a signing key: random bytes as a command prints them, not a text a person made up.
  *
  * @internal
  */
@@ -8,19 +8,19 @@ import { isPublished } from "./publishedKeys.ts"
 const placeholders =
   /secret|password|change.?me|keyboard.?cat|example|placeholder|replace.?(me|this|with)|insert.?(your|here)|your.?key|default|development|production|qwertyu|letmein|lorem.?ipsum|correct.?horse|^(0x)?(deadbeef|31415926|27182818)/
 
-/** In one case, or with a capital first: letters of random case spell one of these words now and then. */
+/** Looks for words in one case or with a capital first, because random base64 contains some of them in mixed case. */
 const hasPlaceholder = (text: string): boolean =>
   [text.replace(/(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])/g, " "), text.replace(/[^A-Z]+/g, " ")].some((words) =>
     placeholders.test(words.toLowerCase())
   )
 
-/** With dashes, or 32 digits in braces. Without either it cannot be told from 16 random bytes in hexadecimal. */
+/** With dashes, or 32 digits in braces. Without either, a UUID looks like 16 random bytes in hexadecimal. */
 const uuid = /[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}|^\{[\da-f]{32}\}$/i
 
-/** A list of words as passphrases are drawn from has this many (Diceware). */
+/** Passphrases are drawn from lists of 7776 words (Diceware). */
 const bitsPerWord = Math.log2(7776)
 
-/** How many of the characters are new: not part of a sequence, a run, or a repetition of three characters met before. */
+/** How many characters are neither part of a sequence or a run, nor of three characters that occurred before. */
 const countNew = (text: string): number => {
   const seen = new Set<string>()
   const goesOn = (i: number, by: number) => {
@@ -30,14 +30,14 @@ const countNew = (text: string): number => {
   let count = 0
   for (let i = 0; i < text.length; i++) {
     const three = text.slice(i - 2, i + 1)
-    // Of neighbours ("2345"), and of every second character ("00112233", "1a2b3c").
+    // Sequences of neighbours ("2345"), and of every second character ("00112233", "1a2b3c").
     if (!(seen.has(three) || goesOn(i, 1) || goesOn(i, 2))) count++
     if (i >= 2) seen.add(three)
   }
   return count
 }
 
-/** The words a passphrase is made of: set apart, or each with a capital. Random letters have capitals side by side. */
+/** The words of a passphrase: separated, or each with a capital. Random letters have capitals side by side. */
 const wordsOf = (text: string): ReadonlySet<string> => {
   const apart = text.split(/[\s_.,;:+-]+/).filter((word) => word !== "")
   if (apart.length >= 3 && apart.every((word) => /^([a-z]{1,12}|[A-Z][a-z]{0,11}|[A-Z]{1,12})\d{0,4}$/.test(word))) {
@@ -49,7 +49,7 @@ const wordsOf = (text: string): ReadonlySet<string> => {
     : new Set()
 }
 
-/** Shannon entropy of a character, in bits, from how often each occurs. */
+/** Shannon entropy of a character in bits. */
 const bitsPerCharacter = (text: string): number => {
   const counts = new Map<string, number>()
   for (const character of text) counts.set(character, (counts.get(character) ?? 0) + 1)
@@ -59,9 +59,9 @@ const bitsPerCharacter = (text: string): number => {
 }
 
 /**
- * The bits a character holds if this is what a command prints of random bytes: hexadecimal, or base64 of either alphabet.
- * Of such keys fewer than one in 10^8 has, by chance, so few characters that are new, so few that are different, or, in
- * base64, so few changes between capitals, small letters, digits and signs.
+ * The bits of a character if the text looks like random bytes in hexadecimal, or in base64 of either alphabet. Fewer than
+ * one in 10^8 random keys fails these tests of new and of different characters, and, in base64, of changes between
+ * capitals, small letters, digits and signs.
  */
 const bitsOfRandom = (text: string, fresh: number): number | undefined => {
   if (/^([\da-f]+|[\dA-F]+)$/.test(text)) {
@@ -73,21 +73,19 @@ const bitsOfRandom = (text: string, fresh: number): number | undefined => {
     : undefined
 }
 
-/** An estimate of a secret's entropy in bits. */
+/** The estimated entropy of a secret in bits. */
 const estimate = (text: string): number => {
   const words = wordsOf(text)
   if (words.size > 0) return words.size * bitsPerWord
   const fresh = countNew(text)
   const bits = bitsOfRandom(text, fresh)
-  // A short sample shows fewer of an alphabet's characters than there are, so it does not tell random text from other.
+  // In a short text the frequencies of characters do not tell random text from other text.
   return bits === undefined ? fresh * bitsPerCharacter(text) : text.length * bits
 }
 
 /**
  * The rule a secret breaks, or `undefined` if it is strong enough: at least 32 bytes (ASVS 11.2.3), by estimate at least
  * 128 bits of entropy, no identifier, and not published. Never quotes the secret.
- *
- * @internal
  */
 export const weakness = (secret: string): string | undefined => {
   const bytes = new TextEncoder().encode(secret).length

@@ -1,14 +1,10 @@
 /**
- * The token: the secret a client holds, in a cookie or a header. `format.ts` has how it is written.
+ * Issues and checks tokens, which `format.ts` describes. `id` is the session's public id (128 random bits, unchanged by
+ * rotation), `secret` 256 random bits of which the store keeps only the SHA-256, `mac` HMAC-SHA-256 over the text before
+ * it, under a key derived for one session definition. `kid` names that key.
  *
- * `id` is the session's public id (128 random bits, stable over rotation), `secret` 256 random bits of which the store
- * keeps only the SHA-256, `mac` HMAC-SHA-256 over all that stands before it, under a key derived for one session
- * definition. `kid` names the key and is derived from the secret it belongs to, never from a place in a list.
- *
- * - One canonical form: the MAC is computed over the characters received and compared with its own one spelling, in
- *   constant time. No other text than the one issued is accepted.
- * - A forged, foreign or misspelled token is refused here, before a backend is asked.
- * - There is nothing to negotiate: no algorithm, no expiry, no data in a token. The stored record decides.
+ * A token has one canonical form: the MAC is computed over the characters received and compared as text, in constant
+ * time. A token holds no algorithm, no expiry and no data: the stored record decides.
  *
  * @internal
  */
@@ -33,10 +29,10 @@ export interface Signer {
 /** The keys of one definition: the first signs, all verify. */
 export type Signers = readonly [Signer, ...ReadonlyArray<Signer>]
 
-/** What the keys of a definition's tokens are derived for. */
+/** The purpose for which the keys of a definition are derived. */
 export const purpose = (namespace: string): string => `effect-sessions/v1/session/${namespace}`
 
-/** What an authentic token says. */
+/** The content of an authentic token. */
 export interface Claims {
   readonly id: string
   readonly secret: string
@@ -44,12 +40,8 @@ export interface Claims {
 
 /** Issues and checks the tokens of one definition. */
 export interface Tokens {
-  /** Signs a token for a session, with the ring's first key. */
   readonly issue: (claims: Claims) => Effect.Effect<Redacted.Redacted<string>>
-  /**
-   * Reads a token. Fails with `Malformed` if it is not written as one, with `Signature` if it was not issued for this
-   * definition under a key of the ring.
-   */
+  /** Fails with `Malformed` for a text that is no token, with `Signature` if no key of this definition signed it. */
   readonly check: (token: Redacted.Redacted<string>) => Effect.Effect<Claims, SessionInvalid>
 }
 
@@ -58,7 +50,6 @@ const wrongSignature = failure(new SessionInvalid({ reason: "Signature" }))
 
 const refuse = (text: string) => (tokenPattern.test(text) ? wrongSignature : malformed)
 
-/** @internal */
 export const make = (signers: Signers): Tokens => {
   const byKid = new Map(signers.map((signer) => [signer.kid, signer]))
   const [current] = signers
@@ -73,7 +64,7 @@ export const make = (signers: Signers): Tokens => {
       const signer = byKid.get(text.slice(...places.kid))
       if (signer === undefined) return refuse(text)
       return Effect.flatMapEager(signer.sign(text.slice(0, places.secret[1])), (mac) =>
-        // The MAC covers what stands before it, dots included; the one dot it does not cover is compared by itself.
+        // The MAC covers the text before it; the dot in between is compared by itself.
         timingSafeEqual(mac, text.slice(places.mac[0])) && text[places.secret[1]] === "."
           ? Exit.succeed({ id: text.slice(...places.id), secret: text.slice(...places.secret) })
           : refuse(text)
@@ -85,7 +76,7 @@ export const make = (signers: Signers): Tokens => {
 const draw = <A>(size: number, use: (bytes: Uint8Array) => A): Effect.Effect<A, never, SecureRandom.SecureRandom> =>
   SecureRandom.SecureRandom.use((random) =>
     Effect.flatMapEager(random.randomBytes(size), (bytes) =>
-      // A source that fails must not end in a weaker id: fail closed (ASVS 16.5.3).
+      // A source that fails must not lead to a weaker id (ASVS 16.5.3).
       bytes.length === size
         ? Exit.succeed(use(bytes))
         : Effect.die(new Error(`SecureRandom gave ${bytes.length} bytes for ${size}`))
@@ -95,7 +86,7 @@ const draw = <A>(size: number, use: (bytes: Uint8Array) => A): Effect.Effect<A, 
 /** A fresh secret: 256 bits, 43 characters. */
 export const randomSecret: Effect.Effect<string, never, SecureRandom.SecureRandom> = draw(32, Base64Url.encode)
 
-/** A fresh id (128 bits, 22 characters) and a fresh secret, of one draw: each draw is a call to the system. */
+/** A fresh id (128 bits, 22 characters) and a fresh secret, with one call to the system. */
 export const randomClaims: Effect.Effect<Claims, never, SecureRandom.SecureRandom> = draw(48, (bytes) => ({
   id: Base64Url.encode(bytes.subarray(0, 16)),
   secret: Base64Url.encode(bytes.subarray(16))

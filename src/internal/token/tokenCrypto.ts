@@ -1,10 +1,8 @@
 /**
  * The two computations a token needs, as text to text: HMAC-SHA-256 under a key, and SHA-256.
  *
- * Both come from the `Mac` and `Digest` services. Where those are Node's (they answer at once, and agree with
- * `node:crypto` on a probe), the same values are computed with one-shot hashing, at a fraction of the cost: an `Hmac`
- * object takes several times as long to set up as both its hashes to compute. A service that is asynchronous, or a mock
- * with answers of its own, is used as it is.
+ * Both come from the `Mac` and `Digest` services. If these answer at once, and agree with `node:crypto` on a probe, the
+ * same values are computed with its one-shot `hash`, which costs a fraction of an `Hmac` object.
  *
  * @internal
  */
@@ -16,17 +14,13 @@ import * as Exit from "effect/Exit"
 import { nodeCrypto } from "./nodeCrypto.ts"
 import type { NodeCrypto } from "./nodeCrypto.ts"
 
-/**
- * An answer that is an `Exit` when it was computed at once, so that `flatMapEager` goes on without the fiber runtime.
- *
- * @internal
- */
+/** Returns an `Exit` if the result was computed at once, so that `flatMapEager` needs no fiber. */
 export type TextFunction = (text: string) => Effect.Effect<string>
 
 const utf8 = new TextEncoder()
 const probe = "effect-sessions probe"
 
-/** `fast` answers nothing for a text it is not made for. */
+/** `fast` returns `undefined` for a text it does not support. */
 const preferFast = (service: TextFunction, fast: (text: string) => string | undefined): TextFunction => {
   const exit = Effect.runSyncExit(service(probe))
   if (!Exit.isSuccess(exit) || exit.value !== fast(probe)) return service
@@ -40,22 +34,18 @@ const blockSize = 64
 const hashSize = 32
 /** Longer than any token. */
 const maxText = 256
-/** A character of UTF-16 takes three bytes of UTF-8 at most. */
-const maxBytes = 3 * maxText
 
-/**
- * RFC 2104 with SHA-256, for keys no longer than a block: the hash of the outer pad and the hash of the inner pad and
- * the text. The pads stand ready in two buffers, of which only what follows them changes.
- */
+/** RFC 2104 with SHA-256, for keys no longer than a block. The pads are written once, at the start of two buffers. */
 const oneShotHmac = (node: NodeCrypto, key: Uint8Array): ((text: string) => string | undefined) => {
-  const inner = new Uint8Array(blockSize + maxBytes).fill(0x36, 0, blockSize)
+  // A character of UTF-16 takes three bytes of UTF-8 at most.
+  const inner = new Uint8Array(blockSize + 3 * maxText).fill(0x36, 0, blockSize)
   const outer = new Uint8Array(blockSize + hashSize).fill(0x5c, 0, blockSize)
   key.forEach((byte, i) => {
     inner[i] = byte ^ 0x36
     outer[i] = byte ^ 0x5c
   })
   const message = inner.subarray(blockSize)
-  // Texts of one definition have one length, and a view of the buffer costs as much as a fifth of its hash.
+  // The texts of a definition have one length, and making a view costs a fifth of its hash.
   let padded = inner
   return (text) => {
     if (text.length > maxText) return undefined
@@ -67,38 +57,24 @@ const oneShotHmac = (node: NodeCrypto, key: Uint8Array): ((text: string) => stri
   }
 }
 
-/**
- * HMAC-SHA-256 under `key`, base64url.
- *
- * @internal
- */
+/** HMAC-SHA-256 under `key`, base64url. */
 export const hmac = Effect.fnUntraced(function* (keyBytes: Uint8Array): Effect.fn.Return<TextFunction, never, Mac.Mac> {
   const mac = yield* Mac.Mac
   const key = yield* Effect.orDie(Mac.key(Mac.hmacSha256, keyBytes))
   const service: TextFunction = (text) => Effect.map(Effect.orDie(mac.sign(key, utf8.encode(text))), Base64Url.encode)
   const node = nodeCrypto()
-  if (node === undefined) return service
-  return preferFast(service, oneShotHmac(node, keyBytes))
+  return node === undefined ? service : preferFast(service, oneShotHmac(node, keyBytes))
 })
 
-/**
- * SHA-256, base64url.
- *
- * @internal
- */
+/** SHA-256, base64url. */
 export const sha256: Effect.Effect<TextFunction, never, Digest.Digest> = Effect.gen(function* () {
   const digest = yield* Digest.Digest
   const service: TextFunction = (text) => Effect.map(digest.digest(Digest.sha256, utf8.encode(text)), Base64Url.encode)
   const node = nodeCrypto()
-  if (node === undefined) return service
-  return preferFast(service, (text) => node.hash("sha256", text, "base64url"))
+  return node === undefined ? service : preferFast(service, (text) => node.hash("sha256", text, "base64url"))
 })
 
-/**
- * Whether two texts are equal, in time that depends on their length alone.
- *
- * @internal
- */
+/** Whether two texts are equal, in time that depends on their length alone. */
 export const timingSafeEqual = (a: string, b: string): boolean => {
   if (a.length !== b.length) return false
   let difference = 0
