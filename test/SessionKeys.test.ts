@@ -208,7 +208,14 @@ describe("weak secrets", () => {
       "c7d3f5a1-0b9e-f2d4-6a18-93be5c70f2d4"
     ]
     for (const uuid of uuids) {
-      for (const text of [uuid, `{${uuid}}`, `urn:uuid:${uuid}`, `{${uuid.replaceAll("-", "")}}`, `session-${uuid}`]) {
+      for (const text of [
+        uuid,
+        `{${uuid}}`,
+        `urn:uuid:${uuid}`,
+        uuid.replaceAll("-", "_"),
+        `{${uuid.replaceAll("-", "")}}`,
+        `session-${uuid}`
+      ]) {
         assert.match(weakness(text)!, /UUID/, text)
         assert.match(weakness(text.toUpperCase())!, /UUID/, text)
       }
@@ -219,7 +226,14 @@ describe("weak secrets", () => {
 
   it.effect("[R86a] the published key of the test kit is refused, and signs in the test kit alone", () =>
     Effect.gen(function* () {
-      for (const key of [testKitKey, `${testKitKey}\n`, testKitKey.slice(0, -1)]) {
+      for (const key of [
+        testKitKey,
+        `${testKitKey}\n`,
+        testKitKey.slice(0, -1),
+        `"${testKitKey}"`,
+        `base64:${testKitKey}`,
+        testKitKey.toLowerCase()
+      ]) {
         assert.match((yield* problemsOf([key]))[0]!, /is published, .*make one with/)
       }
       const signers = yield* SessionKeys.SessionKeys.use((keys) => keys.signers("p")).pipe(

@@ -14,8 +14,8 @@ const hasPlaceholder = (text: string): boolean =>
     placeholders.test(words.toLowerCase())
   )
 
-/** With dashes, or 32 digits in braces. Without either, a UUID looks like 16 random bytes in hexadecimal. */
-const uuid = /[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}|^\{[\da-f]{32}\}$/i
+/** With dashes or underscores, or 32 digits in braces. Without either, a UUID looks like 16 random bytes in hexadecimal. */
+const uuid = /[\da-f]{8}([-_][\da-f]{4}){3}[-_][\da-f]{12}|^\{[\da-f]{32}\}$/i
 
 /** Passphrases are drawn from lists of 7776 words (Diceware). */
 const bitsPerWord = Math.log2(7776)
