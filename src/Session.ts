@@ -2,8 +2,8 @@
  * Session definitions, and the session a handler holds.
  *
  * A definition is a class made with `Service`: an identifier, a schema for the data, and optionally who is logged in
- * and how its verifier refuses. The class is itself the service of the request's session, and its identifier ties its
- * frontend, backend and verifier together, so several sessions live in one application side by side.
+ * and how its verifier refuses. The class is itself the service of the request's session. Its frontend, backend and
+ * verifier belong to its identifier, so one application may have several definitions.
  *
  * **Example** (Defining a session)
  *
@@ -50,13 +50,9 @@ import {
 import type { SessionFrontend } from "./SessionFrontend.ts"
 import type { SessionKeys } from "./SessionKeys.ts"
 
-// -----------------------------------------------------------------------------
-// The session as its owner and its handlers see it
-// -----------------------------------------------------------------------------
-
 /**
  * The public id of a session: 22 characters of base64url, stable over rotation. It names a session, in a list of
- * devices say, and opens nothing.
+ * devices for example; it does not authenticate a request.
  *
  * @category models
  * @since 0.1.0
@@ -74,7 +70,7 @@ export const SessionId: Schema.Codec<SessionId, string> = Schema.String.check(Sc
 )
 
 /**
- * What may be shown to the session's owner: it holds no token.
+ * A session without its token, as its owner may see it.
  *
  * @category models
  * @since 0.1.0
@@ -94,7 +90,7 @@ export interface SessionInfo<A> {
 }
 
 /**
- * A session that was accepted: a snapshot, with the token that opens it.
+ * A snapshot of an accepted session, with its token.
  *
  * @category models
  * @since 0.1.0
@@ -104,15 +100,15 @@ export interface Session<A> extends SessionInfo<A> {
 }
 
 /**
- * How one session differs from the layer's defaults.
+ * Options of one session, where it differs from the layer's.
  *
  * @category options
  * @since 0.1.0
  */
 export interface CreateOptions {
-  /** Shorter than the layer's; a longer one is cut to it, so that lowering the layer's binds every session. */
+  /** At most the layer's: a longer one is cut to it. */
   readonly idleTimeout?: Duration.Input | undefined
-  /** Shorter than the layer's; a longer one is cut to it. */
+  /** At most the layer's: a longer one is cut to it. */
   readonly absoluteTimeout?: Duration.Input | undefined
   /**
    * - `"persistent"`: the cookie's `Max-Age` reaches to the absolute deadline
@@ -124,17 +120,13 @@ export interface CreateOptions {
   readonly cookie?: "persistent" | "browser" | "none" | undefined
 }
 
-// -----------------------------------------------------------------------------
-// Errors, as type parameters see them
-// -----------------------------------------------------------------------------
-
 /**
  * The schema of an error a verifier may refuse with: any `Schema.TaggedError`.
  *
  * @category utility types
  * @since 0.1.0
  */
-// The encoded side of a user's error is never named here, and `unknown` would not infer.
+// The library never names the encoded side of an error, and `unknown` would not infer.
 // oxlint-disable-next-line typescript/no-explicit-any
 export type Tagged = Schema.Codec<{ readonly _tag: string }, any>
 
@@ -147,7 +139,7 @@ export type Tagged = Schema.Codec<{ readonly _tag: string }, any>
 export type Refusal<R extends ReadonlyArray<Tagged>> = R[number]["Type"]
 
 /**
- * The 401s.
+ * The errors that answer 401.
  *
  * @category utility types
  * @since 0.1.0
@@ -155,7 +147,7 @@ export type Refusal<R extends ReadonlyArray<Tagged>> = R[number]["Type"]
 export type Unauthenticated = SessionMissing | SessionInvalid
 
 /**
- * What reads the request's session.
+ * An effect that reads the request's session.
  *
  * @category utility types
  * @since 0.1.0
@@ -166,7 +158,7 @@ export type Loaded<B, R extends ReadonlyArray<Tagged>> = Effect.Effect<
 >
 
 /**
- * What changes the request's session.
+ * An effect that changes the request's session.
  *
  * @category utility types
  * @since 0.1.0
@@ -176,22 +168,17 @@ export type Changed<B, R extends ReadonlyArray<Tagged>> = Effect.Effect<
   Unauthenticated | Refusal<R> | SessionConflict | SessionUnavailable
 >
 
-// -----------------------------------------------------------------------------
-// The request's session
-// -----------------------------------------------------------------------------
-
 /**
  * The request's session, as `yield* UserSession` gives it.
  *
  * **Details**
  *
- * - Lazy: nothing is read until asked; then once for the request, whoever asks. `create`, `update`, `modify`,
+ * - Lazy: the session is read when the handler first asks for it, once for the request. `create`, `update`, `modify`,
  *   `replace` and `rotate` replace what `get` answers; `destroy` makes it fail with `SessionMissing`.
- * - Writes reach the backend when they are called, so their failure is in the handler's hand and the response cannot
- *   promise what was not stored. They are not interrupted by a client that goes away, and each is bounded by a deadline.
- * - Changes made at once by one request run one after the other, in the order in which they began.
- * - The cookie is set by `create` and `rotate` and taken off by `destroy` and `revokeAll`, also when the handler then
- *   fails. Once the response's headers are made, `create` and `rotate` die before they touch the store, and so does the
+ * - Writes go to the backend when they are called, so the handler sees their failure and the response cannot promise what
+ *   was not stored. A client that disconnects does not interrupt them, and each has a deadline.
+ * - Concurrent changes of one request run one after the other, in the order in which they began.
+ * - `create` and `rotate` set the cookie, `destroy` and `revokeAll` remove it, even if the handler then fails. Once the response's headers are made, `create` and `rotate` die before they touch the store, and so does the
  *   first read of the session if a shared cache may keep the response.
  *
  * @category models
@@ -200,11 +187,11 @@ export type Changed<B, R extends ReadonlyArray<Tagged>> = Effect.Effect<
 export interface RequestSession<A, R extends ReadonlyArray<Tagged>> {
   /** The session, or why there is none. */
   readonly get: Loaded<Session<A>, R>
-  /** The session, if there is one that stands. Fails only when the backend does. */
+  /** The session, if there is a valid one. Fails only when the backend does. */
   readonly option: Effect.Effect<Option.Option<Session<A>>, SessionUnavailable>
   /**
-   * Always makes a new session, and revokes those whose tokens the request carried; that is what log-in needs, and
-   * ends session fixation. If the revocation fails, the new session is deleted again and `create` fails.
+   * Makes a new session and revokes those whose tokens the request carried, as a log-in must, against session fixation.
+   * If the revocation fails, the new session is deleted again and `create` fails.
    */
   readonly create: (data: A, options?: CreateOptions) => Effect.Effect<Session<A>, SessionUnavailable>
   /**
@@ -212,11 +199,11 @@ export interface RequestSession<A, R extends ReadonlyArray<Tagged>> {
    * that encode as before write nothing.
    */
   readonly update: (f: (data: A) => A) => Changed<Session<A>, R>
-  /** As `update`, with an answer of your own beside the new data. */
+  /** As `update`, where `f` answers a result beside the new data. */
   readonly modify: <B>(f: (data: A) => readonly [B, A]) => Changed<B, R>
-  /** Puts new data in place of that which this request read; fails with `SessionConflict` if it has changed since. */
+  /** Replaces the data; fails with `SessionConflict` if they have changed since this request read them. */
   readonly replace: (data: A) => Changed<Session<A>, R>
-  /** Gives the session a new token; the old one is dead when this returns. */
+  /** Gives the session a new token; the old one is invalid when this returns. */
   readonly rotate: Changed<Session<A>, R>
   /**
    * Ends every session whose token the request carries, the first four at most. They have ended when it returns; a
@@ -233,17 +220,13 @@ export interface RequestSession<A, R extends ReadonlyArray<Tagged>> {
   readonly revokeAll: Loaded<number, R>
 }
 
-// -----------------------------------------------------------------------------
-// What is behind a session: its verifier and its manager
-// -----------------------------------------------------------------------------
-
 /**
  * A definition's verifier.
  *
  * **Gotchas**
  *
- * A verifier lets a session through by succeeding with `undefined`. Any other value refuses it, so that a check that
- * answers `false` lets no request in.
+ * A verifier accepts a session by succeeding with `undefined`. Any other value refuses it, so that a check that answers
+ * `false` accepts nothing.
  *
  * @category models
  * @since 0.1.0
@@ -253,10 +236,10 @@ export interface Verifier<A, R extends ReadonlyArray<Tagged>> {
 }
 
 /**
- * The life of a definition's sessions, without HTTP.
+ * The manager of a definition's sessions, without HTTP.
  *
- * Where a token is asked for, a session that was answered before may be given instead: the first compare-and-set then
- * uses the record that the session was read from, and saves a read.
+ * `modify` and `rotate` take a token, or a session that the manager answered before, which saves a read: the first
+ * compare-and-set uses the record that the session was read from.
  *
  * @category models
  * @since 0.1.0
@@ -264,7 +247,7 @@ export interface Verifier<A, R extends ReadonlyArray<Tagged>> {
 export interface SessionManager<A, R extends ReadonlyArray<Tagged>> {
   /** Makes a session with a fresh id and secret. */
   readonly create: (data: A, options?: CreateOptions) => Effect.Effect<Session<A>, SessionUnavailable>
-  /** The session a token opens: token and secret checked, read once, in time, decoded, verified, touched when due. */
+  /** Reads the session of a token: checks token, secret and deadlines, decodes, verifies, and touches it when due. */
   readonly resolve: (
     token: Redacted.Redacted<string>
   ) => Effect.Effect<Session<A>, SessionInvalid | Refusal<R> | SessionUnavailable>
@@ -276,18 +259,18 @@ export interface SessionManager<A, R extends ReadonlyArray<Tagged>> {
     token: Redacted.Redacted<string> | Session<A>,
     f: (data: A) => readonly [B, A]
   ) => Effect.Effect<readonly [B, Session<A>], SessionInvalid | Refusal<R> | SessionConflict | SessionUnavailable>
-  /** Puts data in place of that of the given snapshot, or fails with `SessionConflict` if the session has changed since. */
+  /** Replaces the data of a snapshot, or fails with `SessionConflict` if the session has changed since. */
   readonly replace: (
     session: Session<A>,
     data: A
   ) => Effect.Effect<Session<A>, SessionInvalid | Refusal<R> | SessionConflict | SessionUnavailable>
-  /** Gives the session a new secret, and with it a new token. The id stays. */
+  /** Gives the session a new secret and token. The id stays. */
   readonly rotate: (
     token: Redacted.Redacted<string> | Session<A>
   ) => Effect.Effect<Session<A>, SessionInvalid | Refusal<R> | SessionConflict | SessionUnavailable>
   /**
-   * Ends the session of an authentic token, also of one that was rotated since. Answers whether the token was issued
-   * for this definition; any other is left alone.
+   * Ends the session of a token, even of one that was rotated since. Answers whether the token was issued for this
+   * definition; any other token ends nothing.
    */
   readonly destroy: (token: Redacted.Redacted<string>) => Effect.Effect<boolean, SessionUnavailable>
   /** A principal's live sessions, newest first, at most 1,000. */
@@ -303,15 +286,6 @@ export interface SessionManager<A, R extends ReadonlyArray<Tagged>> {
   ) => Effect.Effect<number, SessionUnavailable>
 }
 
-// -----------------------------------------------------------------------------
-// Definitions
-// -----------------------------------------------------------------------------
-
-declare const VerifiedId: unique symbol
-declare const VerifierId: unique symbol
-declare const ManagerId: unique symbol
-declare const FrontendId: unique symbol
-
 /**
  * Identifies a definition's verified session in `R`.
  *
@@ -319,7 +293,7 @@ declare const FrontendId: unique symbol
  * @since 0.1.0
  */
 export interface VerifiedOf<Self> {
-  readonly [VerifiedId]: Self
+  readonly "~effect-sessions/Session/Verified": Self
 }
 
 /**
@@ -329,7 +303,7 @@ export interface VerifiedOf<Self> {
  * @since 0.1.0
  */
 export interface VerifierOf<Self> {
-  readonly [VerifierId]: Self
+  readonly "~effect-sessions/Session/Verifier": Self
 }
 
 /**
@@ -339,7 +313,7 @@ export interface VerifierOf<Self> {
  * @since 0.1.0
  */
 export interface ManagerOf<Self> {
-  readonly [ManagerId]: Self
+  readonly "~effect-sessions/Session/Manager": Self
 }
 
 /**
@@ -349,7 +323,7 @@ export interface ManagerOf<Self> {
  * @since 0.1.0
  */
 export interface FrontendOf<Self> {
-  readonly [FrontendId]: Self
+  readonly "~effect-sessions/Session/Frontend": Self
 }
 
 /**
@@ -361,7 +335,7 @@ export interface FrontendOf<Self> {
 export type Bound<Self> = ManagerOf<Self> | FrontendOf<Self>
 
 /**
- * What every manager is made of.
+ * The services that every manager needs.
  *
  * @category utility types
  * @since 0.1.0
@@ -369,7 +343,7 @@ export type Bound<Self> = ManagerOf<Self> | FrontendOf<Self>
 export type Core = SessionBackend | SessionKeys | Mac.Mac | Digest.Digest | SecureRandom.SecureRandom
 
 /**
- * The timeouts of a definition.
+ * The timeouts of a definition's sessions and backend calls.
  *
  * @category options
  * @since 0.1.0
@@ -382,22 +356,21 @@ export interface LayerOptions {
    */
   readonly idleTimeout?: Duration.Input | undefined
   /**
-   * How long it lives at most, whatever happens.
+   * How long a session lives at most.
    *
    * @default 24 hours (NIST SP 800-63B-4, AAL2)
    */
   readonly absoluteTimeout?: Duration.Input | undefined
   /**
-   * How much time passes at least between two writes of "last seen".
-   *
-   * At most half the idle timeout: otherwise a session in use could end between two writes.
+   * The least time between two writes of "last seen". At most half the idle timeout: otherwise a session in use could
+   * end between two writes.
    *
    * @default 1 minute, or a tenth of the idle timeout if that is shorter
    */
   readonly touchInterval?: Duration.Input | undefined
   /**
-   * How long a backend call may take. One operation on a session takes a quarter more at most, a log-in that revokes
-   * another session or `revokeOthers` may take two or three calls one after the other.
+   * How long a backend call may take. One operation on a session takes a quarter more at most; `revokeOthers`, and a
+   * log-in that revokes another session, make two or three calls one after the other.
    *
    * @default 1 second
    */
@@ -405,8 +378,8 @@ export interface LayerOptions {
 }
 
 /**
- * A session definition, as the functions of this library take it: the class made with `Service`. It is the service of
- * the request's session, and the keys of all that belongs to it.
+ * A session definition, made with `Service`: the service of the request's session, with the keys of the services that
+ * belong to it.
  *
  * @category models
  * @since 0.1.0
@@ -415,7 +388,7 @@ export interface Definition<Self, A, R extends ReadonlyArray<Tagged>> extends Co
   Self,
   RequestSession<A, R>
 > {
-  // The library decodes and encodes through the schema and never names its encoded side; `unknown` would not infer.
+  // The library never names the encoded side of the schema, and `unknown` would not infer.
   // oxlint-disable-next-line typescript/no-explicit-any
   readonly data: Schema.Codec<A, any>
   readonly dataVersion: number
@@ -429,8 +402,8 @@ export interface Definition<Self, A, R extends ReadonlyArray<Tagged>> extends Co
 }
 
 /**
- * The class `Service` returns: the key of the request's session, and the definition. Its key, the identifier, is the
- * namespace of its records and the audience of its tokens.
+ * The class that `Service` returns. Its key, the identifier, is the namespace of its records and the audience of its
+ * tokens.
  *
  * @category models
  * @since 0.1.0
@@ -459,11 +432,11 @@ export type Provided<S> =
  *
  * **Details**
  *
- * - `data`: a schema without services; it is encoded as JSON, and decoded on every read. What it encodes to is plain JSON:
- *   under `Schema.Any` a `Date`, a `Map`, an object of a class, a function, a bigint or `NaN` is a `SessionDataError`, and
- *   a property that is `undefined` is left out. A schema such as `Schema.Date` says how its values are written.
- * - `principal`: who is logged in, from the data: 1 to 256 bytes. With it a guard lets no anonymous session through;
- *   without it there is no list of devices and no sign-out-everywhere.
+ * - `data`: a schema without services, which encodes to plain JSON; it is decoded on every read. Under `Schema.Any` a
+ *   `Date`, a `Map`, an instance of a class, a function, a bigint or `NaN` is a `SessionDataError`, and a property that is
+ *   `undefined` is left out. A schema such as `Schema.Date` encodes its values.
+ * - `principal`: the user who is logged in, from the data: 1 to 256 bytes. With it a guard refuses anonymous sessions;
+ *   without it `list` and the `revoke` operations fail with `SessionMissing`.
  * - `refused`: the verifier's own error or errors, `Schema.TaggedError`s with an `httpApiStatus`; `SessionRefused`
  *   without.
  * - `dataVersion`: raise it when a change of the schema would make an older server, still running, write back data
@@ -488,7 +461,7 @@ export const Service =
     class Class extends Context.Service<Self, RequestSession<A, R>>()(id) {
       static readonly data = options.data
       static readonly dataVersion = options.dataVersion ?? 1
-      // `Refused` says of the type what this says of the value.
+      // The same distinction as `Refused` makes for types.
       static readonly refused = (refused === undefined
         ? [SessionRefused]
         : Array.isArray(refused)
@@ -504,7 +477,7 @@ export const Service =
   }
 
 /**
- * The errors of a guarded route, as an `HttpApiMiddleware` declares them.
+ * The type of `errors`.
  *
  * @category utility types
  * @since 0.1.0

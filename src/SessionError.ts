@@ -1,20 +1,20 @@
 /**
- * What can go wrong with a session, as tagged errors.
+ * The errors of this library, tagged.
  *
  * Each carries its HTTP status twice: for `HttpApi` as the `httpApiStatus` of its schema, and for a plain router as an
- * `HttpServerRespondable`, so that an error nobody handles answers with its status and its JSON encoding. None holds a
- * token, a key or session data.
+ * `HttpServerRespondable`, so that an error that no handler catches answers with its status and its JSON encoding. None
+ * holds a token, a key or session data.
  *
  * | error | status | when |
  * | --- | --- | --- |
- * | `SessionMissing` | 401 | the request carries no token, or nobody is logged in where a guard wants somebody |
- * | `SessionInvalid` | 401 | it carries one that does not stand, `reason` says why |
- * | `SessionRefused` | 403 | the verifier said no |
+ * | `SessionMissing` | 401 | the request carries no token, or its session has no user where a guard asks for one |
+ * | `SessionInvalid` | 401 | its token is not valid; `reason` says why |
+ * | `SessionRefused` | 403 | the verifier refused the session |
  * | `SessionCrossOrigin` | 403 | an unsafe method from another origin |
  * | `SessionConflict` | 409 | the session kept changing under an update, or changed since it was read |
  * | `SessionUnavailable` | 503 | the backend failed, or did not answer in time |
  * | `SessionConfigError` | - | a Layer could not be built |
- * | `SessionDataError` | - | a defect: the handler stored what a session cannot hold |
+ * | `SessionDataError` | - | a defect: the handler stored data that a session cannot hold |
  *
  * @since 0.1.0
  */
@@ -28,7 +28,7 @@ import * as Schema from "effect/Schema"
 const respond = (status: number, body: unknown, headers: Record<string, string> = {}) =>
   Effect.succeed(HttpServerResponse.jsonUnsafe(body, { status, headers }))
 
-// Responses are immutable, so those that are always the same are made once: they answer whoever knocks without a key.
+// Responses are immutable, so those that are always the same are made once.
 const responses = {
   SessionMissing: respond(401, { _tag: "SessionMissing" }),
   SessionCrossOrigin: respond(403, { _tag: "SessionCrossOrigin" }),
@@ -36,8 +36,8 @@ const responses = {
 }
 
 /**
- * The request carries no token, or a guard of a definition with a `principal` met a session in which nobody is logged
- * in. Answers 401.
+ * The request carries no token, or its session has no principal and the guard of a definition with one asks for it.
+ * Answers 401.
  *
  * @category errors
  * @since 0.1.0
@@ -55,11 +55,11 @@ export class SessionMissing extends Schema.TaggedError<SessionMissing>()("Sessio
 /**
  * Why a token was not accepted.
  *
- * - `Malformed`: it is not written the way a token is
- * - `Signature`: it was not signed by this application for this session definition, or with a key since retired
+ * - `Malformed`: it is not written as a token
+ * - `Signature`: it was not signed for this session definition, or with a key that was retired
  * - `NotFound`: its session is gone, or was rotated to another token
- * - `Expired`: a deadline has passed
- * - `Data`: the stored data no longer decodes by the definition's schema
+ * - `Expired`: the idle or the absolute timeout has passed
+ * - `Data`: the stored data does not decode by the definition's schema
  * - `Ambiguous`: the request carries tokens of two different sessions, or too many
  *
  * @category errors
@@ -79,7 +79,7 @@ const invalidResponses = {
 }
 
 /**
- * The request carries a token that does not stand. Answers 401.
+ * The request carries a token that is not valid. Answers 401.
  *
  * @category errors
  * @since 0.1.0
@@ -99,8 +99,8 @@ export class SessionInvalid extends Schema.TaggedError<SessionInvalid>()(
 }
 
 /**
- * The verifier refused the session, in a definition without an error of its own. Answers 403. The message is sent to
- * the client.
+ * The verifier of a definition without errors of its own refused the session. Answers 403. The message is sent to the
+ * client.
  *
  * @category errors
  * @since 0.1.0
@@ -137,7 +137,7 @@ export class SessionCrossOrigin extends Schema.TaggedError<SessionCrossOrigin>()
 }
 
 /**
- * An update kept meeting newer versions of the session, or a `replace` was made on an old one. Nothing was stored.
+ * An update kept finding newer versions of the session, or `replace` was called on an old one. Nothing was stored.
  * Answers 409.
  *
  * @category errors
@@ -180,9 +180,8 @@ export class SessionUnavailable extends Schema.TaggedError<SessionUnavailable>()
 }
 
 /**
- * A session Layer could not be built. `problems` lists what is wrong with it and with those that were built beside it,
- * each as the rule that is broken and what to change, never with a secret in it. `layers` names them; layers that need
- * one of these have not been looked at.
+ * A session Layer could not be built. `problems` lists what is wrong with it and with those built beside it: the rule
+ * that is broken and what to change, never a secret. `layers` names them; layers that need one of these are not checked.
  *
  * @category errors
  * @since 0.1.0
@@ -198,9 +197,9 @@ export class SessionConfigError extends Schema.TaggedError<SessionConfigError>()
 }
 
 /**
- * The defect a write dies with when the handler hands over what a session cannot hold: data its schema refuses, that
- * encode to something else than plain JSON, are over 64 KiB or nested deeper than 32 levels, a principal that is empty,
- * too long or not the one the session was made for. It names the rule and the path, never the value.
+ * The defect a write dies with when its data cannot be stored: data that the schema refuses, that encode to something
+ * other than plain JSON, are over 64 KiB or nested deeper than 32 levels; a principal that is empty, too long, or not the
+ * one the session was made for. It names the rule and the path, never the value.
  *
  * @category errors
  * @since 0.1.0

@@ -2,13 +2,13 @@
  * Sessions for `HttpApi`: implements the middlewares an API declares.
  *
  * The API is written with `effect/http-api` alone. It declares a middleware that provides the session and names its
- * errors, with the security schemes the documentation is to show, or without any; from these come the OpenAPI document
- * and the typed errors of the client. The server implements the middleware with `layer` or `layerOptional`.
+ * errors and its security schemes, if any; the OpenAPI document and the client's typed errors follow from these. The
+ * server implements the middleware with `layer` or `layerOptional`.
  *
  * **Details**
  *
- * - The token is read by the definition's own frontend from the request, never from the credential that `HttpApi`
- *   decodes, and once for each request, however many schemes are declared: each of them answers what the first found.
+ * - The definition's frontend reads the token from the request, never from the credential that `HttpApi` decodes, and
+ *   once for each request, however many schemes are declared.
  * - `Vary`, `Cache-Control`, `Retry-After`, `WWW-Authenticate` and the cookie are set as by `SessionMiddleware`.
  * - Both forms fit an endpoint, a group and a whole API.
  *
@@ -56,15 +56,15 @@ import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import * as HttpApiMiddleware from "effect/http-api/HttpApiMiddleware"
 import type { HttpApiSecurity } from "effect/http-api/HttpApiSecurity"
 import * as Layer from "effect/Layer"
-import { bindIn, guarded, open } from "./internal/http/route.ts"
-import type { Binding } from "./internal/http/requestSession.ts"
+import { type Binding, bindIn } from "./internal/http/binding.ts"
+import { guarded, open } from "./internal/http/route.ts"
 import * as SecuritySchemes from "./internal/http/securitySchemes.ts"
 import type { Bound, Definition, Errors, Tagged, VerifiedOf } from "./Session.ts"
 import { SessionConfigError } from "./SessionError.ts"
 
 /**
- * What a middleware must be for `layer` to implement it: it provides `Session.Provided` and declares `Session.errors`.
- * Otherwise it is a sentence that says so.
+ * What `layer` requires of a middleware: it provides `Session.Provided` and declares `Session.errors`. For any other the
+ * type is a sentence that says so, which the compiler prints.
  *
  * @category utility types
  * @since 0.1.0
@@ -77,8 +77,7 @@ export type Guards<Id, Self, R extends ReadonlyArray<Tagged>> = (VerifiedOf<Self
     : "the middleware must declare error: Session.errors of this session")
 
 /**
- * What a middleware must be for `layerOptional` to implement it: it provides the session alone. Otherwise it is a
- * sentence that says so.
+ * What `layerOptional` requires of a middleware: it provides the session alone.
  *
  * @category utility types
  * @since 0.1.0
@@ -90,32 +89,32 @@ export type Opens<Id, Self> = [HttpApiMiddleware.Provides<Id>] extends [Self]
 type App = Effect.Effect<HttpServerResponse, unknown, unknown>
 
 /**
- * `HttpApi` tries the schemes in turn until one lets the request through, and sends the failure of the last. The first
- * attempt has looked in all places, so each later one repeats what turned the request away: an unavailable backend is
- * not masked by a scheme whose credential is merely missing.
+ * `HttpApi` tries the schemes in turn until one accepts the request, and answers with the failure of the last. The first
+ * attempt has read all places, so the later ones repeat its failure: a credential that is merely missing must not mask an
+ * unavailable backend.
  */
-const onceARequest = (wrap: (app: App) => App): ((app: App) => App) => {
-  const turnedAway = new WeakMap<HttpServerRequest, Exit.Exit<never, unknown>>()
+const oncePerRequest = (wrap: (app: App) => App): ((app: App) => App) => {
+  const refusals = new WeakMap<HttpServerRequest, Exit.Exit<never, unknown>>()
   return (app) =>
     Effect.withFiber((fiber) => {
       const request = Context.getUnsafe(fiber.context, HttpServerRequest)
-      const known = turnedAway.get(request)
+      const known = refusals.get(request)
       if (known !== undefined) return known
-      let isLetThrough = false
-      const letThrough = Effect.suspend(() => {
-        isLetThrough = true
+      let isAccepted = false
+      const accepted = Effect.suspend(() => {
+        isAccepted = true
         return app
       })
-      return Effect.tapError(wrap(letThrough), (error) =>
+      return Effect.tapError(wrap(accepted), (error) =>
         Effect.sync(() => {
-          if (!isLetThrough) turnedAway.set(request, Exit.fail(error))
+          if (!isAccepted) refusals.set(request, Exit.fail(error))
         })
       )
     })
 }
 
 const schemesOf = (middleware: object): Readonly<Record<string, HttpApiSecurity>> | undefined => {
-  // Every `HttpApiMiddleware.Service` is one; a `Context.Key` does not say so in its type.
+  // Every `HttpApiMiddleware.Service` is an `AnyService`; its type as a `Context.Key` does not say so.
   const service = middleware as HttpApiMiddleware.AnyService
   return HttpApiMiddleware.isSecurity(service) ? service.security : undefined
 }
@@ -131,13 +130,12 @@ const implement = <Id, S, Self, A, R extends ReadonlyArray<Tagged>>(
       const binding = bindIn(session, yield* Effect.context<Bound<Self>>())
       const run = (app: App) => wrap(binding, app)
       const schemes = schemesOf(middleware)
-      // The service of a middleware without security is one function, of one with security a function for each scheme:
-      // what the callers' types say of `S`, which is abstract here.
+      // `S`, abstract here, is one function for a middleware without security, and else a record of one per scheme.
       if (schemes === undefined) return run as S
       const problems = SecuritySchemes.problemsOf(middleware.key, schemes, session.key, binding.frontend)
       if (problems.length > 0) return yield* new SessionConfigError({ problems })
       const names = Object.keys(schemes)
-      const once = names.length > 1 ? onceARequest(run) : run
+      const once = names.length > 1 ? oncePerRequest(run) : run
       return Object.fromEntries(names.map((name) => [name, once])) as S
     })
   )
@@ -147,7 +145,7 @@ const implement = <Id, S, Self, A, R extends ReadonlyArray<Tagged>>(
  * `UserSession.Verified`, and declares `Session.errors(UserSession)`.
  *
  * Fails with a `SessionConfigError` if the middleware declares a security scheme the definition's frontend does not
- * read: the documentation would show clients a way in that does not open.
+ * read: the OpenAPI document would promise what the server refuses.
  *
  * @category layers
  * @since 0.1.0

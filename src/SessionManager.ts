@@ -1,5 +1,5 @@
 /**
- * The life of a session, without HTTP: create, resolve, modify, rotate, destroy, list, revoke.
+ * Sessions without HTTP: create, resolve, modify, rotate, destroy, list, revoke.
  *
  * A definition's manager is the service `UserSession.Manager`. `layer` provides it, and so does
  * `SessionMiddleware.layer`; an RPC server, a job or a command line uses it directly.
@@ -10,9 +10,9 @@
  *   a touch needs the record to be there.
  * - No update is lost: on a newer version the session is checked again and `f` runs again. Changes of one session wait
  *   for each other within a process; between processes they retry with full jitter, for a second at most.
- * - Every backend call has a deadline. A backend that fails, or is late, is a `SessionUnavailable`, and never "no
- *   session". Writes are not interrupted.
- * - The cause of a failure is logged by its names and codes; no log line holds a token, a key, or session data.
+ * - Every backend call has a deadline. A backend that fails or is late is a `SessionUnavailable`, never "no session".
+ *   Writes are not interrupted.
+ * - The cause of a failure is logged by its names and codes. No log line holds a token, a key or session data.
  *
  * **Example** (Ending a user's sessions from a job)
  *
@@ -36,7 +36,7 @@ import * as SecureRandom from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
-import type * as Redacted from "effect/Redacted"
+import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import { failure } from "./internal/exit.ts"
 import * as CompareAndSet from "./internal/manager/compareAndSet.ts"
@@ -68,7 +68,7 @@ import { SessionKeys } from "./SessionKeys.ts"
 
 export type {
   /**
-   * The life of a definition's sessions.
+   * The manager of a definition's sessions.
    *
    * @category models
    * @since 0.1.0
@@ -105,10 +105,6 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
   const randomly = <B>(effect: Effect.Effect<B, never, SecureRandom.SecureRandom>): Effect.Effect<B> =>
     Effect.provideService(effect, SecureRandom.SecureRandom, random)
 
-  // ---------------------------------------------------------------------------
-  // From a token to an accepted session
-  // ---------------------------------------------------------------------------
-
   const snapshot = (record: SessionRecord, value: A, token: Redacted.Redacted<string>, now: number) =>
     new LiveSession(record, value, deadlines.expiryOf(record, now), token)
 
@@ -125,7 +121,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
       answer === undefined ? Exit.succeed(session) : refusedByValue
     )
 
-  /** Deadlines, data and verifier: what is checked of a record whose secret is known to be the token's. */
+  /** Checks deadlines, data and verifier of a record whose secret is known to be the token's. */
   const admit = (record: SessionRecord, token: Redacted.Redacted<string>, now: number): Accepted => {
     if (now >= deadlines.expiryOf(record, now)) return expired
     const decoded = data.decode(record.data)
@@ -136,15 +132,16 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
     )
   }
 
-  /** One touch at a time says for all requests of a session that it was seen: each of them has read it. */
-  const touched = (session: LiveSession<A>, record: SessionRecord, now: number): Accepted => {
+  /** One touch at a time serves all requests of a session: each of them has read it. */
+  const touched = (session: LiveSession<A>, now: number): Accepted => {
+    const record = LiveSession.record(session)
     if (touching.has(record.id)) return Exit.succeed(session)
     const seen = deadlines.seenAt(record, now)
     return Effect.uninterruptible(
       Effect.suspend(() => {
         touching.add(record.id)
         return storage.touch(record.id, seen).pipe(
-          // A failed touch costs the session some idle time; the request has read it, and goes on.
+          // A failed touch costs the session some idle time, and the request nothing.
           Effect.catch(() => Effect.succeed("unchanged")),
           Effect.onExit(() => Effect.sync(() => touching.delete(record.id)))
         )
@@ -167,52 +164,40 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
             const now = clock.currentTimeMillisUnsafe()
             const session = admit(record, token, now)
             return touch && deadlines.isTouchDue(record, now)
-              ? Effect.flatMap(session, (session) => touched(session, record, now))
+              ? Effect.flatMap(session, (session) => touched(session, now))
               : session
           })
         )
       )
     )
 
-  // ---------------------------------------------------------------------------
-  // Writes
-  // ---------------------------------------------------------------------------
-
   const create: SessionManager<A, R>["create"] = (given, options) =>
     Effect.uninterruptible(
-      Clock.clockWith((clock) =>
-        Effect.flatMapEager(data.encode(given), ({ principal, text, value }) => {
-          /** With a fresh id and secret each time: an id that is taken is left to its owner. */
-          const attempt = (left: number): Effect.Effect<Session<A>, SessionUnavailable> =>
-            Effect.flatMapEager(randomly(Token.randomClaims), (claims) =>
-              Effect.flatMapEager(sha256(claims.secret), (secretHash) =>
-                Effect.flatMapEager(tokens.issue(claims), (token) => {
-                  const now = clock.currentTimeMillisUnsafe()
-                  const record: SessionRecord = {
-                    ...deadlines.startingAt(now, options),
-                    namespace,
-                    id: claims.id,
-                    secretHash,
-                    version: 1,
-                    principal,
-                    data: text,
-                    dataVersion: definition.dataVersion,
-                    extension: "",
-                    persistent: (options?.cookie ?? "persistent") === "persistent"
-                  }
-                  return Effect.flatMap(storage.create(record), (result) =>
-                    result === "created"
-                      ? Exit.succeed(snapshot(record, value, token, now))
-                      : left > 1
-                        ? attempt(left - 1)
-                        : storage.failed("create", "notApplied", { _tag: "FreshIdTaken" })
-                  )
-                })
-              )
-            )
-          return attempt(maxAttempts)
-        })
-      )
+      Effect.gen(function* () {
+        const { principal, text, value } = yield* data.encode(given)
+        // With a fresh id and secret each time: an id that is taken is another session's.
+        for (let attempt = 0; attempt < maxAttempts; attempt++) {
+          const claims = yield* randomly(Token.randomClaims)
+          const secretHash = yield* sha256(claims.secret)
+          const token = yield* tokens.issue(claims)
+          const now = yield* Clock.currentTimeMillis
+          const record: SessionRecord = {
+            ...deadlines.startingAt(now, options),
+            namespace,
+            id: claims.id,
+            secretHash,
+            version: 1,
+            principal,
+            data: text,
+            dataVersion: definition.dataVersion,
+            extension: "",
+            persistent: (options?.cookie ?? "persistent") === "persistent"
+          }
+          const result = yield* storage.create(record)
+          if (result === "created") return snapshot(record, value, token, now)
+        }
+        return yield* storage.failed("create", "notApplied", { _tag: "FreshIdTaken" })
+      })
     )
 
   const compareAndSet = CompareAndSet.make<A, Refused>({
@@ -224,68 +209,58 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
     snapshot
   })
 
-  /** A session to change, with its record: what the caller holds already, or read now. */
-  const hold = (
-    source: Redacted.Redacted<string> | Session<A>
-  ): Effect.Effect<CompareAndSet.Held<A>, SessionInvalid | Refused | SessionUnavailable> =>
+  /** The session to change: what the caller holds already, or read now. */
+  const held = (source: Redacted.Redacted<string> | Session<A>): Accepted =>
     Effect.suspend(() => {
-      const record = "token" in source ? LiveSession.record(source) : undefined
-      return record !== undefined && "token" in source
-        ? Exit.succeed({ session: source, record })
-        : Effect.map(load("token" in source ? source.token : source, false), (session) => ({
-            session,
-            // `load` answers sessions that have one.
-            record: LiveSession.record(session)!
-          }))
+      if (Redacted.isRedacted(source)) return load(source, false)
+      return LiveSession.is(source) ? Exit.succeed(source) : load(source.token, false)
     })
 
-  const write = ({ session }: CompareAndSet.Held<A>, { text, value }: SessionData.Encoded<A>) => ({
+  const write = ({ text, value }: SessionData.Encoded<A>, token: Redacted.Redacted<string>) => ({
     patch: { data: text, dataVersion: definition.dataVersion },
     data: value,
-    token: session.token
+    token
   })
 
   const modify: SessionManager<A, R>["modify"] = (source, f) =>
-    Effect.flatMap(hold(source), (held) =>
-      compareAndSet(held, (held) => {
-        const { record, session } = held
-        // A copy of its own: what `f` changes in place is not the data of a session that was handed out.
+    Effect.flatMap(held(source), (session) =>
+      compareAndSet(session, (session) => {
+        const record = LiveSession.record(session)
+        // A copy: `f` may change it in place, and `session.data` is in the hands of the application.
         const before = Result.getOrElse(data.decode(record.data), () => session.data)
         const [answer, after] = f(before)
         return Effect.mapEager(data.encodeFor(record, after), (encoded) => {
           const isSame = encoded.text === record.data || (after === before && data.isSame(record, encoded.text))
-          return [answer, isSame ? undefined : write(held, encoded)] as const
+          return [answer, isSame ? undefined : write(encoded, session.token)] as const
         })
       })
     )
 
-  const replace: SessionManager<A, R>["replace"] = (session, next) =>
-    Effect.flatMap(hold(session), (held) =>
-      held.record.version === session.version
-        ? Effect.map(
-            compareAndSet(
-              held,
-              (held) =>
-                Effect.mapEager(data.encodeFor(held.record, next), (encoded) => [undefined, write(held, encoded)]),
-              true
-            ),
-            ([, changed]) => changed
-          )
-        : CompareAndSet.conflict
-    )
+  const replace: SessionManager<A, R>["replace"] = (given, next) =>
+    Effect.flatMap(held(given), (session) => {
+      if (session.version !== given.version) return CompareAndSet.conflict
+      const written = compareAndSet(
+        session,
+        (session) =>
+          Effect.mapEager(data.encodeFor(LiveSession.record(session), next), (encoded) => [
+            undefined,
+            write(encoded, session.token)
+          ]),
+        true
+      )
+      return Effect.map(written, ([, replaced]) => replaced)
+    })
 
-  const rotate: SessionManager<A, R>["rotate"] = (source) =>
-    Effect.flatMap(hold(source), (held) =>
-      Effect.gen(function* () {
-        const secret = yield* randomly(Token.randomSecret)
-        const secretHash = yield* sha256(secret)
-        const token = yield* tokens.issue({ id: held.record.id, secret })
-        const [, rotated] = yield* compareAndSet(held, ({ session }) =>
-          Exit.succeed([undefined, { patch: { secretHash }, data: session.data, token }])
-        )
-        return rotated
-      })
+  const rotate: SessionManager<A, R>["rotate"] = Effect.fnUntraced(function* (source) {
+    const session = yield* held(source)
+    const secret = yield* randomly(Token.randomSecret)
+    const secretHash = yield* sha256(secret)
+    const token = yield* tokens.issue({ id: session.id, secret })
+    const [, rotated] = yield* compareAndSet(session, ({ data }) =>
+      Exit.succeed([undefined, { patch: { secretHash }, data, token }])
     )
+    return rotated
+  })
 
   const list: SessionManager<A, R>["list"] = Effect.fnUntraced(function* (principal) {
     const found: Array<SessionInfo<A>> = []
@@ -320,7 +295,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
         )
       ),
     list,
-    // Types do not bind every caller: without an owner this would be `revokeAny`.
+    // A caller without types may leave the owner out, and this would be `revokeAny`.
     revoke: (id, owner) => (typeof owner.principal === "string" ? storage.delete(id, owner) : Effect.succeed(false)),
     revokeAny: (id) => storage.delete(id),
     revokeAll: (principal, options) => storage.deleteByPrincipal(principal, options)

@@ -1,8 +1,8 @@
 /**
  * Sessions for HTTP apps: as an `HttpMiddleware` around any app, and as a middleware of `HttpRouter` routes.
  *
- * Each comes in two forms. The open one gives the request's session to every route; the required one lets only verified
- * sessions through, and gives its routes `UserSession.Verified` besides.
+ * Each has two forms. The open one gives every route the request's session; the required one answers requests without a
+ * verified session itself, and gives its routes `UserSession.Verified` too.
  *
  * **Details**
  *
@@ -18,7 +18,8 @@ import * as Effect from "effect/Effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as Layer from "effect/Layer"
-import { type App, bindIn, type GuardError, guarded, open } from "./internal/http/route.ts"
+import { bindIn } from "./internal/http/binding.ts"
+import { type App, type GuardError, guarded, open } from "./internal/http/route.ts"
 import * as Registry from "./internal/registry.ts"
 import type { Bound, Core, Definition, LayerOptions, Tagged, VerifiedOf, VerifierOf } from "./Session.ts"
 import type { SessionConfigError, SessionCrossOrigin } from "./SessionError.ts"
@@ -27,7 +28,7 @@ import * as SessionManager from "./SessionManager.ts"
 
 export type {
   /**
-   * Why a guard turned a request away.
+   * The errors a guard refuses a request with.
    *
    * @category utility types
    * @since 0.1.0
@@ -36,12 +37,12 @@ export type {
 } from "./internal/http/route.ts"
 
 /**
- * Layer that binds a definition to its frontend, backend, verifier and keys. It provides what the middlewares ask for,
- * and the definition's manager.
+ * Layer that binds a definition to its frontend, backend, verifier and keys, for the middlewares below. It provides the
+ * definition's manager too.
  *
  * **Details**
  *
- * Each definition gets its own parts by plain `Layer.provide`, so several live in one application. Fails with a
+ * `Layer.provide` gives each definition its own parts, so one application may have several. Fails with a
  * `SessionConfigError` on timeouts that contradict each other, and where another definition of the application has the
  * same identifier or cookie name.
  *
@@ -121,7 +122,7 @@ export const make =
     Effect.contextWith((context: Context.Context<Bound<Self>>) => open(bindIn(session, context), app))
 
 /**
- * Lets only verified sessions through to an app, and gives it the request's session and the verified one.
+ * Gives an app the request's session and the verified one, and fails with a `GuardError` where there is none.
  *
  * @category middleware
  * @since 0.1.0
@@ -184,11 +185,11 @@ export const router = <Self, A, R extends ReadonlyArray<Tagged>>(
  *
  * **Details**
  *
- * A refused request fails with a `GuardError`, which answers with its own status where nothing else handles it. With
- * `onFailure` the app answers itself: a redirect to the log-in page, a page of HTML. Headers of the session are set on
- * that answer too.
+ * A refused request fails with a `GuardError`, which answers with its own status if the app does not handle it.
+ * `onFailure` answers instead: with a redirect to the log-in page, or an HTML page. The session's headers are set on that
+ * answer too.
  *
- * **Example** (Sending strangers to the log-in page)
+ * **Example** (Redirecting to the log-in page)
  *
  * ```ts
  * import { Effect, Layer, Schema } from "effect"
@@ -238,5 +239,5 @@ export const routerRequired: {
       const onFailure = options?.onFailure ?? Effect.fail
       return <E2, RA>(app: App<E2, RA>) => guarded(bound, app, onFailure)
     })
-    // What the router tracks in types of its own is said in ours: it provides, fails and needs just this.
+    // The router computes the same from types of its own, which stay unresolved for an abstract `Self`.
   ) as unknown as Middleware<Self | VerifiedOf<Self>, E, Bound<Self>>

@@ -1,5 +1,5 @@
 /**
- * Deletes expired sessions from a store that does not do so by itself.
+ * Deletes expired sessions from stores that do not do so themselves.
  *
  * @since 0.1.0
  */
@@ -34,16 +34,17 @@ const timedOut = () =>
   Exit.fail(new SessionBackendError({ operation: "deleteExpired", outcome: "unknown", cause: { _tag: "TimedOut" } }))
 
 /**
- * Layer that deletes expired records from the backend now and then, for as long as the application runs.
+ * Layer that deletes expired records from the backend at intervals, for as long as the application runs.
  *
  * **When to use**
  *
- * Use with SQL backends, in one process or in all of them. Memory and Redis collect expired sessions by themselves.
+ * Use with SQL backends, in one process or in all of them. The memory and Redis backends delete expired sessions
+ * themselves.
  *
  * **Details**
  *
- * Each round deletes batch after batch until one is not full. A round that fails is logged, and the next one goes on.
- * The pause between rounds is jittered, so that many processes do not sweep at once.
+ * Each round deletes batches until one is not full. A round that fails is logged; the next one starts as usual. The
+ * pause between rounds is jittered, so that many processes do not sweep at once.
  *
  * @category layers
  * @since 0.1.0

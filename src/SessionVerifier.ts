@@ -1,9 +1,8 @@
 /**
- * The verifier: whether a live session is acceptable.
+ * The verifier of a session definition: it decides whether a live session is acceptable.
  *
- * It runs each time a session is read, after the token, the deadlines and the data have been found good, and once more
- * when an update meets a newer version. It is bound to one session definition, and refuses with that definition's
- * `refused` errors.
+ * It runs each time a session is read, after token, deadlines and data are checked, and again when an update finds a
+ * newer version. It refuses with the definition's `refused` errors.
  *
  * @since 0.1.0
  */
@@ -33,7 +32,7 @@ export const layerExists = <Self, A, R extends ReadonlyArray<Tagged>>(
 ): Layer.Layer<VerifierOf<Self>> => Layer.succeed(session.Verifier, { verify: () => Effect.void })
 
 /**
- * Layer of a verifier of your own: a function, or an effect that makes one out of services.
+ * Layer of a verifier of your own: a function, or an effect that makes one from services.
  *
  * **Example** (Refusing suspended users)
  *
@@ -67,14 +66,14 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>, EX = never, RX =
   session: Definition<Self, A, R>,
   verify: Effect.Effect<Verifier<A, R>["verify"], EX, RX> | Verifier<A, R>["verify"]
 ): Layer.Layer<VerifierOf<Self>, EX, RX> =>
-  // The scope of the effect is the layer's, which `Layer.effect` provides; it is not in `RX` here.
+  // `Layer.effect` takes `Scope` out of the requirements, which the compiler cannot do for an abstract `RX`.
   Layer.effect(
     session.Verifier,
     Effect.map(Effect.isEffect(verify) ? verify : Effect.succeed(verify), (verify) => ({ verify }))
   ) as Layer.Layer<VerifierOf<Self>, EX, RX>
 
 /**
- * Layer of a verifier from a predicate, and the error for those it does not hold for.
+ * Layer of a verifier that refuses with `orElse` where a predicate does not hold.
  *
  * @category layers
  * @since 0.1.0

@@ -1,8 +1,6 @@
 /**
- * What the session layers of one application know of each other: which definition uses which name, and what is wrong
- * with the configuration of each.
- *
- * The layer is a constant, so Layer's own memoisation builds one registry for each application.
+ * What the session layers of one application share: which definition uses which name, and the configuration problems of
+ * each. The layer is a constant, so Layer's own memoisation builds one registry for each application.
  *
  * @internal
  */
@@ -16,19 +14,15 @@ interface Owner {
   readonly key: string
 }
 
-/** @internal */
 export class Registry extends Context.Service<
   Registry,
   {
-    /** Takes names for a definition until the scope closes. Answers what another definition has already. */
+    /** Takes names for a definition until the scope closes. Answers the problems with those that another has taken. */
     readonly claim: (
       owner: Owner,
       names: ReadonlyArray<readonly [name: string, problem: (other: string) => string]>
     ) => Effect.Effect<ReadonlyArray<string>, never, Scope.Scope>
-    /**
-     * Fails if a layer has problems, with those of the layers that are built beside it as well: Layer stops at the first
-     * that fails, and would hide the others.
-     */
+    /** Fails if a layer has problems, with those of the layers built beside it too: Layer reports only the first. */
     readonly check: (
       layer: string,
       problems: ReadonlyArray<string>
@@ -36,7 +30,6 @@ export class Registry extends Context.Service<
   }
 >()("effect-sessions/internal/Registry") {}
 
-/** @internal */
 export const layer: Layer.Layer<Registry> = Layer.sync(Registry, () => {
   /** How many layers of its owner use a name. */
   const uses = new Map<string, { readonly owner: Owner; count: number }>()
@@ -67,7 +60,7 @@ export const layer: Layer.Layer<Registry> = Layer.sync(Registry, () => {
         Effect.sync(() => found.add(own)),
         () => Effect.sync(() => found.delete(own))
       ).pipe(
-        // The layers beside this one check their configuration meanwhile.
+        // Meanwhile the layers beside this one check theirs.
         Effect.andThen(Effect.yieldNow),
         Effect.andThen(
           Effect.suspend(() => {

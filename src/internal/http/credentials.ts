@@ -29,10 +29,8 @@ const distinct = <C extends { readonly token: Redacted.Redacted<string>; readonl
 }
 
 /**
- * Of several tokens one distinct session may stand. A token in a header that does not stand is not made good by a cookie,
- * and a backend that fails is not taken for a token that does not stand.
- *
- * @internal
+ * Resolves each token; exactly one session may be valid among them. A cookie does not make up for an invalid token in a
+ * header, and a backend that fails fails the request.
  */
 export const chooseSession = <A, R extends ReadonlyArray<Tagged>>(
   credentials: ReadonlyArray<Credential>,
@@ -58,14 +56,12 @@ export const chooseSession = <A, R extends ReadonlyArray<Tagged>>(
     return accepted === undefined || (accepted[1] === "cookie" && isHeaderRefused) ? yield* refused! : accepted
   })
 
-/** How many sessions one request may end by the tokens it carries: as many tokens as it may carry to be read. */
+/** As many as the tokens that a request may carry and still be read. */
 const maxEnded = 4
 
 /**
- * Ends the sessions of the tokens that are ours, the first four at most; the rest are left alone, and logged. A forged
- * token costs a MAC. Answers how the first of ours came that came with the request.
- *
- * @internal
+ * Ends the sessions of authentic tokens, the first four at most, and logs if there are more. A forged token costs a MAC.
+ * Answers how the first authentic token came, of those that came with the request.
  */
 export const endSessions = (
   credentials: ReadonlyArray<{ readonly token: Redacted.Redacted<string>; readonly via?: Transport }>,

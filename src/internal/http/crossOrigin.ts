@@ -3,8 +3,14 @@
  *
  * @internal
  */
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
+import type { Tagged } from "../../Session.ts"
+import { SessionCrossOrigin } from "../../SessionError.ts"
+import { failure } from "../exit.ts"
 import { requestHeader } from "../frontend/requestHeader.ts"
+import type { Binding, CrossOriginPolicy } from "./binding.ts"
 
 /** Methods that change nothing (RFC 9110 9.2.1, and QUERY), and so need no protection. */
 const isSafe = (method: string): boolean =>
@@ -12,31 +18,13 @@ const isSafe = (method: string): boolean =>
 
 const loopback = /^(localhost|[^:]+\.localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?$/
 
-/**
- * What the check goes by: whether the cookie travels over https alone, and the origins besides the app's own, in lower
- * case.
- *
- * @internal
- */
-export interface CrossOriginPolicy {
-  readonly secure: boolean
-  readonly trusted: ReadonlySet<string>
-}
+/** Why a request is refused. `plainHttp`: this looks like the app's own page, served over http. */
+type Problem = "otherOrigin" | "plainHttp"
 
-/**
- * A request that is refused. `hint` says what to change, where this looks like the app's own page; it holds nothing of
- * the request.
- *
- * @internal
- */
-export interface CrossOriginProblem {
-  readonly hint: string | undefined
-}
+const plainHttpHint =
+  'refused a request of the app\'s own page, which is served over plain http: no browser sends a secure cookie there. Serve it over https, or to develop set "secure: false" in SessionFrontend.layerCookie'
 
-const otherOrigin: CrossOriginProblem = { hint: undefined }
-const plainHttp: CrossOriginProblem = {
-  hint: 'refused a request of the app\'s own page, which is served over plain http: no browser sends a secure cookie there. Serve it over https, or to develop set "secure: false" in SessionFrontend.layerCookie'
-}
+const crossOrigin = failure(new SessionCrossOrigin())
 
 /**
  * The host the request was sent to. `Host` decides where there is one; a request without, as a framework makes it in
@@ -53,31 +41,50 @@ const hostOf = (request: HttpServerRequest): string | undefined => {
  * Compares an `Origin` with the request's own host. The scheme seen here says nothing behind a proxy, so it follows from
  * the cookie: one that is `Secure` came over https, or from this very machine.
  */
-const problemOf = (origin: string, host: string | undefined, secure: boolean): CrossOriginProblem | undefined => {
+const compare = (origin: string, host: string | undefined, secure: boolean): Problem | undefined => {
   const [, scheme, authority] = /^(https?):\/\/([^/?#]+)$/.exec(origin) ?? []
-  if (authority === undefined || host === undefined) return otherOrigin
+  if (authority === undefined || host === undefined) return "otherOrigin"
   const ownPort = scheme === "https" ? /:443$/ : /:80$/
-  if (authority.replace(ownPort, "") !== host.replace(ownPort, "")) return otherOrigin
-  return scheme === "https" || !secure || loopback.test(host) ? undefined : plainHttp
+  if (authority.replace(ownPort, "") !== host.replace(ownPort, "")) return "otherOrigin"
+  return scheme === "https" || !secure || loopback.test(host) ? undefined : "plainHttp"
 }
 
 /**
- * Why a request is refused, if it is: by Fetch Metadata, else by `Origin`. A request with neither comes from no browser
- * that would be made to send it (OWASP CSRF cheat sheet; all browsers since 2020 send at least `Origin` with an unsafe
- * method).
- *
- * @internal
+ * Goes by Fetch Metadata, else by `Origin`. A request with neither comes from no browser that would be made to send it
+ * (OWASP CSRF cheat sheet; all browsers since 2020 send at least `Origin` with an unsafe method).
  */
-export const crossOriginProblem = (
-  request: HttpServerRequest,
-  policy: CrossOriginPolicy
-): CrossOriginProblem | undefined => {
+const problemOf = (request: HttpServerRequest, policy: CrossOriginPolicy): Problem | undefined => {
   // Pages may open WebSockets to any origin, with cookies and without a preflight (ASVS 4.4.2).
   if (isSafe(request.method) && requestHeader(request, "upgrade") === undefined) return undefined
   const origin = requestHeader(request, "origin")?.toLowerCase()
-  // "null" is what every sandboxed frame sends: it is no origin to trust, whatever a frontend says.
+  // Every sandboxed frame sends "null": it is no origin to trust, whatever a frontend says.
   if (origin !== undefined && origin !== "null" && policy.trusted.has(origin)) return undefined
   const site = requestHeader(request, "sec-fetch-site")
-  if (site !== undefined) return site === "same-origin" || site === "none" ? undefined : otherOrigin
-  return origin === undefined ? undefined : problemOf(origin, hostOf(request), policy.secure)
+  if (site !== undefined) return site === "same-origin" || site === "none" ? undefined : "otherOrigin"
+  return origin === undefined ? undefined : compare(origin, hostOf(request), policy.secure)
+}
+
+/**
+ * Refuses an unsafe request of another origin, unless it carries its token in a header and none in a cookie: no page can
+ * be made to send such a header elsewhere without a preflight.
+ */
+export const admit = <Self, A, R extends ReadonlyArray<Tagged>>(
+  request: HttpServerRequest,
+  { definition, frontend, policy }: Binding<Self, A, R>
+): Effect.Effect<void, SessionCrossOrigin> => {
+  const problem = policy.origins === undefined ? undefined : problemOf(request, policy.origins)
+  if (problem === undefined) return Exit.void
+  const refuse = Effect.suspend(() => {
+    // Once for each frontend: an attacker must not be able to fill the log.
+    if (problem === "otherOrigin" || policy.hasHinted) return crossOrigin
+    policy.hasHinted = true
+    return Effect.andThen(
+      Effect.annotateLogs(Effect.logWarning(plainHttpHint), { namespace: definition.key }),
+      () => crossOrigin
+    )
+  })
+  return Effect.matchEffect(frontend.extract(request), {
+    onFailure: () => refuse,
+    onSuccess: (credentials) => (credentials.every(({ via }) => via === "header") ? Exit.void : refuse)
+  })
 }

@@ -1,5 +1,5 @@
 /**
- * The errors of a verifier of the application's own, in a plain router.
+ * How a definition's own `refused` errors answer in a plain router.
  *
  * @internal
  */
@@ -15,10 +15,8 @@ const statusOf = (schema: Tagged): number => {
 }
 
 /**
- * Lets an error answer with the status and the encoding of its schema: to a plain router `httpApiStatus` means nothing.
- * An error that answers by itself, or that cannot be extended, is left as it is.
- *
- * @internal
+ * Makes an error an `HttpServerRespondable` that answers with the status and the encoding of its schema: a plain router
+ * does not read `httpApiStatus`. Leaves an error alone that is one already, or is not extensible.
  */
 export const makeRespondable = (refused: ReadonlyArray<Tagged>, error: object): void => {
   if (HttpServerRespondable.isRespondable(error) || !Object.isExtensible(error)) return

@@ -2,7 +2,8 @@
  * The request's session: one handle for each request and definition, whichever middlewares meet on a route (laws 1 to 4,
  * 7 and 8).
  *
- * Every member is an Effect, or a function that answers one, and does nothing until that runs.
+ * Every member is an Effect, or a function that answers one, and does nothing until that runs. Functions come from
+ * getters, so that a handler may take them out of the session without binding them.
  *
  * @internal
  */
@@ -11,38 +12,26 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
-import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import * as Semaphore from "effect/Semaphore"
-import type {
-  Changed,
-  CreateOptions,
-  Definition,
-  Loaded,
-  Refusal,
-  RequestSession,
-  Session,
-  SessionManager,
-  Tagged
-} from "../../Session.ts"
-import { SessionCrossOrigin, SessionMissing } from "../../SessionError.ts"
+import type { Changed, Loaded, Refusal, RequestSession, Session, Tagged } from "../../Session.ts"
+import { SessionMissing } from "../../SessionError.ts"
 import type { SessionConflict, SessionInvalid, SessionUnavailable } from "../../SessionError.ts"
-import type { Credential, SessionFrontend, Transport } from "../../SessionFrontend.ts"
+import type { Credential } from "../../SessionFrontend.ts"
 import { failure } from "../exit.ts"
 import { carriedBy } from "../frontend/carried.ts"
 import { withDeadline } from "../manager/deadline.ts"
+import type { Binding } from "./binding.ts"
 import { chooseSession, endSessions } from "./credentials.ts"
-import { type CrossOriginProblem, crossOriginProblem } from "./crossOrigin.ts"
-import { type FrontendPolicy, policyOf } from "./frontendPolicy.ts"
 import { makeRespondable } from "./refusal.ts"
-import * as ResponseHeaders from "./responseHeaders.ts"
+import { ResponseHeaders } from "./responseHeaders.ts"
 
-/** @internal */
-export const nobody = new SessionMissing()
-const missing = failure(nobody)
-const crossOrigin = failure(new SessionCrossOrigin())
+export const sessionMissing = new SessionMissing()
+const missing = failure(sessionMissing)
 
-/** How long a log-in that failed waits for the session to go that it made, in milliseconds. The deletion goes on. */
+/** How long a log-in that failed waits for the deletion of the session it made, in milliseconds. The deletion goes on. */
 const undoTimeout = 250
 
 type Outcome<A, R extends ReadonlyArray<Tagged>> = Exit.Exit<
@@ -50,83 +39,45 @@ type Outcome<A, R extends ReadonlyArray<Tagged>> = Exit.Exit<
   SessionMissing | SessionInvalid | Refusal<R> | SessionUnavailable
 >
 
+/** A change of a session that there is. */
+type Change<B, A, R extends ReadonlyArray<Tagged>> = Effect.Effect<
+  readonly [answer: B, Session<A>],
+  SessionInvalid | Refusal<R> | SessionConflict | SessionUnavailable
+>
+
 const errorOf = <E>(cause: Cause.Cause<E>): E | undefined => Option.getOrUndefined(Cause.findErrorOption(cause))
 
-/** A definition with the services that serve it. */
-export interface Binding<Self, A, R extends ReadonlyArray<Tagged>> {
-  readonly definition: Definition<Self, A, R>
-  readonly manager: SessionManager<A, R>
-  readonly frontend: SessionFrontend["Service"]
-  readonly policy: FrontendPolicy
-}
+const twice = <S>(session: S): readonly [S, S] => [session, session]
 
-/** @internal */
-export const bind = <Self, A, R extends ReadonlyArray<Tagged>>(
-  definition: Definition<Self, A, R>,
-  manager: SessionManager<A, R>,
-  frontend: SessionFrontend["Service"]
-): Binding<Self, A, R> => ({ definition, manager, frontend, policy: policyOf(frontend) })
-
-/** @internal */
 export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implements RequestSession<A, R> {
   // Private, all of it: printing the session must not print the request's headers, with the token in them.
   readonly #request: HttpServerRequest
-  readonly #definition: Definition<Self, A, R>
-  readonly #manager: SessionManager<A, R>
-  readonly #frontend: SessionFrontend["Service"]
-  readonly #policy: FrontendPolicy
+  readonly #binding: Binding<Self, A, R>
+  readonly #headers: ResponseHeaders
   /** What `get` answers, once it is known. */
   #state: Outcome<A, R> | undefined = undefined
   #isReading = false
   /** Done when the read that is under way has ended; there if another fiber waits for it. */
-  #read: Deferred.Deferred<void> | undefined = undefined
+  #readEnded: Deferred.Deferred<void> | undefined = undefined
   #lock: Semaphore.Semaphore | undefined = undefined
-  /** How the accepted token came. */
-  #via: Transport | undefined = undefined
-  #issued: ResponseHeaders.Outgoing["issued"] = undefined
-  #detach: Transport | undefined = undefined
-  #wasUnavailable = false
-  /** The response that has the session's headers, until something changes. */
-  #finished: HttpServerResponse.HttpServerResponse | undefined = undefined
-  #isSealed = false
-  /** Whether the response went out as one that a shared cache may keep. */
-  #isShared = false
 
-  constructor(request: HttpServerRequest, { definition, frontend, manager, policy }: Binding<Self, A, R>) {
+  constructor(request: HttpServerRequest, binding: Binding<Self, A, R>) {
     this.#request = request
-    this.#definition = definition
-    this.#manager = manager
-    this.#frontend = frontend
-    this.#policy = policy
+    this.#binding = binding
+    this.#headers = new ResponseHeaders(binding)
   }
 
-  /** Whether this is the handle that a middleware with this manager and frontend would make for this request. */
-  serves(request: HttpServerRequest, manager: object, frontend: object): boolean {
-    return this.#request.source === request.source && this.#manager === manager && this.#frontend === frontend
-  }
-
-  /**
-   * Unsafe requests from another origin are refused, unless they carry their token in a header and none in a cookie: no
-   * page can be made to send such a header elsewhere without a preflight.
-   */
-  get admitted(): Effect.Effect<void, SessionCrossOrigin> {
-    const { origins } = this.#policy
-    const problem = origins === undefined ? undefined : crossOriginProblem(this.#request, origins)
-    if (problem === undefined) return Exit.void
-    return Effect.matchEffect(this.#frontend.extract(this.#request), {
-      onFailure: () => this.#refuse(problem),
-      onSuccess: (credentials) => (credentials.every(({ via }) => via === "header") ? Exit.void : this.#refuse(problem))
-    })
-  }
-
-  /** Logs the hint once for each frontend: an attacker must not be able to fill the log. */
-  #refuse({ hint }: CrossOriginProblem): Effect.Effect<never, SessionCrossOrigin> {
-    if (hint === undefined || this.#policy.hasHinted) return crossOrigin
-    this.#policy.hasHinted = true
-    return Effect.andThen(
-      Effect.annotateLogs(Effect.logWarning(hint), { namespace: this.#definition.key }),
-      () => crossOrigin
+  /** Whether this is the handle that a middleware with the same services would make for this request. */
+  serves(request: HttpServerRequest, { frontend, manager }: { readonly frontend: object; readonly manager: object }) {
+    return (
+      this.#request.source === request.source &&
+      this.#binding.manager === manager &&
+      this.#binding.frontend === frontend
     )
+  }
+
+  finish(response: HttpServerResponse): Effect.Effect<HttpServerResponse> {
+    return this.#headers.finish(response)
   }
 
   // ---------------------------------------------------------------------------
@@ -141,19 +92,19 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   load(): Loaded<Session<A>, R> {
     if (this.#state !== undefined) return this.#state
     if (this.#isReading) {
-      this.#read ??= Deferred.makeUnsafe<void>()
-      return Effect.andThen(Deferred.await(this.#read), this.get)
+      this.#readEnded ??= Deferred.makeUnsafe<void>()
+      return Effect.andThen(Deferred.await(this.#readEnded), this.get)
     }
-    if (this.#isShared) return this.#tooLate("the session was first read", "read it")
+    if (this.#headers.isShared) return this.#tooLate("the session was first read", "read it")
     let isOurs = false
     return Effect.onExitPrimitive(
-      Effect.flatMap(this.#frontend.extract(this.#request), (credentials): Loaded<Session<A>, R> => {
+      Effect.flatMap(this.#binding.frontend.extract(this.#request), (credentials): Loaded<Session<A>, R> => {
         // Another fiber may have been faster.
         if (this.#state !== undefined || this.#isReading) return this.load()
         isOurs = this.#isReading = true
         if (credentials.length > 1) return this.#choose(credentials)
-        this.#via = credentials[0].via
-        return this.#manager.resolve(credentials[0].token)
+        this.#headers.via = credentials[0].via
+        return this.#binding.manager.resolve(credentials[0].token)
       }),
       (exit) => {
         if (isOurs || !this.#isReading) this.#learn(exit)
@@ -163,8 +114,8 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   }
 
   #choose(credentials: ReadonlyArray<Credential>): Loaded<Session<A>, R> {
-    return Effect.map(chooseSession(credentials, this.#manager.resolve), ([session, via]) => {
-      this.#via = via
+    return Effect.map(chooseSession(credentials, this.#binding.manager.resolve), ([session, via]) => {
+      this.#headers.via = via
       return session
     })
   }
@@ -175,15 +126,15 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     // A `create` or `destroy` that was faster knows better. An interrupted read has learnt nothing; the next one reads
     // again.
     if (this.#state === undefined && !(Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause))) this.#set(exit)
-    if (this.#read === undefined) return
-    Deferred.doneUnsafe(this.#read, Exit.void)
-    this.#read = undefined
+    if (this.#readEnded === undefined) return
+    Deferred.doneUnsafe(this.#readEnded, Exit.void)
+    this.#readEnded = undefined
   }
 
   get option(): Effect.Effect<Option.Option<Session<A>>, SessionUnavailable> {
     return Effect.matchEffect(this.get, {
-      onSuccess: (session) => Effect.succeedSome(session),
-      // Of all that `get` fails with, this alone does not mean "no session".
+      onSuccess: Effect.succeedSome,
+      // No other failure of `get` leaves open whether there is a session.
       onFailure: (error): Effect.Effect<Option.Option<Session<A>>, SessionUnavailable> =>
         error._tag === "SessionUnavailable" ? Effect.fail(error as SessionUnavailable) : Effect.succeedNone
     })
@@ -210,19 +161,15 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     })
   }
 
-  #change<B, E extends SessionInvalid | Refusal<R> | SessionConflict | SessionUnavailable>(
-    f: (session: Session<A>) => Effect.Effect<readonly [B, Session<A>], E>
-  ): Changed<B, R> {
-    return this.#inTurn((restore) => Effect.flatMap(restore(this.get), (session) => this.#changed(f(session))))
+  #change<B>(f: (session: Session<A>) => Change<B, A, R>): Changed<B, R> {
+    return this.#inTurn((restore) => Effect.flatMap(restore(this.get), (session) => this.#keep(f(session))))
   }
 
-  #changed<B, E extends SessionInvalid | Refusal<R> | SessionConflict | SessionUnavailable>(
-    change: Effect.Effect<readonly [B, Session<A>], E>
-  ): Effect.Effect<B, E> {
+  /** `get` answers the changed session from then on, or that it turned out to be gone. */
+  #keep<B>(change: Change<B, A, R>): Changed<B, R> {
     return Effect.matchCauseEffect(change, {
       onFailure: (cause) => {
         const error = errorOf(cause)
-        // The session turned out to be gone: the next to ask is told so.
         if (error?._tag === "SessionInvalid") this.#set(Exit.fail(error as SessionInvalid))
         return Effect.failCause(cause)
       },
@@ -237,31 +184,30 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     return (f) =>
       this.#change((session) =>
         Effect.map(
-          this.#manager.modify(session, (data) => [undefined, f(data)]),
-          ([, changed]) => [changed, changed]
+          this.#binding.manager.modify(session, (data) => [undefined, f(data)]),
+          ([, changed]) => twice(changed)
         )
       )
   }
 
   get modify(): RequestSession<A, R>["modify"] {
-    return (f) => this.#change((session) => this.#manager.modify(session, f))
+    return (f) => this.#change((session) => this.#binding.manager.modify(session, f))
   }
 
   get replace(): RequestSession<A, R>["replace"] {
-    return (data) =>
-      this.#change((session) => Effect.map(this.#manager.replace(session, data), (changed) => [changed, changed]))
+    return (data) => this.#change((session) => Effect.map(this.#binding.manager.replace(session, data), twice))
   }
 
   get rotate(): RequestSession<A, R>["rotate"] {
     return this.#change((session) => this.#rotated(session))
   }
 
-  #rotated(session: Session<A>) {
-    return this.#whileOpen(
+  #rotated(session: Session<A>): Change<Session<A>, A, R> {
+    return this.#beforeHeaders(
       "rotate",
-      Effect.map(this.#manager.rotate(session), (rotated) => {
-        this.#issue(rotated, this.#issued?.cookie)
-        return [rotated, rotated] as const
+      Effect.map(this.#binding.manager.rotate(session), (rotated) => {
+        this.#headers.issue(rotated, this.#headers.issued?.cookie)
+        return twice(rotated)
       })
     )
   }
@@ -269,17 +215,17 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   get create(): RequestSession<A, R>["create"] {
     return (data, options) =>
       this.#inTurn(() =>
-        this.#whileOpen(
+        this.#beforeHeaders(
           "create",
-          Effect.flatMap(this.#manager.create(data, options), (created) =>
+          Effect.flatMap(this.#binding.manager.create(data, options), (created) =>
             this.#endCarried.pipe(
               // The old session lives on, so the new one must not: a failed log-in logs nobody in.
               Effect.tapError(() =>
-                withDeadline(Effect.ignore(this.#manager.destroy(created.token)), undoTimeout, () => Exit.void)
+                withDeadline(Effect.ignore(this.#binding.manager.destroy(created.token)), undoTimeout, () => Exit.void)
               ),
               Effect.map(() => {
                 this.#set(Exit.succeed(created))
-                this.#issue(created, options?.cookie)
+                this.#headers.issue(created, options?.cookie)
                 return created
               })
             )
@@ -291,7 +237,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   get destroy(): RequestSession<A, R>["destroy"] {
     return this.#inTurn(() =>
       Effect.map(this.#endCarried, (carried) => {
-        if (carried || this.#issued !== undefined) this.#forget()
+        if (carried || this.#headers.issued !== undefined) this.#headers.detach()
         this.#set(missing)
       })
     )
@@ -299,12 +245,15 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
 
   /** Ends the sessions whose tokens this request was given or carried. Answers whether it carried one of ours. */
   get #endCarried(): Effect.Effect<boolean, SessionUnavailable> {
-    return Effect.flatMap(carriedBy(this.#frontend, this.#request), (carried) => {
+    return Effect.flatMap(carriedBy(this.#binding.frontend, this.#request), (carried) => {
       const own = this.#state !== undefined && Exit.isSuccess(this.#state) ? [{ token: this.#state.value.token }] : []
-      return Effect.map(endSessions([...own, ...carried], this.#manager.destroy, this.#definition.key), (via) => {
-        this.#via ??= via ?? carried[0]?.via
-        return via !== undefined
-      })
+      return Effect.map(
+        endSessions([...own, ...carried], this.#binding.manager.destroy, this.#binding.definition.key),
+        (via) => {
+          this.#headers.via ??= via ?? carried[0]?.via
+          return via !== undefined
+        }
+      )
     })
   }
 
@@ -324,7 +273,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
 
   get list(): RequestSession<A, R>["list"] {
     return this.#withOwner((principal, session) =>
-      Effect.map(this.#manager.list(principal), (infos) =>
+      Effect.map(this.#binding.manager.list(principal), (infos) =>
         infos.map((info) => ({ ...info, current: info.id === session.id }))
       )
     )
@@ -333,7 +282,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   get revoke(): RequestSession<A, R>["revoke"] {
     return (id) =>
       this.#withOwner((principal, session) =>
-        Effect.map(this.#manager.revoke(id, { principal }), (revoked) => {
+        Effect.map(this.#binding.manager.revoke(id, { principal }), (revoked) => {
           if (id === session.id) this.#set(missing)
           return revoked
         })
@@ -342,16 +291,16 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
 
   get revokeOthers(): RequestSession<A, R>["revokeOthers"] {
     return this.#withOwner((principal, session) =>
-      Effect.flatMap(this.#changed(this.#rotated(session)), (rotated) =>
-        this.#manager.revokeAll(principal, { except: rotated.id })
+      Effect.flatMap(this.#keep(this.#rotated(session)), (rotated) =>
+        this.#binding.manager.revokeAll(principal, { except: rotated.id })
       )
     )
   }
 
   get revokeAll(): RequestSession<A, R>["revokeAll"] {
     return this.#withOwner((principal) =>
-      Effect.map(this.#manager.revokeAll(principal), (revoked) => {
-        this.#forget()
+      Effect.map(this.#binding.manager.revokeAll(principal), (revoked) => {
+        this.#headers.detach()
         this.#set(missing)
         return revoked
       })
@@ -364,97 +313,30 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
 
   #set(state: Outcome<A, R>): void {
     this.#state = state
-    this.#finished = undefined
+    this.#headers.read(!(Exit.isFailure(state) && errorOf(state.cause)?._tag === "SessionMissing"))
   }
 
-  /** Keeps in mind how an operation failed, for the response. */
+  /** Tells the response how an operation failed. */
   #note(cause: Cause.Cause<unknown>): void {
     const error = errorOf(cause)
-    if (typeof error !== "object" || error === null || !("_tag" in error)) return
-    if (error._tag === "SessionUnavailable") {
-      this.#wasUnavailable = true
-      this.#finished = undefined
-    } else makeRespondable(this.#definition.refused, error)
+    if (Predicate.isTagged(error, "SessionUnavailable")) this.#headers.unavailable()
+    else if (Predicate.isObject(error)) makeRespondable(this.#binding.definition.refused, error)
   }
 
-  #issue(session: Session<A>, cookie: CreateOptions["cookie"]): void {
-    this.#issued = { session, cookie }
-    this.#detach = undefined
-    this.#finished = undefined
-  }
-
-  #forget(): void {
-    this.#issued = undefined
-    this.#detach = this.#via ?? "cookie"
-    this.#finished = undefined
-  }
-
-  #whileOpen<B, E>(operation: string, effect: Effect.Effect<B, E>): Effect.Effect<B, E> {
+  #beforeHeaders<B, E>(operation: string, effect: Effect.Effect<B, E>): Effect.Effect<B, E> {
     return Effect.suspend(() =>
       // A request upgraded to a WebSocket has had its response. Only Node's server says so, on its own request.
-      this.#isSealed || (this.#request as { readonly upgradedResponse?: unknown }).upgradedResponse !== undefined
+      this.#headers.isSealed ||
+      (this.#request as { readonly upgradedResponse?: unknown }).upgradedResponse !== undefined
         ? this.#tooLate(`${operation} was called`, "call it")
         : effect
     )
   }
 
   #tooLate(what: string, advice: string): Effect.Effect<never> {
+    const { key } = this.#binding.definition
     return Effect.die(
-      new Error(
-        `${this.#definition.key}: ${what} after the response's headers were made; ${advice} before the body streams`
-      )
+      new Error(`${key}: ${what} after the response's headers were made; ${advice} before the body streams`)
     )
-  }
-
-  // ---------------------------------------------------------------------------
-  // The response
-  // ---------------------------------------------------------------------------
-
-  get #isPrivate(): boolean {
-    return (
-      this.#issued !== undefined ||
-      this.#detach !== undefined ||
-      (this.#state !== undefined &&
-        !(Exit.isFailure(this.#state) && errorOf(this.#state.cause)?._tag === "SessionMissing"))
-    )
-  }
-
-  /**
-   * Puts the session's headers on a response, which is then on its way. Total: an error in here would leave the request
-   * without an answer.
-   */
-  finish(response: HttpServerResponse.HttpServerResponse): Effect.Effect<HttpServerResponse.HttpServerResponse> {
-    this.#isSealed = true
-    if (response === this.#finished) return Exit.succeed(response)
-    const isPrivate = this.#isPrivate
-    this.#isShared = !isPrivate && response.status !== 101 && !ResponseHeaders.isUnshared(response)
-    try {
-      this.#finished = ResponseHeaders.apply(response, this.#frontend, this.#policy, {
-        issued: this.#issued,
-        detach: this.#detach,
-        via: this.#via,
-        wasRead: this.#state !== undefined,
-        isPrivate,
-        wasUnavailable: this.#wasUnavailable
-      })
-    } catch {
-      this.#finished = HttpServerResponse.empty({ status: 500, headers: { "cache-control": "no-store" } })
-      return afterLogging(
-        Effect.logError(`${this.#definition.key}: the frontend failed to put the session on the response`),
-        this.#finished
-      )
-    }
-    return isPrivate && ResponseHeaders.isCacheable(response)
-      ? afterLogging(
-          Effect.logWarning(
-            `${this.#definition.key}: Cache-Control was replaced by no-store, since the response depends on a session`
-          ),
-          this.#finished
-        )
-      : Exit.succeed(this.#finished)
   }
 }
-
-/** The response, whatever becomes of the log line. */
-const afterLogging = (log: Effect.Effect<void>, response: HttpServerResponse.HttpServerResponse) =>
-  Effect.catchCause(Effect.as(log, response), () => Effect.succeed(response))

@@ -4,66 +4,133 @@
  * @internal
  */
 import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Option from "effect/Option"
 import type { CreateOptions, Session } from "../../Session.ts"
 import type { SessionFrontend, Transport } from "../../SessionFrontend.ts"
 import { LiveSession } from "../manager/liveSession.ts"
-import type { FrontendPolicy } from "./frontendPolicy.ts"
+import type { FrontendPolicy } from "./binding.ts"
 
 type Response = HttpServerResponse.HttpServerResponse
 
-/** What is known of the request's session by the time the response is made. */
-export interface Outgoing {
-  /** A session that was created or rotated. */
-  readonly issued: { readonly session: Session<unknown>; readonly cookie: CreateOptions["cookie"] } | undefined
-  /** Where the client is to forget its token. */
-  readonly detach: Transport | undefined
-  /** How the request's token came. */
-  readonly via: Transport | undefined
-  /** Whether the handler has asked for the session, and whether what it learnt depends on the client. */
-  readonly wasRead: boolean
-  readonly isPrivate: boolean
-  readonly wasUnavailable: boolean
+interface Binding {
+  readonly definition: { readonly key: string }
+  readonly frontend: SessionFrontend["Service"]
+  readonly policy: FrontendPolicy
 }
 
-/** Puts it all on a response. Twice is the same as once. */
-export const apply = (
-  response: Response,
-  frontend: SessionFrontend["Service"],
-  policy: FrontendPolicy,
-  outgoing: Outgoing
-): Response => {
-  const given = response.headers
-  const raw = rawHeaders(response)
-  let carrying = response
-  const set = (name: string, value: string): void => {
-    if (given[name] !== value) carrying = HttpServerResponse.setHeader(carrying, name, value)
+/** What one request has done with its session, as far as the response shows it. */
+export class ResponseHeaders {
+  readonly #binding: Binding
+  /** How the request's token came. */
+  via: Transport | undefined = undefined
+  /** A session that was created or rotated. */
+  issued: { readonly session: Session<unknown>; readonly cookie: CreateOptions["cookie"] } | undefined = undefined
+  /** Where the client is to forget its token. */
+  #detached: Transport | undefined = undefined
+  #wasRead = false
+  #isPrivate = false
+  #wasUnavailable = false
+  /** The response that has the headers, until something changes. */
+  #finished: Response | undefined = undefined
+  isSealed = false
+  /** Whether the response went out as one that a shared cache may keep. */
+  isShared = false
+
+  constructor(binding: Binding) {
+    this.#binding = binding
   }
-  set("vary", mergeVary(given["vary"], raw?.get("vary"), policy))
-  if (response.status === 401 && outgoing.wasRead && given["www-authenticate"] === undefined) {
-    set("www-authenticate", policy.challenge)
+
+  /** The handler has asked for the session; `isPrivate` if what it learnt depends on the client. */
+  read(isPrivate: boolean): void {
+    this.#wasRead = true
+    this.#isPrivate = isPrivate
+    this.#finished = undefined
   }
-  if (response.status === 503 && outgoing.wasUnavailable && given["retry-after"] === undefined) set("retry-after", "1")
-  if (outgoing.isPrivate) {
-    set("cache-control", "no-store")
-    for (const name of Object.keys(given)) if (isForSharedCache(name)) set(name, "no-store")
-    for (const name of raw?.keys() ?? []) if (isForSharedCache(name)) set(name, "no-store")
+
+  unavailable(): void {
+    this.#wasUnavailable = true
+    this.#finished = undefined
   }
-  const { detach, issued, via } = outgoing
-  if (issued !== undefined) return attach(carrying, frontend, issued, via)
-  return detach === undefined ? carrying : frontend.detach(carrying, detach)
+
+  issue(session: Session<unknown>, cookie: CreateOptions["cookie"]): void {
+    this.issued = { session, cookie }
+    this.#detached = undefined
+    this.#finished = undefined
+  }
+
+  detach(): void {
+    this.issued = undefined
+    this.#detached = this.via ?? "cookie"
+    this.#finished = undefined
+  }
+
+  /** Puts the headers on a response, which is then on its way. Total: an error would leave the request unanswered. */
+  finish(response: Response): Effect.Effect<Response> {
+    this.isSealed = true
+    if (response === this.#finished) return Exit.succeed(response)
+    const isPrivate = this.#isPrivate || this.issued !== undefined || this.#detached !== undefined
+    this.isShared = !isPrivate && response.status !== 101 && !isUnshared(response)
+    const { key } = this.#binding.definition
+    try {
+      this.#finished = this.#apply(response, isPrivate)
+    } catch {
+      this.#finished = HttpServerResponse.empty({ status: 500, headers: { "cache-control": "no-store" } })
+      return afterLogging(
+        Effect.logError(`${key}: the frontend failed to put the session on the response`),
+        this.#finished
+      )
+    }
+    return isPrivate && isCacheable(response)
+      ? afterLogging(
+          Effect.logWarning(`${key}: Cache-Control was replaced by no-store, since the response depends on a session`),
+          this.#finished
+        )
+      : Exit.succeed(this.#finished)
+  }
+
+  /** Twice is the same as once. */
+  #apply(response: Response, isPrivate: boolean): Response {
+    const { frontend, policy } = this.#binding
+    const { headers, status } = response
+    const raw = rawHeaders(response)
+    let applied = set(response, "vary", mergeVary(headers["vary"], raw?.get("vary"), policy))
+    if (status === 401 && this.#wasRead && headers["www-authenticate"] === undefined) {
+      applied = set(applied, "www-authenticate", policy.challenge)
+    }
+    if (status === 503 && this.#wasUnavailable && headers["retry-after"] === undefined) {
+      applied = set(applied, "retry-after", "1")
+    }
+    if (isPrivate) {
+      applied = set(applied, "cache-control", "no-store")
+      for (const name of Object.keys(headers)) if (isForSharedCache(name)) applied = set(applied, name, "no-store")
+      for (const name of raw?.keys() ?? []) if (isForSharedCache(name)) applied = set(applied, name, "no-store")
+    }
+    if (this.issued !== undefined) return attach(applied, frontend, this.issued, this.via)
+    return this.#detached === undefined ? applied : frontend.detach(applied, this.#detached)
+  }
 }
+
+const set = (response: Response, name: string, value: string): Response =>
+  response.headers[name] === value ? response : HttpServerResponse.setHeader(response, name, value)
+
+/** The response, whatever becomes of the log line. */
+const afterLogging = (log: Effect.Effect<void>, response: Response): Effect.Effect<Response> =>
+  Effect.catchCause(Effect.as(log, response), () => Effect.succeed(response))
 
 /** Whether a handler lets caches keep what depends on a session. */
-export const isCacheable = (response: Response): boolean => {
-  const cacheControl = response.headers["cache-control"]
+const isCacheable = ({ headers }: Response): boolean => {
+  const cacheControl = headers["cache-control"]
   return cacheControl !== undefined && /public|max-?age|immutable/i.test(cacheControl)
 }
 
 /** Whether a handler keeps shared caches from storing the response. */
-export const isUnshared = (response: Response): boolean =>
-  /no-store|private/i.test(response.headers["cache-control"] ?? rawHeaders(response)?.get("cache-control") ?? "")
+const isUnshared = (response: Response): boolean => {
+  const cacheControl = response.headers["cache-control"] ?? rawHeaders(response)?.get("cache-control")
+  return cacheControl != null && /no-store|private/i.test(cacheControl)
+}
 
 /** `CDN-Cache-Control` and those of single CDNs (RFC 9213), which go before `Cache-Control`, and their forerunner. */
 const isForSharedCache = (name: string): boolean => name.endsWith("-cache-control") || name === "surrogate-control"
@@ -75,14 +142,14 @@ const rawHeaders = ({ body }: Response): Headers | undefined =>
 const mergeVary = (own: string | undefined, raw: string | null | undefined, policy: FrontendPolicy): string => {
   const given = own && raw ? `${own}, ${raw}` : own || raw
   if (!given) return policy.varyText
-  const named = new Set(
+  const names = new Set(
     given
       .toLowerCase()
       .split(",")
       .map((name) => name.trim())
   )
   // `*` says more than any name.
-  return named.has("*") || policy.vary.every((name) => named.has(name.toLowerCase()))
+  return names.has("*") || policy.vary.every((name) => names.has(name.toLowerCase()))
     ? given
     : `${given}, ${policy.varyText}`
 }
@@ -90,11 +157,11 @@ const mergeVary = (own: string | undefined, raw: string | null | undefined, poli
 const attach = (
   response: Response,
   frontend: SessionFrontend["Service"],
-  { cookie, session }: NonNullable<Outgoing["issued"]>,
+  { cookie, session }: NonNullable<ResponseHeaders["issued"]>,
   via: Transport | undefined
 ): Response => {
   if (cookie === "none") return response
-  const record = LiveSession.record(session)
+  const record = LiveSession.is(session) ? LiveSession.record(session) : undefined
   const persistent = cookie === undefined ? (record?.persistent ?? true) : cookie === "persistent"
   const left = (record?.absoluteExpiresAt ?? session.expiresAt.epochMilliseconds) - session.lastSeenAt.epochMilliseconds
   return frontend.attach(response, {

@@ -11,34 +11,28 @@ import * as HttpEffect from "effect/http/HttpEffect"
 import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import * as Option from "effect/Option"
-import type { Bound, Definition, Refusal, Tagged, Unauthenticated, VerifiedOf } from "../../Session.ts"
+import type { Refusal, Tagged, Unauthenticated, VerifiedOf } from "../../Session.ts"
 import type { SessionCrossOrigin, SessionUnavailable } from "../../SessionError.ts"
-import { bind, type Binding, nobody, RequestSessionLive } from "./requestSession.ts"
+import type { Binding } from "./binding.ts"
+import { admit } from "./crossOrigin.ts"
+import { RequestSessionLive, sessionMissing } from "./requestSession.ts"
 
-/** @internal */
 export type App<E, R> = Effect.Effect<HttpServerResponse, E, R>
 
-/** Why a guard turns a request away. */
+/** The errors a guard refuses a request with. */
 export type GuardError<R extends ReadonlyArray<Tagged>> =
   | Unauthenticated
   | Refusal<R>
   | SessionCrossOrigin
   | SessionUnavailable
 
-/** A definition with its services in a context. */
-export const bindIn = <Self, A, R extends ReadonlyArray<Tagged>>(
-  definition: Definition<Self, A, R>,
-  context: Context.Context<Bound<Self>>
-): Binding<Self, A, R> =>
-  bind(definition, Context.get(context, definition.Manager), Context.get(context, definition.Frontend))
-
 /**
- * Runs an app with the request's handle: the one that an outer middleware has made, or a new one. Whoever makes it puts
- * the session's headers on the response that the app returns, and once more on what is sent: after a failure or a defect
- * that is another response, and an outer middleware may have changed it.
+ * Runs an app with the request's handle: the one that an outer middleware has made, or a new one. The middleware that
+ * makes it asks for the cross-origin check (`admitted`). It puts the session's headers on the response that the app
+ * returns, and once more on what is sent: after a failure or a defect that is another response, and an outer middleware
+ * may have changed it.
  *
- * The app may change the fiber's context, as `provideService` would; it is restored here. `admitted` is what the
- * cross-origin check says of the request, which the outermost middleware asks.
+ * The app may change the fiber's context, as `provideService` would; it is restored here.
  */
 const withHandle = <Self, A, R extends ReadonlyArray<Tagged>, E, RA>(
   binding: Binding<Self, A, R>,
@@ -50,11 +44,10 @@ const withHandle = <Self, A, R extends ReadonlyArray<Tagged>, E, RA>(
 ): App<E, RA | HttpServerRequest> =>
   Effect.withFiber((fiber) => {
     const { context } = fiber
-    const { definition, frontend, manager } = binding
     const request = Context.getUnsafe(context, HttpServerRequest)
-    const outer: unknown = Context.getOrUndefined(context, definition)
-    // A request is the same one as long as what the server received is, however often it was rewritten on the way.
-    if (outer instanceof RequestSessionLive && outer.serves(request, manager, frontend)) {
+    const outer: unknown = Context.getOrUndefined(context, binding.definition)
+    // A middleware may have rewritten the request; what the server received stays the same.
+    if (outer instanceof RequestSessionLive && outer.serves(request, binding)) {
       // Found under this definition's key, so it is this definition's.
       const handle = outer as RequestSessionLive<Self, A, R>
       return Effect.onExitPrimitive(app(handle, fiber, Exit.void), () => {
@@ -63,10 +56,10 @@ const withHandle = <Self, A, R extends ReadonlyArray<Tagged>, E, RA>(
       })
     }
     const handle = new RequestSessionLive(request, binding)
-    const response = app(handle, fiber, handle.admitted)
+    const response = app(handle, fiber, admit(request, binding))
     return Effect.onExitPrimitive(
-      // An app called with another request, in the midst of one with a session: its response is for its caller, who may
-      // pass it on to a client whose session this is not.
+      // The app was called with another request, by a handler of one with a session. That handler gets the response,
+      // and may pass it on to a client whose session this is not.
       outer instanceof RequestSessionLive ? response : Effect.flatMap(response, (response) => handle.finish(response)),
       () => {
         fiber.setContext(context)
@@ -78,11 +71,7 @@ const withHandle = <Self, A, R extends ReadonlyArray<Tagged>, E, RA>(
     )
   })
 
-/**
- * An open route.
- *
- * @internal
- */
+/** An open route. */
 export const open = <Self, A, R extends ReadonlyArray<Tagged>, E, RA>(
   binding: Binding<Self, A, R>,
   app: App<E, RA>
@@ -95,10 +84,8 @@ export const open = <Self, A, R extends ReadonlyArray<Tagged>, E, RA>(
   )
 
 /**
- * A guarded route: only a session that stands is let through, and where the definition says who is logged in, only if a
- * user is. A request that is not goes to `onFailure`.
- *
- * @internal
+ * A guarded route: runs the app with a verified session, of a user where the definition has a principal. Any other
+ * request goes to `onFailure`.
  */
 export const guarded = <Self, A, R extends ReadonlyArray<Tagged>, E, RA, E2>(
   binding: Binding<Self, A, R>,
@@ -109,13 +96,13 @@ export const guarded = <Self, A, R extends ReadonlyArray<Tagged>, E, RA, E2>(
   type Inside = App<E | E2, Exclude<RA, Self | VerifiedOf<Self>>>
   return withHandle(binding, (handle, fiber, admitted): Inside => {
     const { context } = fiber
-    const turnAway = (error: GuardError<R>): Inside => onFailure(error, Context.getUnsafe(context, HttpServerRequest))
+    const refuse = (error: GuardError<R>): Inside => onFailure(error, Context.getUnsafe(context, HttpServerRequest))
     return Effect.matchEffect(
       Effect.flatMapEager(admitted, () => handle.load()),
       {
-        onFailure: turnAway,
+        onFailure: refuse,
         onSuccess: (session): Inside => {
-          if (definition.principal !== undefined && Option.isNone(session.principal)) return turnAway(nobody)
+          if (definition.principal !== undefined && Option.isNone(session.principal)) return refuse(sessionMissing)
           fiber.setContext(Context.add(Context.add(context, definition, handle), definition.Verified, session))
           return app as Inside
         }

@@ -6,11 +6,7 @@
 import type { HttpApiSecurity } from "effect/http-api/HttpApiSecurity"
 import type { SessionFrontend } from "../../SessionFrontend.ts"
 
-/**
- * The schemes of a frontend that takes the place of any other, in a test without HTTP.
- *
- * @internal
- */
+/** The schemes of a test's frontend, which stands for any other. */
 export const any: ReadonlyArray<HttpApiSecurity> = []
 
 const describe = (scheme: HttpApiSecurity): string => {
@@ -25,7 +21,6 @@ const describe = (scheme: HttpApiSecurity): string => {
   }
 }
 
-/** @internal */
 export const problemsOf = (
   middleware: string,
   declared: Readonly<Record<string, HttpApiSecurity>>,

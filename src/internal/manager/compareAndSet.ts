@@ -1,6 +1,6 @@
 /**
- * The one loop by which a session changes: a compare-and-set on the version of its record, tried again on the record
- * that was found instead.
+ * The one loop by which a session changes: a compare-and-set on the version of its record, retried on the record that
+ * was found instead.
  *
  * Changes of one session wait for each other within a process, and each hands the record it wrote to the next, which
  * would otherwise begin with the version it read on its arrival and lose the first try.
@@ -12,19 +12,13 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Random from "effect/Random"
 import type * as Redacted from "effect/Redacted"
-import type { Session } from "../../Session.ts"
 import type { SessionPatch, SessionRecord, UpdateResult } from "../../SessionBackend.ts"
 import { SessionConflict, SessionInvalid, SessionUnavailable } from "../../SessionError.ts"
 import { failure } from "../exit.ts"
 import type { Deadlines } from "./deadlines.ts"
+import { LiveSession } from "./liveSession.ts"
 import * as Serial from "./serial.ts"
 import { type Storage, unavailable } from "./storage.ts"
-
-/** An accepted session, with the record it was made from. */
-export interface Held<A> {
-  readonly session: Session<A>
-  readonly record: SessionRecord
-}
 
 /** What to write, and what stands in the session afterwards. */
 export interface Write<A> {
@@ -33,21 +27,21 @@ export interface Write<A> {
   readonly token: Redacted.Redacted<string>
 }
 
-/** @internal */
-export const conflict = failure(new SessionConflict())
-/** @internal */
-export const expired = failure(new SessionInvalid({ reason: "Expired" }))
-/** @internal */
-export const notFound = failure(new SessionInvalid({ reason: "NotFound" }))
+/** Answers what to write for the session as it is, or nothing, and an answer for the caller. */
+export type Change<A, B> = (session: LiveSession<A>) => Effect.Effect<readonly [answer: B, Write<A> | undefined]>
 
-/** How long a change goes on meeting newer versions, in milliseconds. */
+export const conflict = failure(new SessionConflict())
+export const expired = failure(new SessionInvalid({ reason: "Expired" }))
+export const notFound = failure(new SessionInvalid({ reason: "NotFound" }))
+const unknown = new SessionUnavailable({ outcome: "unknown" })
+
+/** How long a change is retried on newer versions, in milliseconds. */
 const contentionLimit = 1000
 
 /** Full jitter: anything up to 100 milliseconds, growing with the rounds. */
 const pause = (round: number): Effect.Effect<void> =>
   Effect.flatMap(Random.next, (fraction) => Effect.sleep(Math.floor(fraction * Math.min(100, 5 * 2 ** round))))
 
-/** @internal */
 export const make = <A, E>(options: {
   readonly storage: Storage
   readonly deadlines: Deadlines
@@ -59,102 +53,85 @@ export const make = <A, E>(options: {
     record: SessionRecord,
     token: Redacted.Redacted<string>,
     now: number
-  ) => Effect.Effect<Session<A>, SessionInvalid | E | SessionUnavailable>
-  readonly snapshot: (record: SessionRecord, data: A, token: Redacted.Redacted<string>, now: number) => Session<A>
+  ) => Effect.Effect<LiveSession<A>, SessionInvalid | E | SessionUnavailable>
+  readonly snapshot: (record: SessionRecord, data: A, token: Redacted.Redacted<string>, now: number) => LiveSession<A>
 }) => {
   const { admit, dataVersion, deadlines, snapshot, storage, timeout } = options
   const oneAtATime = Serial.make<SessionRecord>()
 
-  /** A change of several calls, or one that has waited for its turn, takes little longer in all than one call. */
-  const remaining = (arrived: number, now: number): number => Math.max(timeout / 8, 1.25 * timeout - (now - arrived))
+  type Changed<B> = Effect.Effect<
+    readonly [B, LiveSession<A>],
+    SessionInvalid | E | SessionConflict | SessionUnavailable
+  >
 
-  /**
-   * Changes a held session. `next` answers what to write for the session as it is then, or nothing. With `once`, any
-   * version but the one held is a conflict.
-   */
-  return <B>(
-    held: Held<A>,
-    next: (held: Held<A>) => Effect.Effect<readonly [B, Write<A> | undefined]>,
-    once = false
-  ): Effect.Effect<readonly [B, Session<A>], SessionInvalid | E | SessionConflict | SessionUnavailable> =>
+  /** With `once`, any version but that of the session given is a conflict. */
+  return <B>(given: LiveSession<A>, change: Change<A, B>, once = false): Changed<B> =>
     Clock.clockWith((clock) => {
-      type Changed = Effect.Effect<readonly [B, Session<A>], SessionInvalid | E | SessionConflict | SessionUnavailable>
-      const arrived = clock.currentTimeMillisUnsafe()
+      const now = () => clock.currentTimeMillisUnsafe()
+      const arrived = now()
 
-      /** Sets, and sets again where the answer was lost and our own new hash would show that it was carried out. */
-      const set = (record: SessionRecord, patch: Write<A>["patch"], now: number) => {
-        const once = (now: number): Effect.Effect<UpdateResult, SessionUnavailable> =>
-          storage.update(
-            record.id,
-            record.version,
-            { ...patch, ...deadlines.seenAt(record, now) },
-            remaining(arrived, now)
-          )
+      /** Writes, and writes again where the reply was lost and our own new hash would show that it was applied. */
+      const write = (record: SessionRecord, patch: Write<A>["patch"], at: number) => {
+        const attempt = (at: number): Effect.Effect<UpdateResult, SessionUnavailable> => {
+          // Several calls, or one that has waited for its turn, take little longer in all than one call may.
+          const left = Math.max(timeout / 8, 1.25 * timeout - (at - arrived))
+          return storage.update(record.id, record.version, { ...patch, ...deadlines.seenAt(record, at) }, left)
+        }
         return patch.secretHash === undefined
-          ? once(now)
+          ? attempt(at)
           : Effect.catchIf(
-              once(now),
+              attempt(at),
               ({ outcome }) => outcome === "unknown",
-              // The first may have been carried out, however the second fails.
+              // The first may have been applied, however the second fails.
               () =>
                 Effect.mapError(
-                  Effect.suspend(() => once(clock.currentTimeMillisUnsafe())),
-                  () => lost
+                  Effect.suspend(() => attempt(now())),
+                  () => unknown
                 )
             )
       }
 
-      return oneAtATime<readonly [B, Session<A>], SessionInvalid | E | SessionConflict | SessionUnavailable>(
-        held.record.id,
-        timeout,
-        unavailable.notApplied,
-        (received, handOn) => {
-          const began = clock.currentTimeMillisUnsafe()
+      return oneAtATime(given.id, timeout, unavailable.notApplied, (received, handOn) => {
+        const began = now()
 
-          /** Goes on with a newer record, checked like any other. Nothing is written yet, so it may be interrupted. */
-          const goOn = ({ record, session }: Held<A>, newer: SessionRecord, round: number): Changed => {
-            if (newer.secretHash !== record.secretHash) return notFound
-            if (once) return conflict
-            const now = clock.currentTimeMillisUnsafe()
-            if (round > 1 && now - began >= contentionLimit) return conflict
-            return Effect.interruptible(
-              Effect.andThen(
-                round > 1 ? pause(round) : Effect.void,
-                Effect.suspend(() => admit(newer, session.token, clock.currentTimeMillisUnsafe()))
-              )
-            ).pipe(Effect.flatMap((session) => attempt({ record: newer, session }, round)))
-          }
-
-          const attempt = (held: Held<A>, round: number): Changed => {
-            const { record, session } = held
-            const now = clock.currentTimeMillisUnsafe()
-            if (now >= deadlines.expiryOf(record, now)) return expired
-            return Effect.flatMapEager(next(held), ([answer, write]): Changed => {
-              if (write === undefined) return Exit.succeed([answer, session])
-              const { data, patch, token } = write
-              if (patch.data !== undefined && record.dataVersion > dataVersion) return conflict
-              return Effect.flatMap(set(record, patch, now), (result): Changed => {
-                if (result._tag === "gone") return notFound
-                const isDone = result._tag === "updated" || result.record.secretHash === patch.secretHash
-                if (!isDone) return goOn(held, result.record, round + 1)
-                handOn(result.record)
-                // If others wrote since it was carried out, what is at hand is no longer the newest.
-                return Effect.map(
-                  result.record.version === record.version + 1
-                    ? Exit.succeed(snapshot(result.record, data, token, now))
-                    : admit(result.record, token, now),
-                  (changed) => [answer, changed] as const
-                )
-              })
-            })
-          }
-
-          return received !== undefined && received.version > held.record.version
-            ? goOn(held, received, 0)
-            : Effect.suspend(() => attempt(held, 0))
+        /** Retries on a newer record, checked like any other. Nothing is written yet, so it may be interrupted. */
+        const retry = (session: LiveSession<A>, newer: SessionRecord, round: number): Changed<B> => {
+          if (newer.secretHash !== LiveSession.record(session).secretHash) return notFound
+          if (once || (round > 1 && now() - began >= contentionLimit)) return conflict
+          return Effect.interruptible(
+            Effect.andThen(
+              round > 1 ? pause(round) : Effect.void,
+              Effect.suspend(() => admit(newer, session.token, now()))
+            )
+          ).pipe(Effect.flatMap((session) => attempt(session, round)))
         }
-      )
+
+        const attempt = (session: LiveSession<A>, round: number): Changed<B> => {
+          const record = LiveSession.record(session)
+          const at = now()
+          if (at >= deadlines.expiryOf(record, at)) return expired
+          return Effect.flatMapEager(change(session), ([answer, written]): Changed<B> => {
+            if (written === undefined) return Exit.succeed([answer, session])
+            const { data, patch, token } = written
+            if (patch.data !== undefined && record.dataVersion > dataVersion) return conflict
+            return Effect.flatMap(write(record, patch, at), (result): Changed<B> => {
+              if (result._tag === "gone") return notFound
+              const isApplied = result._tag === "updated" || result.record.secretHash === patch.secretHash
+              if (!isApplied) return retry(session, result.record, round + 1)
+              handOn(result.record)
+              // If another process has written since, the data and the token at hand are no longer the newest.
+              const isNewest = result.record.version === record.version + 1
+              const changed = isNewest
+                ? Exit.succeed(snapshot(result.record, data, token, at))
+                : admit(result.record, token, at)
+              return Effect.map(changed, (changed) => [answer, changed] as const)
+            })
+          })
+        }
+
+        return received !== undefined && received.version > given.version
+          ? retry(given, received, 0)
+          : Effect.suspend(() => attempt(given, 0))
+      })
     })
 }
-
-const lost = new SessionUnavailable({ outcome: "unknown" })

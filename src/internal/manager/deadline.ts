@@ -15,10 +15,8 @@ const liveClock = /* @__PURE__ */ Context.get(/* @__PURE__ */ Context.empty(), C
 const maxDelay = 2 ** 31 - 1
 
 /**
- * Calls `f` once after so many milliseconds of the fiber's clock, and answers how to call it off. Under the live clock
- * that is a bare `setTimeout`, a third of the cost of a fiber that sleeps.
- *
- * @internal
+ * Calls `f` once after `millis` of the fiber's clock, and answers how to cancel it. Under the live clock that is a bare
+ * `setTimeout`, a third of the cost of a fiber that sleeps.
  */
 export const after = (fiber: Fiber.Fiber<unknown, unknown>, millis: number, f: () => void): (() => void) => {
   if (fiber.getRef(Clock.Clock) === liveClock) {
@@ -33,12 +31,9 @@ export const after = (fiber: Fiber.Fiber<unknown, unknown>, millis: number, f: (
 }
 
 /**
- * Runs an effect for at most so many milliseconds, then answers `late` at once and interrupts what still runs, without
- * waiting for it: a driver that hangs in an uninterruptible region holds no request up. The caller may be
- * uninterruptible itself; the deadline holds all the same. The timer is the call's own: one that requests share is lost
- * on Workers, where it belongs to the request that started it.
- *
- * @internal
+ * Runs an effect for at most `millis`, then answers `late` and interrupts the effect without waiting for it: a driver
+ * that hangs in an uninterruptible region delays no request. The deadline holds in an uninterruptible caller too. The
+ * timer is the call's own: one that requests share is lost on Workers, where it belongs to the request that started it.
  */
 export const withDeadline = <A, E>(
   effect: Effect.Effect<A, E>,
@@ -51,7 +46,7 @@ export const withDeadline = <A, E>(
       const answer = call.pollUnsafe()
       if (answer !== undefined) return resume(answer)
       const stop = after(fiber, millis, () => {
-        // In this order: a call that can be interrupted ends at once, and its exit would be heard first.
+        // In this order: an interruptible call ends at once, and its exit would be the answer.
         resume(late())
         call.interruptUnsafe()
       })

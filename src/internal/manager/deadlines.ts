@@ -47,14 +47,13 @@ export const timesOf = (options: LayerOptions): { readonly times: Times; readonl
   return { times: { idle, absolute, touch, backend }, problems }
 }
 
-/** @internal */
 export interface Deadlines {
-  /** When the record expires, as seen at `now`. It is expired from that very millisecond on. */
+  /** When the record expires, as seen at `now`. At that millisecond it is expired. */
   readonly expiryOf: (record: SessionRecord, now: number) => number
-  /** What a touch or an update at `now` says of when the session was seen. */
+  /** What a touch or an update at `now` writes. */
   readonly seenAt: (record: SessionRecord, now: number) => Pick<SessionRecord, "lastSeenAt" | "idleExpiresAt">
   readonly isTouchDue: (record: SessionRecord, now: number) => boolean
-  /** The times of a new record. Dies with a `SessionDataError` on a timeout that is none. */
+  /** The times of a new record. Throws a `SessionDataError` on a timeout that is not positive. */
   readonly startingAt: (
     now: number,
     options: CreateOptions | undefined
@@ -64,11 +63,10 @@ export interface Deadlines {
   >
 }
 
-/** @internal */
 export const make = (times: Times): Deadlines => {
   const idleOf = (record: SessionRecord): number => Math.min(record.idleTimeout, times.idle)
 
-  /** A clock that was ahead wrote times in the future. They count as now. */
+  /** Times in the future, written by a clock that was ahead, count as now. */
   const absoluteOf = (record: SessionRecord, now: number): number =>
     Math.min(record.absoluteExpiresAt, Math.min(record.createdAt, now) + times.absolute)
 
@@ -82,7 +80,7 @@ export const make = (times: Times): Deadlines => {
 
   return {
     expiryOf: (record, now) =>
-      // Made further in the future than clocks differ: nothing tells how long it has been alive.
+      // Created further in the future than clocks may differ: its age is unknown.
       record.createdAt - now > slack
         ? -Infinity
         : Math.min(record.idleExpiresAt, Math.min(record.lastSeenAt, now) + idleOf(record), absoluteOf(record, now)),
@@ -92,7 +90,7 @@ export const make = (times: Times): Deadlines => {
     }),
     isTouchDue: (record, now) => {
       const idle = idleOf(record)
-      // The configured interval belongs to the layer's idle timeout; a shorter session would end between two touches.
+      // A session with an idle timeout of its own could end between two touches of the configured interval.
       const interval =
         times.touch !== undefined && idle === times.idle ? times.touch : Math.min(times.touch ?? 60_000, idle / 10)
       return now - record.lastSeenAt >= interval || record.lastSeenAt - now > slack

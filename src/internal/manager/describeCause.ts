@@ -1,5 +1,5 @@
 /**
- * What an operator may read of a backend's failure.
+ * A backend's failure, for the log.
  *
  * @internal
  */
@@ -12,8 +12,6 @@ const text = (value: unknown): string | undefined =>
 /**
  * A cause as the names and codes along its chain: `SqlError ConnectionError ECONNREFUSED`. Messages are left out, since
  * drivers quote keys, arguments and rows in them.
- *
- * @internal
  */
 export const describeCause = (cause: unknown): string => {
   const words: Array<string> = []

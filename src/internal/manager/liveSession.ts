@@ -1,6 +1,6 @@
 /**
- * The sessions the manager answers: the public snapshot, and the record it was made from, which the next
- * compare-and-set starts from. The record is private: printing or spreading a session does not show it.
+ * The sessions the manager answers: the public snapshot, with the record it was made from, which the next
+ * compare-and-set starts from.
  *
  * @internal
  */
@@ -10,7 +10,6 @@ import * as Redacted from "effect/Redacted"
 import type { Session, SessionId, SessionInfo } from "../../Session.ts"
 import type { SessionRecord } from "../../SessionBackend.ts"
 
-/** @internal */
 export class LiveSession<A> implements Session<A> {
   readonly id: SessionId
   readonly data: A
@@ -21,6 +20,7 @@ export class LiveSession<A> implements Session<A> {
   readonly expiresAt: DateTime.Utc
   readonly version: number
   readonly token: Redacted.Redacted<string>
+  /** Private: printing or spreading a session does not show it. */
   readonly #record: SessionRecord
 
   constructor(record: SessionRecord, data: A, expiresAt: number, token: Redacted.Redacted<string>) {
@@ -39,9 +39,14 @@ export class LiveSession<A> implements Session<A> {
     this.#record = record
   }
 
-  /** The record a session was made from, if the manager made it. */
-  static record(session: Session<unknown>): SessionRecord | undefined {
-    return #record in session ? session.#record : undefined
+  /** Whether the manager made the session. */
+  static is<A>(session: Session<A>): session is LiveSession<A> {
+    return #record in session
+  }
+
+  /** The record a session was made from. */
+  static record(session: LiveSession<unknown>): SessionRecord {
+    return session.#record
   }
 }
 

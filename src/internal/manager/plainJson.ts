@@ -5,15 +5,11 @@
  * @internal
  */
 
-/** @internal */
 export const maxDepth = 32
 
 /**
- * What is wrong with the shape of a value: nothing, a key named `__proto__` in it, or too many levels.
- *
- * Such a key is an ordinary one to `JSON.parse`, and to `Object.assign` in some handler it sets the prototype.
- *
- * @internal
+ * Whether a value has too many levels, or a key named `__proto__`: `JSON.parse` takes it for an ordinary key, and
+ * `Object.assign` in a handler sets the prototype by it.
  */
 export const shapeOf = (json: unknown, levels: number = maxDepth): "fine" | "proto" | "deep" => {
   if (typeof json !== "object" || json === null) return "fine"
@@ -27,11 +23,7 @@ export const shapeOf = (json: unknown, levels: number = maxDepth): "fine" | "pro
   return found
 }
 
-/**
- * The JSON of a text without keys named `__proto__`, at any depth.
- *
- * @internal
- */
+/** The JSON of a text without keys named `__proto__`, at any depth. */
 export const parseWithoutProto = (text: string): unknown =>
   JSON.parse(text, (_, value: unknown) => {
     if (typeof value === "object" && value !== null) delete (value as Record<string, unknown>)["__proto__"]
@@ -44,10 +36,7 @@ interface Foreign {
   readonly kind: string
 }
 
-/**
- * Whether an object is written as a literal or parsed, in whatever realm, and not made by a class: its prototype is the
- * end of a chain. `toJSON` makes another value of it.
- */
+/** Whether an object, of any realm, is no instance of a class and has no `toJSON`, which would replace it. */
 const isPlainObject = (value: object): boolean => {
   const prototype: unknown = Object.getPrototypeOf(value)
   return (
@@ -60,10 +49,8 @@ const isPlainArray = (value: unknown): value is ReadonlyArray<unknown> =>
   Array.isArray(value) && typeof (value as { readonly toJSON?: unknown }).toJSON !== "function"
 
 /**
- * The first value that JSON cannot say. A property that is `undefined` is left out, as JSON does, and reads the same;
- * an element of an array would become `null`. To be asked of what is no deeper than `maxDepth`.
- *
- * @internal
+ * The first value that JSON cannot represent, of a value no deeper than `maxDepth`. A property that is `undefined` is
+ * left out and reads the same; an element of an array would become `null`.
  */
 export const findForeign = (value: unknown): Foreign | undefined => {
   switch (typeof value) {
@@ -94,12 +81,7 @@ export const findForeign = (value: unknown): Foreign | undefined => {
   return undefined
 }
 
-/**
- * A path as text: `["user"]["names"][0]`. It may lead through keys that are data themselves: those not written like a
- * field are left out.
- *
- * @internal
- */
+/** A path as text: `["user"]["names"][0]`. Keys that are not written like a field may be data, and are left out. */
 export const pathText = (path: ReadonlyArray<PropertyKey>): string =>
   path.length === 0
     ? "the top"

@@ -8,44 +8,21 @@ import type * as Exit from "effect/Exit"
 import { after } from "./deadline.ts"
 
 /**
- * Runs the effects given for one key one after the other, in the order in which they began, and those of different keys
- * side by side. An effect that has not had its turn after `millis` fails with `late`, without having begun.
- *
- * Each is given what the one before it handed on, and may hand something on itself.
- *
- * @internal
+ * Runs effects of one key one after the other, in the order in which they began, and of different keys concurrently. An
+ * effect whose turn does not come within `millis` fails with `late` and does not run. Each receives what the one before
+ * it handed on, and may hand something on itself.
  */
-export type Serial<V> = <A, E>(
+export type Serial<V> = <A, E, E2>(
   key: string,
   millis: number,
-  late: Exit.Exit<A, E>,
+  late: Exit.Exit<never, E2>,
   f: (received: V | undefined, handOn: (value: V) => void) => Effect.Effect<A, E>
-) => Effect.Effect<A, E>
+) => Effect.Effect<A, E | E2>
 
-/**
- * A request that waits awaits a promise: its own event loop wakes it, and not the request that had the turn before,
- * which on Workers may not.
- *
- * @internal
- */
+/** A waiting request awaits a promise: on Workers one request must not wake another. */
 export const make = <V>(): Serial<V> => {
-  /** For each key in use, what the last in its queue will hand on when it and all before it have ended. */
+  /** For each key in use, what the last in its queue will hand on once it and all before it have ended. */
   const tails = new Map<string, Promise<V | undefined>>()
-
-  /** Waits for the turn. Answers what was handed on, or nothing if the turn did not come in time. */
-  const wait = (
-    turn: Promise<V | undefined>,
-    millis: number
-  ): Effect.Effect<{ readonly received: V | undefined } | undefined> =>
-    Effect.withFiber((fiber) =>
-      Effect.callback((resume) => {
-        const stop = after(fiber, millis, () => resume(Effect.undefined))
-        void turn.then((received) => {
-          stop()
-          resume(Effect.succeed({ received }))
-        })
-      })
-    )
 
   return (key, millis, late, f) =>
     Effect.uninterruptible(
@@ -53,22 +30,34 @@ export const make = <V>(): Serial<V> => {
         const before = tails.get(key)
         const { promise: ended, resolve: end } = Promise.withResolvers<void>()
         let newest: V | undefined
-        const handOn = (value: V) => {
-          newest = value
-        }
+        const run = (received: V | undefined) =>
+          f(received, (value) => {
+            newest = value
+          })
         const tail = Promise.all([before, ended]).then(([received]) => newest ?? received)
         tails.set(key, tail)
         void tail.then(() => {
           if (tails.get(key) === tail) tails.delete(key)
         })
-        const run =
-          before === undefined
-            ? f(undefined, handOn)
-            : Effect.flatMap(wait(before, millis), (turn) => (turn === undefined ? late : f(turn.received, handOn)))
-        return Effect.onExitPrimitive(run, () => {
-          end()
-          return undefined
-        })
+        return Effect.onExitPrimitive(
+          before === undefined ? run(undefined) : Effect.flatMap(waitFor(before, millis, late), run),
+          () => {
+            end()
+            return undefined
+          }
+        )
       })
     )
 }
+
+/** Answers what the promise does, or `late` if that takes too long. */
+const waitFor = <V, E>(turn: Promise<V>, millis: number, late: Exit.Exit<never, E>): Effect.Effect<V, E> =>
+  Effect.withFiber((fiber) =>
+    Effect.callback((resume) => {
+      const stop = after(fiber, millis, () => resume(late))
+      void turn.then((value) => {
+        stop()
+        resume(Effect.succeed(value))
+      })
+    })
+  )

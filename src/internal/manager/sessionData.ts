@@ -13,45 +13,36 @@ import * as SchemaParser from "effect/SchemaParser"
 import type { Definition, Tagged } from "../../Session.ts"
 import type { SessionRecord } from "../../SessionBackend.ts"
 import { SessionDataError } from "../../SessionError.ts"
-import { isExit } from "../exit.ts"
 import { findForeign, maxDepth, parseWithoutProto, pathText, shapeOf } from "./plainJson.ts"
 
 /** Enough for any session, and small enough to read on every request. */
 const maxBytes = 65_536
 
-/**
- * Data as they are stored, and as they read back.
- *
- * @internal
- */
+/** Data as they are stored, and as they read back. */
 export interface Encoded<A> {
   readonly value: A
   readonly text: string
   readonly principal: string | undefined
 }
 
-/** @internal */
 export interface SessionData<A> {
-  /** Puts a value through the schema's `make` and to JSON text; dies with a `SessionDataError`. */
+  /** Makes a value by the schema, and its JSON text; dies with a `SessionDataError`. */
   readonly encode: (data: A) => Exit.Exit<Encoded<A>>
-  /** The same for a session there is, whose principal never changes. */
+  /** The same for an existing session, whose principal never changes. */
   readonly encodeFor: (record: SessionRecord, data: A) => Exit.Exit<Encoded<A>>
-  /** A new value each time; fails with the paths that do not decode, or the rule that is broken, and never a value. */
+  /** Makes a new value each time; fails with the paths that do not decode, or the broken rule, never a value. */
   readonly decode: (text: string) => Result.Result<A, string>
-  /**
-   * Whether a text that `encode` made says the same as the record. The record's own may be written otherwise, by an
-   * older schema or without today's defaults.
-   */
+  /** Whether `text` says the same as the record, whose text may be of an older schema or lack today's defaults. */
   readonly isSame: (record: SessionRecord, text: string) => boolean
 }
 
 const utf8 = new TextEncoder()
 
-/** Counts bytes only where the characters leave a doubt: one of UTF-16 takes three bytes of UTF-8 at most. */
+/** Encodes only if the length does not decide: a UTF-16 unit takes at most three bytes of UTF-8. */
 const isLongerThan = (text: string, bytes: number): boolean =>
   text.length > bytes || (text.length > bytes / 3 && utf8.encode(text).length > bytes)
 
-/** A message names the path and the rule, and not the value; keys that are data themselves are left out. */
+/** The message names the path and the rule, not the value, and leaves out keys that are data themselves. */
 const messageOf = (issue: SchemaIssue.Issue): string =>
   new Schema.SchemaError(issue).message.replace(/\["(?![A-Za-z_$][\w$]{0,40}"\])(?:[^"\\]|\\.)*"\]/g, '["…"]')
 
@@ -66,7 +57,7 @@ const pathsOf = (issue: SchemaIssue.Issue): ReadonlyArray<ReadonlyArray<Property
 const issueIn = <A>(exit: Exit.Exit<A, SchemaIssue.Issue>): SchemaIssue.Issue | undefined =>
   Option.getOrUndefined(Exit.findErrorOption(exit))
 
-/** What stands at a path, if it leads somewhere. */
+/** The value at a path, if there is one. */
 const at = (value: unknown, path: ReadonlyArray<PropertyKey>): unknown =>
   path.reduce<unknown>(
     (below, key) =>
@@ -85,7 +76,6 @@ const foreignProblem = (path: ReadonlyArray<PropertyKey>, kind: string): string 
 
 const die = (problem: string): Exit.Exit<never> => Exit.die(new SessionDataError({ problem }))
 
-/** @internal */
 export const make = <A>({
   data: schema,
   principal
@@ -94,7 +84,7 @@ export const make = <A>({
   const encodeExit = SchemaParser.encodeUnknownExit(codec)
   const decodeExit = SchemaParser.decodeUnknownExit(codec)
 
-  /** Why a value does not encode. A schema that takes anything only says so of the whole: the place is looked up. */
+  /** Why a value does not encode. `Schema.Any` reports only the whole value, so the place in it is looked up. */
   const encodeProblem = (value: A, issue: SchemaIssue.Issue | undefined): string => {
     if (shapeOf(value) === "deep") return tooDeep
     const path = issue === undefined ? [] : (pathsOf(issue)[0] ?? [])
@@ -105,7 +95,7 @@ export const make = <A>({
       : foreignProblem([...path, ...foreign.path], foreign.kind)
   }
 
-  /** The text, and the value as it reads back where that is another one. */
+  /** The text, and the value as it reads back. */
   const write = (value: A): Result.Result<{ readonly value: A; readonly text: string }, string> => {
     const encoded = encodeExit(value)
     if (Exit.isFailure(encoded)) return Result.fail(encodeProblem(value, issueIn(encoded)))
@@ -130,16 +120,15 @@ export const make = <A>({
     try {
       return write(value)
     } catch {
-      // A getter or a transformation of the user's threw, or the stack was too short for the value.
+      // A getter or a transformation of the application threw, or the value was too deep for the stack.
       return Result.fail(noJson)
     }
   }
 
   const construct = (given: A): Result.Result<A, string> => {
     try {
-      // What `make` takes is the type's own input, which the type itself always is.
-      const making = schema.makeEffect(given as never)
-      const made = isExit(making) ? making : Effect.runSyncExit(making)
+      // `make` takes the type's input, which the type itself always is.
+      const made = Effect.runSyncExit(schema.makeEffect(given as never))
       if (Exit.isSuccess(made)) return Result.succeed(made.value)
       const issue = issueIn(made)
       return Result.fail(issue === undefined ? "its schema fails" : messageOf(issue))

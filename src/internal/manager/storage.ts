@@ -8,15 +8,13 @@ import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Option from "effect/Option"
-import type { Operation, SessionBackend, SessionPage, SessionPatch, SessionRecord } from "../../SessionBackend.ts"
-import type { UpdateResult } from "../../SessionBackend.ts"
+import type { Operation, SessionBackend, SessionPatch, SessionRecord } from "../../SessionBackend.ts"
 import { SessionBackendError } from "../../SessionBackend.ts"
 import { SessionUnavailable } from "../../SessionError.ts"
-import { failure, isExit } from "../exit.ts"
+import { failure } from "../exit.ts"
 import { withDeadline } from "./deadline.ts"
 import { describeCause } from "./describeCause.ts"
 
-/** @internal */
 export const unavailable = {
   notApplied: failure(new SessionUnavailable({ outcome: "notApplied" })),
   unknown: failure(new SessionUnavailable({ outcome: "unknown" }))
@@ -24,30 +22,11 @@ export const unavailable = {
 
 type Stored<B> = Effect.Effect<B, SessionUnavailable>
 
-/** @internal */
-export interface Storage {
-  readonly create: (record: SessionRecord) => Stored<"created" | "exists">
-  /** Asked when it is called, and answered at once by a backend that can: to be called when the record is needed. */
-  readonly read: (id: string) => Stored<Option.Option<SessionRecord>>
-  /** `millis`: at most so long, if less is left than a call may take. */
-  readonly update: (id: string, version: number, patch: SessionPatch, millis: number) => Stored<UpdateResult>
-  readonly touch: (
-    id: string,
-    seen: Pick<SessionRecord, "lastSeenAt" | "idleExpiresAt">
-  ) => Stored<"touched" | "unchanged" | "gone">
-  readonly delete: (id: string, options?: { readonly principal?: string | undefined }) => Stored<boolean>
-  readonly deleteByPrincipal: (principal: string, options?: { readonly except?: string | undefined }) => Stored<number>
-  readonly listByPrincipal: (
-    principal: string,
-    options: { readonly limit: number; readonly after?: string | undefined }
-  ) => Stored<SessionPage>
-  /** The failure of an operation for a cause, logged. */
-  readonly failed: (operation: Operation, outcome: "notApplied" | "unknown", cause: unknown) => Stored<never>
-}
+export type Storage = ReturnType<typeof make>
 
-/** @internal */
-export const make = (backend: SessionBackend["Service"], namespace: string, timeout: number): Storage => {
-  const failed: Storage["failed"] = (operation, outcome, cause) =>
+export const make = (backend: SessionBackend["Service"], namespace: string, timeout: number) => {
+  /** The failure of an operation for a cause, logged. */
+  const failed = (operation: Operation, outcome: "notApplied" | "unknown", cause: unknown): Stored<never> =>
     Effect.flatMap(
       Effect.logWarning("session backend failed").pipe(
         Effect.annotateLogs({ namespace, operation, outcome, cause: describeCause(cause) })
@@ -67,7 +46,7 @@ export const make = (backend: SessionBackend["Service"], namespace: string, time
       ),
       (cause): Stored<never> => {
         for (const reason of cause.reasons) {
-          // A read changes nothing, whatever a store says of it.
+          // A read is never applied, whatever the store's error says.
           if (reason._tag === "Fail") {
             return failed(operation, outcome === "notApplied" ? outcome : reason.error.outcome, reason.error.cause)
           }
@@ -78,16 +57,16 @@ export const make = (backend: SessionBackend["Service"], namespace: string, time
       }
     )
 
-  /** A write that is late, or that dies, may have been carried out. */
+  /** A write that is late or dies may have been applied. */
   const write = <B>(operation: Operation, call: () => Effect.Effect<B, SessionBackendError>, millis = timeout) =>
     bounded(operation, "unknown", millis, Effect.suspend(call))
 
-  /** To delete again what is deleted changes nothing, so a quick failure is tried again within the deadline. */
+  /** Deletes are idempotent, so a quick failure is retried within the deadline. */
   const deletion = <B>(operation: Operation, call: () => Effect.Effect<B, SessionBackendError>) =>
     Effect.uninterruptible(
       write(operation, () =>
         Effect.catch(call(), (first) =>
-          // If the first may have been carried out, that is not known better after the second has failed.
+          // If the first may have been applied, so it may after the second has failed.
           Effect.mapError(Effect.suspend(call), (second) => (first.outcome === "unknown" ? first : second))
         )
       )
@@ -95,27 +74,31 @@ export const make = (backend: SessionBackend["Service"], namespace: string, time
 
   return {
     failed,
-    create: (record) => write("create", () => backend.create(record)),
-    read: (id) => {
+    create: (record: SessionRecord) => write("create", () => backend.create(record)),
+    /** Asks the backend when it is called, not when it runs: to be called when the record is needed. */
+    read: (id: string): Stored<Option.Option<SessionRecord>> => {
       let call: ReturnType<typeof backend.read>
       try {
         call = backend.read(namespace, id)
       } catch (defect) {
         call = Exit.die(defect)
       }
-      return isExit(call) && Exit.isSuccess(call)
+      return Exit.isExit(call) && Exit.isSuccess(call)
         ? // A success has no error, whatever its type says of failures.
           (call as Exit.Exit<Option.Option<SessionRecord>, never>)
         : bounded("read", "notApplied", timeout, call)
     },
-    update: (id, version, patch, millis) =>
+    /** Takes at most `millis`, where less is left than a call may take. */
+    update: (id: string, version: number, patch: SessionPatch, millis: number) =>
       write("update", () => backend.update(namespace, id, version, patch), Math.min(millis, timeout)),
-    // Short of the others: a touch that fails costs the session some idle time, and the request should not wait for it.
-    touch: (id, seen) => write("touch", () => backend.touch(namespace, id, seen), timeout / 4),
-    delete: (id, options) => deletion("delete", () => backend.delete(namespace, id, options)),
-    deleteByPrincipal: (principal, options) =>
+    // A shorter deadline: a failed touch costs the session some idle time, and the request should not wait for it.
+    touch: (id: string, seen: Pick<SessionRecord, "lastSeenAt" | "idleExpiresAt">) =>
+      write("touch", () => backend.touch(namespace, id, seen), timeout / 4),
+    delete: (id: string, options?: { readonly principal: string }) =>
+      deletion("delete", () => backend.delete(namespace, id, options)),
+    deleteByPrincipal: (principal: string, options?: { readonly except?: string | undefined }) =>
       deletion("deleteByPrincipal", () => backend.deleteByPrincipal(namespace, principal, options)),
-    listByPrincipal: (principal, options) =>
+    listByPrincipal: (principal: string, options: { readonly limit: number; readonly after?: string | undefined }) =>
       bounded(
         "listByPrincipal",
         "notApplied",

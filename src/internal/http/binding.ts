@@ -1,12 +1,21 @@
 /**
- * What follows from a frontend for every request and response, worked out once.
+ * A definition bound to the services that serve it, with what follows from its frontend for every request.
  *
  * @internal
  */
-import type { CrossOriginPolicy } from "./crossOrigin.ts"
+import * as Context from "effect/Context"
+import type { Bound, Definition, SessionManager, Tagged } from "../../Session.ts"
 import type { SessionFrontend } from "../../SessionFrontend.ts"
 
-/** @internal */
+/** What a frontend with a cookie says of origins. */
+export interface CrossOriginPolicy {
+  /** Whether the cookie travels over https alone. */
+  readonly secure: boolean
+  /** The origins besides the app's own, in lower case. */
+  readonly trusted: ReadonlySet<string>
+}
+
+/** What follows from a frontend, worked out once. */
 export interface FrontendPolicy {
   /** The request headers the response depends on. */
   readonly vary: ReadonlyArray<string>
@@ -19,10 +28,29 @@ export interface FrontendPolicy {
   hasHinted: boolean
 }
 
+export interface Binding<Self, A, R extends ReadonlyArray<Tagged>> {
+  readonly definition: Definition<Self, A, R>
+  readonly manager: SessionManager<A, R>
+  readonly frontend: SessionFrontend["Service"]
+  readonly policy: FrontendPolicy
+}
+
+export const bind = <Self, A, R extends ReadonlyArray<Tagged>>(
+  definition: Definition<Self, A, R>,
+  manager: SessionManager<A, R>,
+  frontend: SessionFrontend["Service"]
+): Binding<Self, A, R> => ({ definition, manager, frontend, policy: policyOf(frontend) })
+
+/** Binds a definition to its services in a context. */
+export const bindIn = <Self, A, R extends ReadonlyArray<Tagged>>(
+  definition: Definition<Self, A, R>,
+  context: Context.Context<Bound<Self>>
+): Binding<Self, A, R> =>
+  bind(definition, Context.get(context, definition.Manager), Context.get(context, definition.Frontend))
+
 const policies = new WeakMap<SessionFrontend["Service"], FrontendPolicy>()
 
-/** @internal */
-export const policyOf = (frontend: SessionFrontend["Service"]): FrontendPolicy => {
+const policyOf = (frontend: SessionFrontend["Service"]): FrontendPolicy => {
   let policy = policies.get(frontend)
   if (policy === undefined) policies.set(frontend, (policy = derive(frontend)))
   return policy

@@ -1,0 +1,21 @@
+/** The declarations that are published stand by themselves: a type that they name and do not have would be `any`. */
+import { afterAll, assert, it } from "@effect/vitest"
+import { spawnSync } from "node:child_process"
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs"
+import { join } from "node:path"
+
+const root = join(import.meta.dirname, "..")
+mkdirSync(join(root, ".tmp"), { recursive: true })
+const folder = mkdtempSync(join(root, ".tmp/declarations-"))
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+const tsc = (...args: ReadonlyArray<string>): string =>
+  spawnSync(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), ...args], { cwd: root, encoding: "utf8" })
+    .stdout
+
+it("the published declarations type-check, without skipLibCheck", { timeout: 120_000 }, () => {
+  assert.strictEqual(tsc("-p", "src", "--outDir", folder, "--emitDeclarationOnly", "--declarationMap", "false"), "")
+  const options = "--ignoreConfig --noEmit --strict --exactOptionalPropertyTypes --module nodenext --target es2022"
+  const entries = ["index.d.ts", "testing/index.d.ts"].map((entry) => join(folder, entry))
+  assert.strictEqual(tsc(...options.split(" "), "--types", "node", ...entries), "")
+})
