@@ -206,6 +206,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
     timeout: times.backend,
     dataVersion: definition.dataVersion,
     admit,
+    decode: data.decode,
     snapshot
   })
 
@@ -354,15 +355,17 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>>(
     definition.Manager,
     Effect.gen(function* () {
       const registry = yield* Registry.Registry
-      const taken = yield* registry.claim(definition, [
-        [
-          `identifier ${definition.key}`,
-          () =>
-            `two session definitions have the identifier "${definition.key}": give each its own, in Session.Service()("…")`
-        ]
-      ])
+      const { Frontend, Manager, Verified, Verifier, key } = definition
+      const taken = yield* registry.claim(
+        definition,
+        [definition, Frontend, Manager, Verified, Verifier].map((part) => [
+          `identifier ${part.key}`,
+          (other) =>
+            `two session definitions have the identifier "${other}": give each its own, in Session.Service()("…")`
+        ])
+      )
       const { problems, times } = Deadlines.timesOf(options)
-      yield* registry.check(definition.key, [...taken, ...problems])
+      yield* registry.check(key, [...new Set(taken), ...problems])
       return yield* makeWith(definition, times)
     })
   ).pipe(Layer.provide(Registry.layer))

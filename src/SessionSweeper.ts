@@ -5,14 +5,16 @@
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import { withDeadline } from "./internal/manager/deadline.ts"
 import { describeCause } from "./internal/manager/describeCause.ts"
 import { SessionBackend, SessionBackendError } from "./SessionBackend.ts"
+import { SessionConfigError } from "./SessionError.ts"
 
 /**
  * Options of the sweeper.
@@ -44,16 +46,23 @@ const timedOut = () =>
  * **Details**
  *
  * Each round deletes batches until one is not full. A round that fails is logged; the next one starts as usual. The
- * pause between rounds is jittered, so that many processes do not sweep at once.
+ * pause between rounds is jittered, so that many processes do not sweep at once. Fails with a `SessionConfigError` on
+ * options that are none.
  *
  * @category layers
  * @since 0.1.0
  */
-export const layer = (options?: SessionSweeperOptions): Layer.Layer<never, never, SessionBackend> =>
+export const layer = (options: SessionSweeperOptions = {}): Layer.Layer<never, SessionConfigError, SessionBackend> =>
   Layer.effectDiscard(
     Effect.gen(function* () {
+      const { batch: limit = 1000, interval = "5 minutes" } = options
+      const problems: Array<string> = []
+      if (!(Number.isSafeInteger(limit) && limit >= 1)) problems.push("batch must be a whole number from 1 up")
+      if (!Option.exists(Duration.fromInput(interval), Duration.isPositive)) {
+        problems.push("interval must be a duration above zero")
+      }
+      if (problems.length > 0) return yield* new SessionConfigError({ layers: ["SessionSweeper.layer"], problems })
       const backend = yield* SessionBackend
-      const limit = options?.batch ?? 1000
       const batch = Effect.flatMap(Clock.currentTimeMillis, (before) =>
         withDeadline(backend.deleteExpired({ before, limit }), batchTimeout, timedOut)
       )
@@ -64,9 +73,6 @@ export const layer = (options?: SessionSweeperOptions): Layer.Layer<never, never
           )
         )
       )
-      yield* round.pipe(
-        Effect.repeat(Schedule.jittered(Schedule.spaced(options?.interval ?? "5 minutes"))),
-        Effect.forkScoped
-      )
+      yield* round.pipe(Effect.repeat(Schedule.jittered(Schedule.spaced(interval))), Effect.forkScoped)
     })
   )

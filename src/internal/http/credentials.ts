@@ -13,14 +13,13 @@ import { SessionInvalid } from "../../SessionError.ts"
 import type { SessionUnavailable } from "../../SessionError.ts"
 import type { Credential, Transport } from "../../SessionFrontend.ts"
 import { failure } from "../exit.ts"
+import { places, tokenLength } from "../token/format.ts"
 
 const ambiguous = failure(new SessionInvalid({ reason: "Ambiguous" }))
 
 /** Each token once; of one that came by cookie and header, the header. */
-const distinct = <C extends { readonly token: Redacted.Redacted<string>; readonly via?: Transport }>(
-  credentials: ReadonlyArray<C>
-): ReadonlyArray<C> => {
-  const byText = new Map<string, C>()
+const distinct = (credentials: ReadonlyArray<Credential>): ReadonlyArray<Credential> => {
+  const byText = new Map<string, Credential>()
   for (const credential of credentials) {
     const text = Redacted.value(credential.token)
     if (!byText.has(text) || credential.via === "header") byText.set(text, credential)
@@ -37,11 +36,13 @@ export const chooseSession = <A, R extends ReadonlyArray<Tagged>>(
   resolve: SessionManager<A, R>["resolve"]
 ): Effect.Effect<readonly [Session<A>, Transport], SessionInvalid | Refusal<R> | SessionUnavailable> =>
   Effect.gen(function* () {
+    const found = distinct(credentials)
+    const exits = yield* Effect.forEach(found, ({ token }) => Effect.exit(resolve(token)), { concurrency: "unbounded" })
     let accepted: readonly [Session<A>, Transport] | undefined
     let refused: Exit.Exit<never, SessionInvalid | Refusal<R> | SessionUnavailable> | undefined
     let isHeaderRefused = false
-    for (const { token, via } of distinct(credentials)) {
-      const exit = yield* Effect.exit(resolve(token))
+    for (const [i, exit] of exits.entries()) {
+      const { via } = found[i]!
       if (Exit.isSuccess(exit)) {
         if (accepted !== undefined && accepted[0].id !== exit.value.id) return yield* ambiguous
         if (accepted === undefined || via === "header") accepted = [accepted?.[0] ?? exit.value, via]
@@ -59,37 +60,51 @@ export const chooseSession = <A, R extends ReadonlyArray<Tagged>>(
 /** As many as the tokens that a request may carry and still be read. */
 const maxEnded = 4
 
+/** The id that a token names: a session may have had several tokens. */
+const idOf = ({ token }: Credential): string => {
+  const text = Redacted.value(token)
+  return text.length === tokenLength ? text.slice(...places.id) : text
+}
+
 /**
- * Ends the sessions of authentic tokens, the first four at most, and logs if there are more. A forged token costs a MAC.
- * Answers how the first authentic token came, of those that came with the request.
+ * Ends the sessions of authentic tokens, the first four at most, and logs if tokens are left. A forged token costs a MAC.
+ * Answers how the first authentic token came.
  */
 export const endSessions = (
-  credentials: ReadonlyArray<{ readonly token: Redacted.Redacted<string>; readonly via?: Transport }>,
+  credentials: ReadonlyArray<Credential>,
   destroy: (token: Redacted.Redacted<string>) => Effect.Effect<boolean, SessionUnavailable>,
   namespace: string
 ): Effect.Effect<Transport | undefined, SessionUnavailable> =>
   Effect.gen(function* () {
-    const waiting = [...distinct(credentials)]
-    let ended = 0
+    let waiting = distinct(credentials)
+    const ended = new Set<string>()
     let via: Transport | undefined
     let failed: SessionUnavailable | undefined
-    while (waiting.length > 0 && ended < maxEnded) {
-      const batch = waiting.splice(0, maxEnded - ended)
-      const results = yield* Effect.forEach(batch, ({ token }) => Effect.result(destroy(token)), {
-        concurrency: "unbounded"
-      })
-      for (const [i, result] of results.entries()) {
+    while (waiting.length > 0 && ended.size < maxEnded) {
+      const batch = new Map<string, Credential>()
+      for (const credential of waiting) {
+        const id = idOf(credential)
+        if (batch.size < maxEnded - ended.size && !batch.has(id)) batch.set(id, credential)
+      }
+      const results = yield* Effect.forEach(
+        batch,
+        ([id, { token, via }]) => Effect.map(Effect.result(destroy(token)), (result) => ({ id, result, via })),
+        { concurrency: "unbounded" }
+      )
+      for (const { id, result, via: came } of results) {
         if (Result.isSuccess(result) && !result.success) continue
-        ended++
-        via ??= batch[i]!.via
+        ended.add(id)
+        via ??= came
         if (Result.isFailure(result)) failed ??= result.failure
       }
+      const tried = new Set(batch.values())
+      waiting = waiting.filter((credential) => !tried.has(credential) && !ended.has(idOf(credential)))
     }
     if (failed !== undefined) return yield* failed
     if (waiting.length > 0) {
       yield* Effect.annotateLogs(
         Effect.logWarning(
-          `a request carried more than ${maxEnded} tokens: only the first ${maxEnded} sessions have ended`
+          `a request carried tokens of more than ${maxEnded} sessions: the first ${maxEnded} have ended`
         ),
         { namespace }
       )

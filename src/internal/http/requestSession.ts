@@ -15,6 +15,7 @@ import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
+import * as Redacted from "effect/Redacted"
 import * as Semaphore from "effect/Semaphore"
 import type { Changed, Loaded, Refusal, RequestSession, Session, Tagged } from "../../Session.ts"
 import { SessionMissing } from "../../SessionError.ts"
@@ -67,13 +68,23 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     this.#headers = new ResponseHeaders(binding)
   }
 
-  /** Whether this is the handle that a middleware with the same services would make for this request. */
-  serves(request: HttpServerRequest, { frontend, manager }: { readonly frontend: object; readonly manager: object }) {
+  /** Whether a request is this one: a middleware may have rewritten it, but neither its method nor its credentials. */
+  isOf(request: HttpServerRequest): boolean {
+    const own = this.#request
     return (
-      this.#request.source === request.source &&
-      this.#binding.manager === manager &&
-      this.#binding.frontend === frontend
+      own === request ||
+      (own.source === request.source &&
+        own.method === request.method &&
+        this.#binding.policy.vary.every((name) => {
+          const header = name.toLowerCase()
+          return own.headers[header] === request.headers[header]
+        }))
     )
+  }
+
+  /** Whether this is the handle that a middleware with these services would make for its request. */
+  hasServices({ frontend, manager }: { readonly frontend: object; readonly manager: object }): boolean {
+    return this.#binding.manager === manager && this.#binding.frontend === frontend
   }
 
   finish(response: HttpServerResponse): Effect.Effect<HttpServerResponse> {
@@ -96,6 +107,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
       return Effect.andThen(Deferred.await(this.#readEnded), this.get)
     }
     if (this.#headers.isShared) return this.#tooLate("the session was first read", "read it")
+    this.#headers.isReading = true
     let isOurs = false
     return Effect.onExitPrimitive(
       Effect.flatMap(this.#binding.frontend.extract(this.#request), (credentials): Loaded<Session<A>, R> => {
@@ -121,14 +133,13 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   }
 
   #learn(exit: Outcome<A, R>): void {
-    this.#isReading = false
-    if (Exit.isFailure(exit)) this.#note(exit.cause)
+    this.#isReading = this.#headers.isReading = false
     // A `create` or `destroy` that was faster knows better. An interrupted read has learnt nothing; the next one reads
     // again.
     if (this.#state === undefined && !(Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause))) this.#set(exit)
-    if (this.#readEnded === undefined) return
-    Deferred.doneUnsafe(this.#readEnded, Exit.void)
+    if (this.#readEnded !== undefined) Deferred.doneUnsafe(this.#readEnded, Exit.void)
     this.#readEnded = undefined
+    if (Exit.isFailure(exit)) this.#note(exit.cause)
   }
 
   get option(): Effect.Effect<Option.Option<Session<A>>, SessionUnavailable> {
@@ -218,16 +229,22 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
         this.#beforeHeaders(
           "create",
           Effect.flatMap(this.#binding.manager.create(data, options), (created) =>
-            this.#endCarried.pipe(
-              // The old session lives on, so the new one must not: a failed log-in logs nobody in.
-              Effect.tapError(() =>
+            Effect.andThen(
+              this.#endCarried,
+              // The response may have gone meanwhile, without the token.
+              this.#beforeHeaders(
+                "create",
+                Effect.sync(() => {
+                  this.#set(Exit.succeed(created))
+                  this.#headers.issue(created, options?.cookie)
+                  return created
+                })
+              )
+            ).pipe(
+              // The old session may live on, so the new one must not: a failed log-in logs nobody in.
+              Effect.tapCause(() =>
                 withDeadline(Effect.ignore(this.#binding.manager.destroy(created.token)), undoTimeout, () => Exit.void)
-              ),
-              Effect.map(() => {
-                this.#set(Exit.succeed(created))
-                this.#headers.issue(created, options?.cookie)
-                return created
-              })
+              )
             )
           )
         )
@@ -235,25 +252,36 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   }
 
   get destroy(): RequestSession<A, R>["destroy"] {
-    return this.#inTurn(() =>
-      Effect.map(this.#endCarried, (carried) => {
-        if (carried || this.#headers.issued !== undefined) this.#headers.detach()
+    return this.#inTurn(() => {
+      const wasIssued = this.#headers.issued !== undefined
+      return Effect.map(this.#endCarried, (carried) => {
+        if (carried || wasIssued) this.#headers.detach()
         this.#set(missing)
       })
-    )
+    })
   }
 
-  /** Ends the sessions whose tokens this request was given or carried. Answers whether it carried one of ours. */
+  /**
+   * Ends the session this request has, then those whose tokens it carries besides. Answers whether it carried a token of
+   * ours.
+   */
   get #endCarried(): Effect.Effect<boolean, SessionUnavailable> {
-    return Effect.flatMap(carriedBy(this.#binding.frontend, this.#request), (carried) => {
-      const own = this.#state !== undefined && Exit.isSuccess(this.#state) ? [{ token: this.#state.value.token }] : []
-      return Effect.map(
-        endSessions([...own, ...carried], this.#binding.manager.destroy, this.#binding.definition.key),
-        (via) => {
-          this.#headers.via ??= via ?? carried[0]?.via
-          return via !== undefined
-        }
-      )
+    return Effect.gen({ self: this }, function* () {
+      const { definition, frontend, manager } = this.#binding
+      let carried = yield* carriedBy(frontend, this.#request)
+      let own: Credential | undefined
+      if (this.#state !== undefined && Exit.isSuccess(this.#state)) {
+        const { token } = this.#state.value
+        yield* manager.destroy(token)
+        this.#headers.issued = undefined
+        this.#set(missing)
+        const isOwn = (credential: Credential) => Redacted.value(credential.token) === Redacted.value(token)
+        own = carried.find(isOwn)
+        carried = carried.filter((credential) => !isOwn(credential))
+      }
+      const via = yield* endSessions(carried, manager.destroy, definition.key)
+      this.#headers.via ??= own?.via ?? via ?? carried[0]?.via
+      return own !== undefined || via !== undefined
     })
   }
 

@@ -32,6 +32,8 @@ export class ResponseHeaders {
   #detached: Transport | undefined = undefined
   #wasRead = false
   #isPrivate = false
+  /** A read is under way, whose answer the response may show. */
+  isReading = false
   #wasUnavailable = false
   /** The response that has the headers, until something changes. */
   #finished: Response | undefined = undefined
@@ -71,7 +73,7 @@ export class ResponseHeaders {
   finish(response: Response): Effect.Effect<Response> {
     this.isSealed = true
     if (response === this.#finished) return Exit.succeed(response)
-    const isPrivate = this.#isPrivate || this.issued !== undefined || this.#detached !== undefined
+    const isPrivate = this.#isPrivate || this.isReading || this.issued !== undefined || this.#detached !== undefined
     this.isShared = !isPrivate && response.status !== 101 && !isUnshared(response)
     const { key } = this.#binding.definition
     try {
@@ -105,8 +107,8 @@ export class ResponseHeaders {
     }
     if (isPrivate) {
       applied = set(applied, "cache-control", "no-store")
-      for (const name of Object.keys(headers)) if (isForSharedCache(name)) applied = set(applied, name, "no-store")
-      for (const name of raw?.keys() ?? []) if (isForSharedCache(name)) applied = set(applied, name, "no-store")
+      for (const name of Object.keys(headers)) applied = keepFromSharedCaches(applied, name)
+      for (const name of raw?.keys() ?? []) applied = keepFromSharedCaches(applied, name)
     }
     if (this.issued !== undefined) return attach(applied, frontend, this.issued, this.via)
     return this.#detached === undefined ? applied : frontend.detach(applied, this.#detached)
@@ -126,14 +128,27 @@ const isCacheable = ({ headers }: Response): boolean => {
   return cacheControl !== undefined && /public|max-?age|immutable/i.test(cacheControl)
 }
 
-/** Whether a handler keeps shared caches from storing the response. */
+/** `private` with a field name keeps out that field alone (RFC 9111 5.2.2.7). */
+const keepsOut = (value: string): boolean => /(^|,)\s*(no-store|private)\s*(,|$)/i.test(value)
+
+/** Whether a handler keeps all shared caches from storing the response. */
 const isUnshared = (response: Response): boolean => {
-  const cacheControl = response.headers["cache-control"] ?? rawHeaders(response)?.get("cache-control")
-  return cacheControl != null && /no-store|private/i.test(cacheControl)
+  const given = { ...Object.fromEntries(rawHeaders(response) ?? []), ...response.headers }
+  return (
+    keepsOut(given["cache-control"] ?? "") &&
+    Object.entries(given).every(([name, value]) => !isForSharedCache(name) || keepsOut(value))
+  )
 }
 
-/** `CDN-Cache-Control` and those of single CDNs (RFC 9213), which go before `Cache-Control`, and their forerunner. */
-const isForSharedCache = (name: string): boolean => name.endsWith("-cache-control") || name === "surrogate-control"
+/** `CDN-Cache-Control` and those of single CDNs (RFC 9213), and what others have in its place. */
+const isForSharedCache = (name: string): boolean =>
+  name.endsWith("-cache-control") ||
+  name === "surrogate-control" ||
+  name === "edge-control" ||
+  name === "x-accel-expires"
+
+const keepFromSharedCaches = (response: Response, name: string): Response =>
+  isForSharedCache(name) ? set(response, name, name === "x-accel-expires" ? "0" : "no-store") : response
 
 /** Headers of a web `Response` inside ours, which ours override when both are sent. */
 const rawHeaders = ({ body }: Response): Headers | undefined =>

@@ -46,8 +46,8 @@ const withHandle = <Self, A, R extends ReadonlyArray<Tagged>, E, RA>(
     const { context } = fiber
     const request = Context.getUnsafe(context, HttpServerRequest)
     const outer: unknown = Context.getOrUndefined(context, binding.definition)
-    // A middleware may have rewritten the request; what the server received stays the same.
-    if (outer instanceof RequestSessionLive && outer.serves(request, binding)) {
+    const isNested = outer instanceof RequestSessionLive
+    if (isNested && outer.isOf(request) && outer.hasServices(binding)) {
       // Found under this definition's key, so it is this definition's.
       const handle = outer as RequestSessionLive<Self, A, R>
       return Effect.onExitPrimitive(app(handle, fiber, Exit.void), () => {
@@ -57,15 +57,18 @@ const withHandle = <Self, A, R extends ReadonlyArray<Tagged>, E, RA>(
     }
     const handle = new RequestSessionLive(request, binding)
     const response = app(handle, fiber, admit(request, binding))
+    // The app was called with another request, by a handler of one with a session. That handler gets the response, and
+    // may pass it on to a client whose session this is not.
+    const isForCaller = isNested && !outer.isOf(request)
     return Effect.onExitPrimitive(
-      // The app was called with another request, by a handler of one with a session. That handler gets the response,
-      // and may pass it on to a client whose session this is not.
-      outer instanceof RequestSessionLive ? response : Effect.flatMap(response, (response) => handle.finish(response)),
+      isForCaller ? response : Effect.flatMap(response, (response) => handle.finish(response)),
       () => {
         fiber.setContext(context)
-        HttpEffect.appendPreResponseHandlerUnsafe(context, (sent, response) =>
-          sent.source === request.source ? handle.finish(response) : Exit.succeed(response)
-        )
+        if (!isForCaller) {
+          HttpEffect.appendPreResponseHandlerUnsafe(context, (sent, response) =>
+            sent.source === request.source ? handle.finish(response) : Exit.succeed(response)
+          )
+        }
         return undefined
       }
     )

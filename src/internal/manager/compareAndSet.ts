@@ -11,10 +11,12 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Random from "effect/Random"
+import * as Result from "effect/Result"
 import type * as Redacted from "effect/Redacted"
 import type { SessionPatch, SessionRecord, UpdateResult } from "../../SessionBackend.ts"
 import { SessionConflict, SessionInvalid, SessionUnavailable } from "../../SessionError.ts"
 import { failure } from "../exit.ts"
+import { withDeadline } from "./deadline.ts"
 import type { Deadlines } from "./deadlines.ts"
 import { LiveSession } from "./liveSession.ts"
 import * as Serial from "./serial.ts"
@@ -35,8 +37,8 @@ export const expired = failure(new SessionInvalid({ reason: "Expired" }))
 export const notFound = failure(new SessionInvalid({ reason: "NotFound" }))
 const unknown = new SessionUnavailable({ outcome: "unknown" })
 
-/** How long a change is retried on newer versions, in milliseconds. */
-const contentionLimit = 1000
+/** How long a change is retried on newer versions, in milliseconds: no longer than a call may take. */
+const maxContention = 1000
 
 /** Full jitter: anything up to 100 milliseconds, growing with the rounds. */
 const pause = (round: number): Effect.Effect<void> =>
@@ -54,9 +56,10 @@ export const make = <A, E>(options: {
     token: Redacted.Redacted<string>,
     now: number
   ) => Effect.Effect<LiveSession<A>, SessionInvalid | E | SessionUnavailable>
+  readonly decode: (data: string) => Result.Result<A, string>
   readonly snapshot: (record: SessionRecord, data: A, token: Redacted.Redacted<string>, now: number) => LiveSession<A>
 }) => {
-  const { admit, dataVersion, deadlines, snapshot, storage, timeout } = options
+  const { admit, dataVersion, deadlines, decode, snapshot, storage, timeout } = options
   const oneAtATime = Serial.make<SessionRecord>()
 
   type Changed<B> = Effect.Effect<
@@ -69,14 +72,13 @@ export const make = <A, E>(options: {
     Clock.clockWith((clock) => {
       const now = () => clock.currentTimeMillisUnsafe()
       const arrived = now()
+      /** Several calls, or one that has waited for its turn, take little longer in all than one call may. */
+      const left = (at: number) => Math.min(timeout, Math.max(timeout / 8, 1.25 * timeout - (at - arrived)))
 
       /** Writes, and writes again where the reply was lost and our own new hash would show that it was applied. */
       const write = (record: SessionRecord, patch: Write<A>["patch"], at: number) => {
-        const attempt = (at: number): Effect.Effect<UpdateResult, SessionUnavailable> => {
-          // Several calls, or one that has waited for its turn, take little longer in all than one call may.
-          const left = Math.max(timeout / 8, 1.25 * timeout - (at - arrived))
-          return storage.update(record.id, record.version, { ...patch, ...deadlines.seenAt(record, at) }, left)
-        }
+        const attempt = (at: number): Effect.Effect<UpdateResult, SessionUnavailable> =>
+          storage.update(record.id, record.version, { ...patch, ...deadlines.seenAt(record, at) }, left(at))
         return patch.secretHash === undefined
           ? attempt(at)
           : Effect.catchIf(
@@ -92,17 +94,16 @@ export const make = <A, E>(options: {
       }
 
       return oneAtATime(given.id, timeout, unavailable.notApplied, (received, handOn) => {
-        const began = now()
-
-        /** Retries on a newer record, checked like any other. Nothing is written yet, so it may be interrupted. */
+        /** Retries on a newer record, checked like any other. A verifier that hangs must not keep the turn. */
         const retry = (session: LiveSession<A>, newer: SessionRecord, round: number): Changed<B> => {
           if (newer.secretHash !== LiveSession.record(session).secretHash) return notFound
-          if (once || (round > 1 && now() - began >= contentionLimit)) return conflict
-          return Effect.interruptible(
-            Effect.andThen(
-              round > 1 ? pause(round) : Effect.void,
-              Effect.suspend(() => admit(newer, session.token, now()))
-            )
+          if (once || (round > 1 && now() - arrived >= Math.min(timeout, maxContention))) return conflict
+          return Effect.andThen(
+            round > 1 ? pause(round) : Effect.void,
+            Effect.suspend(() => {
+              const at = now()
+              return withDeadline(admit(newer, session.token, at), left(at), () => unavailable.notApplied)
+            })
           ).pipe(Effect.flatMap((session) => attempt(session, round)))
         }
 
@@ -119,12 +120,10 @@ export const make = <A, E>(options: {
               const isApplied = result._tag === "updated" || result.record.secretHash === patch.secretHash
               if (!isApplied) return retry(session, result.record, round + 1)
               handOn(result.record)
-              // If another process has written since, the data and the token at hand are no longer the newest.
+              // If another process has written since, the data at hand are no longer the newest.
               const isNewest = result.record.version === record.version + 1
-              const changed = isNewest
-                ? Exit.succeed(snapshot(result.record, data, token, at))
-                : admit(result.record, token, at)
-              return Effect.map(changed, (changed) => [answer, changed] as const)
+              const newest = isNewest ? data : Result.getOrElse(decode(result.record.data), () => data)
+              return Exit.succeed([answer, snapshot(result.record, newest, token, at)])
             })
           })
         }

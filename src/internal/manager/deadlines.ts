@@ -27,6 +27,8 @@ const slack = Duration.toMillis(clockSlack)
 const millisOf = (input: Duration.Input): number =>
   Option.match(Duration.fromInput(input), { onNone: () => NaN, onSome: Duration.toMillis })
 
+const text = (millis: number): string => Duration.format(Duration.millis(millis))
+
 /** The times of a layer, and what is wrong with them. */
 export const timesOf = (options: LayerOptions): { readonly times: Times; readonly problems: ReadonlyArray<string> } => {
   const problems: Array<string> = []
@@ -39,10 +41,11 @@ export const timesOf = (options: LayerOptions): { readonly times: Times; readonl
   const absolute = read("absoluteTimeout", "24 hours")
   const touch = options.touchInterval === undefined ? undefined : read("touchInterval", 0)
   const backend = read("backendTimeout", "1 second")
-  if (idle > absolute) problems.push("idleTimeout must not be longer than absoluteTimeout")
+  if (idle > absolute)
+    problems.push(`idleTimeout must not be longer than absoluteTimeout: ${text(idle)}, ${text(absolute)}`)
   if (absolute > maxAbsolute) problems.push("absoluteTimeout must not be longer than 400 days (RFC 6265bis 5.5)")
   if (touch !== undefined && touch > idle / 2) {
-    problems.push("touchInterval must not be longer than half the idleTimeout: a session in use could end between two")
+    problems.push(`touchInterval must not be longer than half the idleTimeout: ${text(touch)}, ${text(idle)}`)
   }
   return { times: { idle, absolute, touch, backend }, problems }
 }

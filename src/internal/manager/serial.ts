@@ -40,7 +40,9 @@ export const make = <V>(): Serial<V> => {
           if (tails.get(key) === tail) tails.delete(key)
         })
         return Effect.onExitPrimitive(
-          before === undefined ? run(undefined) : Effect.flatMap(waitFor(before, millis, late), run),
+          before === undefined
+            ? Effect.suspend(() => run(undefined))
+            : Effect.flatMap(waitFor(before, millis, late), run),
           () => {
             end()
             return undefined
