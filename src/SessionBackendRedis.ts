@@ -73,7 +73,7 @@ import { afterWrite, attempt, failure } from "./internal/backend/redisOutcome.ts
 import * as RedisRecord from "./internal/backend/redisRecord.ts"
 import * as Scripts from "./internal/backend/redisScripts.ts"
 import { clockSlack, SessionBackend, SessionBackendError } from "./SessionBackend.ts"
-import type { Operation, SessionRecord } from "./SessionBackend.ts"
+import type { DeletedRecord, Operation, SessionRecord } from "./SessionBackend.ts"
 import { SessionConfigError } from "./SessionError.ts"
 
 /**
@@ -238,31 +238,26 @@ const make = Effect.fnUntraced(function* (
       })
     },
 
-    deleteByPrincipal: Effect.fnUntraced(function* (namespace, principal, options) {
+    deleteByPrincipal: Effect.fnUntraced(function* (namespace, principal, { except, limit }) {
       const operation = "deleteByPrincipal"
       const index = keys.index(namespace, principal)
-      let deleted = 0
-      let after: string | undefined
-      for (;;) {
-        const page = yield* Effect.mapError(readEntries(operation, index, after, batch), (error) =>
-          deleted === 0 ? error : afterWrite(error)
-        )
-        const entries = page.filter((entry) => Scripts.idOfEntry(entry) !== options?.except)
-        // Every record is tried, even if the deletion of another fails, so that a failed call revokes what it can.
-        const removals = entries.map((entry) =>
-          Effect.result(attempt(operation, removeRecord(keys.record(namespace, Scripts.idOfEntry(entry)), principal)))
-        )
-        const results = yield* Effect.all(removals, { concurrency: "unbounded" })
-        let failed: SessionBackendError | undefined
-        for (const result of results) {
-          if (result._tag === "Success") deleted += result.success === null ? 0 : 1
-          else if (failed?.outcome !== "unknown") failed = result.failure
-        }
-        if (failed !== undefined) return yield* deleted === 0 ? failed : afterWrite(failed)
-        yield* dropEntries(index, entries)
-        if (page.length < batch) return deleted
-        after = page.at(-1)
+      const deleted: Array<DeletedRecord> = []
+      const page = yield* readEntries(operation, index, undefined, limit)
+      const entries = page.filter((entry) => Scripts.idOfEntry(entry) !== except)
+      // Every record is tried, even if the deletion of another fails, so that a failed call revokes what it can.
+      const removals = entries.map((entry) =>
+        Effect.result(attempt(operation, removeRecord(keys.record(namespace, Scripts.idOfEntry(entry)), principal)))
+      )
+      const results = yield* Effect.all(removals, { concurrency: "unbounded" })
+      let failed: SessionBackendError | undefined
+      for (const [i, result] of results.entries()) {
+        if (result._tag === "Failure") {
+          if (failed?.outcome !== "unknown") failed = result.failure
+        } else if (result.success !== null) deleted.push({ namespace, id: Scripts.idOfEntry(entries[i]!), principal })
       }
+      if (failed !== undefined) return yield* deleted.length === 0 ? failed : afterWrite(failed)
+      yield* dropEntries(index, entries)
+      return { deleted, more: page.length === limit && entries.length > 0 }
     }),
 
     listByPrincipal: Effect.fnUntraced(function* (namespace, principal, { after, limit }) {
@@ -288,7 +283,7 @@ const make = Effect.fnUntraced(function* (
       return { records, next }
     }),
 
-    deleteExpired: () => Effect.succeed(0)
+    deleteExpired: () => Effect.succeed({ deleted: [], more: false })
   }
 })
 

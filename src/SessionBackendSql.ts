@@ -273,14 +273,19 @@ const make = ({
       )
     },
 
-    deleteByPrincipal: (namespace, principal, options) => {
-      const others = options?.except === undefined ? sql.literal("") : sql`AND id <> ${options.except}`
+    deleteByPrincipal: (namespace, principal, { except, limit }) => {
+      const others = except === undefined ? sql.literal("") : sql`AND id <> ${except}`
       return Effect.map(
         write(
           "deleteByPrincipal",
-          sql`DELETE FROM ${table} WHERE namespace = ${namespace} AND principal = ${principal} ${others} RETURNING id`
+          sql<{ readonly id: string }>`
+            DELETE FROM ${table} WHERE namespace = ${namespace} AND id IN (
+              SELECT id FROM ${table} WHERE namespace = ${namespace} AND principal = ${principal} ${others}
+              ORDER BY created_at DESC LIMIT ${limit}
+            )
+            RETURNING id`
         ),
-        (rows) => rows.length
+        (rows) => ({ deleted: rows.map(({ id }) => ({ namespace, id, principal })), more: rows.length === limit })
       )
     },
 
@@ -300,17 +305,22 @@ const make = ({
       )
     },
 
-    deleteExpired: ({ before, limit }) =>
+    deleteExpired: ({ limit, now }) =>
       Effect.map(
         write(
           "deleteExpired",
-          sql`
+          sql<SqlTable.Row>`
             WITH expired AS MATERIALIZED (
-              SELECT namespace, id FROM ${table} WHERE ${expiresAt} <= ${before} LIMIT ${limit} ${locking}
+              SELECT namespace, id FROM ${table} WHERE ${expiresAt} <= ${now - Duration.toMillis(clockSlack)}
+              LIMIT ${limit} ${locking}
             )
-            DELETE FROM ${table} WHERE (namespace, id) IN (SELECT namespace, id FROM expired) RETURNING id`
+            DELETE FROM ${table} WHERE (namespace, id) IN (SELECT namespace, id FROM expired)
+            RETURNING ${columns}`
         ),
-        (rows) => rows.length
+        (rows) => {
+          const deleted = rows.map(SqlTable.fromRow).map(({ id, namespace, principal }) => ({ namespace, id, principal }))
+          return { deleted, more: deleted.length === limit }
+        }
       )
   }
 }
