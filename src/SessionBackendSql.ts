@@ -4,10 +4,12 @@
  *
  * **Details**
  *
- * - Each operation is one statement. An `update` or a `touch` that changes no row takes a second one, to find out why.
+ * - Each operation is one statement. An `update` or a `touch` that changes no row takes a second one, to find out why, and
+ *   in SQLite `deleteExpired` takes two.
  * - The table has a row for each session. Run `SessionSweeper` beside it: nothing else removes expired rows.
  * - A serialization failure or a deadlock is retried once, except in `create`. Every other failure is a
  *   `SessionBackendError`, with the error of the database as its `cause`.
+ * - SQLite runs inside the process, so it deletes and lists few rows at a time: other work goes on in between.
  * - A schema is chosen by the `search_path` of the role or the connection, as for `SqlMessageStorage` in Effect.
  *
  * **Gotchas**
@@ -38,15 +40,19 @@
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
 import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
 import { isTransient, outcomeOf } from "./internal/backend/sqlOutcome.ts"
 import * as SqlTable from "./internal/backend/sqlTable.ts"
-import { clockSlack, SessionBackend, SessionBackendError } from "./SessionBackend.ts"
-import type { Operation, UpdateResult } from "./SessionBackend.ts"
+import { clockSlack, maxBatch, SessionBackend, SessionBackendError } from "./SessionBackend.ts"
+import type { DeletedBatch, Operation, SessionRecord, UpdateResult } from "./SessionBackend.ts"
 import { SessionConfigError } from "./SessionError.ts"
 
 /**
@@ -66,8 +72,21 @@ export interface SessionBackendSqlOptions {
 }
 
 /**
- * Layer that creates the table, its indexes and its migration history where they are missing, and provides nothing: for
- * a deploy step. Several processes may build it at once. A refusal by the database is a defect.
+ * Layer that creates the table, its indexes and its migration history where they are missing, brings a table of an older
+ * version over, and provides nothing: for a deploy step. Several processes may build it at once. A refusal by the
+ * database is a defect.
+ *
+ * **Details**
+ *
+ * It runs the statements of `ddl`, beside servers of this version and the one before, which go on working. Nothing is
+ * dropped but superseded indexes.
+ *
+ * - In Postgres a table that is there is changed at once, whatever its size, as soon as no transaction uses it: each try
+ *   holds up others for a quarter of a second at most, and after 30 tries the build dies. Its new indexes are then built
+ *   `CONCURRENTLY`, which takes as long as the table is large and waits for transactions that are older. Indexes left
+ *   behind half-built are built anew. Only an owner of the table may do so.
+ * - In SQLite the event loop, and other processes that write, wait until the new indexes are built: a second or two for a
+ *   million sessions.
  *
  * @category layers
  * @since 0.1.0
@@ -77,17 +96,15 @@ export const layerMigrations = (
 ): Layer.Layer<never, SessionConfigError, SqlClient.SqlClient> =>
   Layer.effectDiscard(
     Effect.gen(function* () {
-      const { dialect, sql, table } = yield* configure(options)
-      yield* Migrator.make({})({
-        loader: Migrator.fromRecord({ "0001_create": SqlTable.create(sql, dialect, table) }),
-        table: `${table}_migrations`
-      }).pipe(Effect.provideService(SqlClient.SqlClient, sql), Effect.orDie)
+      yield* Effect.orDie(migrate(yield* configure(options)))
     })
   )
 
 /**
- * Layer that stores sessions in a table that exists already. Building it sends no statement. The role needs no more than
- * SELECT, INSERT, UPDATE and DELETE on the table.
+ * Layer that stores sessions in a table that exists already. Building it sends one statement, which asks for the version
+ * of the table: one that is missing or older is a `SessionConfigError` that names the migration to run. A database that
+ * does not answer within a second is logged, and the application starts. The role needs no more than SELECT, INSERT,
+ * UPDATE and DELETE on the table.
  *
  * @category layers
  * @since 0.1.0
@@ -97,7 +114,11 @@ export const layerStorage = (
 ): Layer.Layer<SessionBackend, SessionConfigError, SqlClient.SqlClient> =>
   Layer.effect(
     SessionBackend,
-    Effect.suspend(() => Effect.map(configure(options), make))
+    Effect.gen(function* () {
+      const configuration = yield* configure(options)
+      yield* checkVersion(configuration)
+      return make(configuration)
+    })
   )
 
 /**
@@ -119,31 +140,197 @@ export const layerWith = (
  */
 export const layer: Layer.Layer<SessionBackend, SessionConfigError, SqlClient.SqlClient> = layerWith()
 
+/**
+ * The statements that make the table, or bring one over from an older version, in the order to run them: for databases
+ * whose migrations are run elsewhere, with `layerStorage` in the application. `layerMigrations` runs the same ones. Throws
+ * a `SessionConfigError` if `table` is no plain name.
+ *
+ * **Gotchas**
+ *
+ * - For Postgres, statements with `CONCURRENTLY` cannot run in a transaction. If one is broken off it leaves an index
+ *   marked `INVALID`, to be dropped before it is run again; `layerMigrations` does so itself.
+ *
+ * **Example** (Printing the schema)
+ *
+ * ```ts
+ * import { SessionBackendSql } from "effect-sessions"
+ *
+ * export const schema = SessionBackendSql.ddl({ dialect: "sqlite" }).map((statement) => `${statement};`).join("\n")
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const ddl = (
+  options: SessionBackendSqlOptions & {
+    readonly dialect: "pg" | "sqlite"
+    /**
+     * The version of the table that is there. Without it the statements make a new one.
+     */
+    readonly from?: 1 | undefined
+  }
+): ReadonlyArray<string> => {
+  const table = options.table ?? defaultTable
+  if (!isTableName(table)) throw new SessionConfigError({ problems: [notAName] })
+  const { inside, outside } = SqlTable.ddl(options.dialect, table, options.from ?? 0)
+  return [...inside, ...outside]
+}
+
 // -----------------------------------------------------------------------------
 // internal
 // -----------------------------------------------------------------------------
 
+const defaultTable = "effect_sessions"
+
+// Postgres cuts names at 63 bytes, and those of the indexes and the history are longer than the table's.
+const isTableName = (table: string): boolean => /^[A-Za-z_][A-Za-z0-9_]{0,47}$/.test(table)
+
+const notAName =
+  "table must be 1 to 48 letters, digits and underscores, and not begin with a digit; " +
+  "a schema is chosen by the search_path"
+
+interface Configuration {
+  readonly sql: SqlClient.SqlClient
+  readonly dialect: SqlTable.Dialect
+  readonly table: string
+}
+
 const configure = Effect.fnUntraced(function* (options: SessionBackendSqlOptions | undefined) {
   const sql = (yield* SqlClient.SqlClient).withoutTransforms()
-  const table = options?.table ?? "effect_sessions"
+  const table = options?.table ?? defaultTable
   const dialect = sql.onDialectOrElse<SqlTable.Dialect | undefined, SqlTable.Dialect, SqlTable.Dialect>({
     pg: () => "pg",
     sqlite: () => "sqlite",
     orElse: () => undefined
   })
   const problems: Array<string> = []
-  // Postgres cuts names at 63 bytes, and those of the indexes and the history are longer than the table's.
-  if (!/^[A-Za-z_][A-Za-z0-9_]{0,47}$/.test(table)) {
-    problems.push(
-      "table must be 1 to 48 letters, digits and underscores, and not begin with a digit; " +
-        "a schema is chosen by the search_path"
-    )
-  }
+  if (!isTableName(table)) problems.push(notAName)
   if (dialect === undefined) problems.push("the SqlClient must be one for Postgres or SQLite")
   return dialect === undefined || problems.length > 0
     ? yield* new SessionConfigError({ problems })
-    : { sql, dialect, table }
+    : ({ sql, dialect, table } satisfies Configuration)
 })
+
+const versionOf = ({ dialect, sql, table }: Configuration): Effect.Effect<SqlTable.Version, SqlError> =>
+  Effect.map(sql.unsafe<SqlTable.Row>(SqlTable.columnsQuery[dialect], [table]), SqlTable.versionOf)
+
+// -----------------------------------------------------------------------------
+// Migrations
+// -----------------------------------------------------------------------------
+
+/** A statement that waits for a lock on the table makes those behind it wait too. */
+const lockTimeout = "SET LOCAL lock_timeout = '250ms'"
+
+const migrate = ({ dialect, sql, table }: Configuration) => {
+  const run = (statements: ReadonlyArray<string>) =>
+    Effect.forEach(statements, (statement) => sql.unsafe(statement), { discard: true })
+  const found = Effect.orDie(versionOf({ dialect, sql, table }))
+  /** A new table is made in the latest version, and a table that was made elsewhere is left as it is. */
+  const loader = Effect.map(found, (version) =>
+    SqlTable.versions.map(([id, name]): Migrator.ResolvedMigration => {
+      const { inside } = SqlTable.ddl(dialect, table, version)
+      const isBehind = version === id - 1
+      return [
+        id,
+        name,
+        Effect.succeed(isBehind ? run(dialect === "pg" ? [lockTimeout, ...inside] : inside) : Effect.void)
+      ]
+    })
+  )
+  return Migrator.make({})({ loader, table: `${table}_migrations` }).pipe(
+    Effect.provideService(SqlClient.SqlClient, sql),
+    Effect.retry({ while: isLocked, schedule: Schedule.jittered(Schedule.spaced("1 second")), times: 30 }),
+    Effect.andThen(dialect === "pg" ? buildIndexes(sql, table) : Effect.void)
+  )
+}
+
+const isLocked = (error: Migrator.MigrationError | SqlError): boolean =>
+  error._tag === "MigrationError" && error.cause instanceof SqlError && error.cause.reason._tag === "LockTimeoutError"
+
+/**
+ * Builds the indexes of a table from an older version, one process at a time. The others ask again and again whether all
+ * is done, rather than wait for the lock: a statement that waits is one that `CREATE INDEX CONCURRENTLY` waits for.
+ */
+const buildIndexes = (sql: SqlClient.SqlClient, table: string): Effect.Effect<void, SqlError> => {
+  const state = Effect.map(
+    sql<{ readonly name: string; readonly valid: boolean }>`
+      SELECT c.relname AS name, i.indisvalid AS valid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+      WHERE i.indrelid = to_regclass(quote_ident(${table}))`,
+    (found) => SqlTable.stateOfIndexes(table, found)
+  )
+  const build = Effect.scoped(
+    Effect.gen(function* () {
+      // The lock belongs to a connection, which must be the one that runs the rest.
+      const connection = yield* sql.reserve
+      const run = (statement: string) => connection.executeUnprepared(statement, [], undefined)
+      const key = `hashtextextended('effect-sessions ' || to_regclass(quote_ident('${table}'))::oid::text, 0)`
+      const [row] = yield* run(`SELECT pg_try_advisory_lock(${key}) AS locked`)
+      if (row?.["locked"] !== true) return
+      yield* Effect.gen(function* () {
+        const { broken, isDone } = yield* state
+        if (isDone) return
+        for (const name of broken) yield* run(`DROP INDEX CONCURRENTLY IF EXISTS "${name}"`)
+        for (const statement of SqlTable.ddl("pg", table, 1).outside) yield* run(statement)
+      }).pipe(Effect.ensuring(Effect.ignore(run(`SELECT pg_advisory_unlock(${key})`))))
+    })
+  )
+  const untilDone: Effect.Effect<void, SqlError> = Effect.flatMap(state, ({ isDone }) =>
+    isDone
+      ? Effect.void
+      : Effect.andThen(
+          build,
+          Effect.flatMap(state, ({ isDone }) =>
+            isDone ? Effect.void : Effect.andThen(Effect.sleep("200 millis"), untilDone)
+          )
+        )
+  )
+  return untilDone
+}
+
+// -----------------------------------------------------------------------------
+// Storage
+// -----------------------------------------------------------------------------
+
+/** Runs a statement on a connection of its own, outside any transaction of the caller. */
+const outsideTransactionOf =
+  ({ dialect, sql }: Configuration) =>
+  <A>(statement: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> =>
+    Effect.contextWith((context: Context.Context<never>) => {
+      if (Option.isNone(Context.getOption(context, sql.transactionService))) return statement
+      if (dialect === "sqlite") return Effect.fail(inTransaction)
+      return Effect.updateContext(statement, Context.omit(sql.transactionService))
+    })
+
+/** How long building the layer waits for the database. */
+const checkTimeout = "1 second"
+
+const checkVersion = (configuration: Configuration): Effect.Effect<void, SessionConfigError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const { dialect, table } = configuration
+    const query = Effect.exit(outsideTransactionOf(configuration)(versionOf(configuration)))
+    // A fiber of its own: a driver that cannot be interrupted while it connects does not delay the start.
+    const answer = yield* Effect.timeoutOption(Fiber.join(yield* Effect.forkScoped(query)), checkTimeout)
+    if (Option.isNone(answer) || Exit.isFailure(answer.value)) {
+      const cause = Option.isNone(answer) ? "no answer" : describe(answer.value)
+      return yield* Effect.logWarning("session backend: the database does not answer yet").pipe(
+        Effect.annotateLogs({ table, cause })
+      )
+    }
+    const version = answer.value.value
+    if (version === SqlTable.latestVersion) return
+    const [, name] = SqlTable.versions[SqlTable.latestVersion - 1]
+    const migration = `${String(SqlTable.latestVersion).padStart(4, "0")}_${name}`
+    const problem =
+      version === 0
+        ? `there is no table ${table}: make it (layerMigrations, or the statements of ddl({ dialect: "${dialect}" }))`
+        : `table ${table} is of version ${version}: run migration ${migration} ` +
+          `(layerMigrations, or the statements of ddl({ dialect: "${dialect}", from: ${version} }))`
+    return yield* new SessionConfigError({ layers: ["SessionBackendSql.layerStorage"], problems: [problem] })
+  })
+
+/** The kind of a failure, without the texts of the driver. */
+const describe = (exit: Exit.Exit<unknown, SqlError>): string =>
+  Option.match(Exit.findErrorOption(exit), { onNone: () => "defect", onSome: ({ reason }) => reason._tag })
 
 /** An operation that waited for the one connection of a SQLite client would wait for the transaction it is called in. */
 const inTransaction = new SqlError({
@@ -154,26 +341,37 @@ const inTransaction = new SqlError({
   })
 })
 
-const make = ({
-  dialect,
-  sql,
-  table: name
-}: Effect.Success<ReturnType<typeof configure>>): SessionBackend["Service"] => {
-  const table = sql(name)
-  const columns = sql.literal(SqlTable.columnNames)
-  const expiresAt = SqlTable.expiresAt(sql, dialect)
-  const later = sql.literal(dialect === "pg" ? "GREATEST" : "MAX")
-  // A sweep locks the rows it has found, or it would delete one that was touched in the meantime. It skips rows that are
-  // locked, so it is never part of a deadlock, and two sweeps share the work. In SQLite statements run one at a time.
-  const locking = sql.literal(dialect === "pg" ? "FOR UPDATE SKIP LOCKED" : "")
+/**
+ * How many rows one statement deletes or returns at most. SQLite runs in this process: what it does at a time, nothing else
+ * is done.
+ */
+const rowsPerStatement: Readonly<Record<SqlTable.Dialect, number>> = { pg: maxBatch, sqlite: 50 }
 
-  /** Runs a statement on a connection of its own, outside any transaction of the caller. */
-  const outsideTransaction = <A>(statement: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> =>
-    Effect.contextWith((context: Context.Context<never>) => {
-      if (Option.isNone(Context.getOption(context, sql.transactionService))) return statement
-      if (dialect === "sqlite") return Effect.fail(inTransaction)
-      return Effect.updateContext(statement, Context.omit(sql.transactionService))
-    })
+const slack = Duration.toMillis(clockSlack)
+
+/** A place in a walk: the two columns it is ordered by. */
+const encodeCursor = ({ createdAt, id }: SessionRecord): string => `${createdAt}.${id}`
+
+const decodeCursor = (cursor: string): readonly [createdAt: number, id: string] => {
+  const dot = cursor.indexOf(".")
+  return [Number(cursor.slice(0, dot)), cursor.slice(dot + 1)]
+}
+
+const make = (configuration: Configuration): SessionBackend["Service"] => {
+  const { dialect, sql } = configuration
+  const table = sql(configuration.table)
+  const columns = sql.literal(SqlTable.columnNames)
+  const earlier = sql.literal(SqlTable.syntaxOf[dialect].least)
+  const later = sql.literal(SqlTable.syntaxOf[dialect].greatest)
+  const deadline = sql`${earlier}(idle_expires_at, absolute_expires_at)`
+  const step = sql.literal(String(SqlTable.sweepStep))
+  /** As `SqlTable.sweepAt`; the quotient of two integers is one. */
+  const sweepAt = sql`(${deadline} + ${step} - 1) / ${step} * ${step}`
+  const rowsAtMost = (limit: number): number => Math.min(limit, rowsPerStatement[dialect])
+  // Two that delete sessions of one principal lock them in the same order, so one waits for the other, and no session is
+  // counted twice. In SQLite statements run one at a time.
+  const locking = sql.literal(dialect === "pg" ? "FOR UPDATE" : "")
+  const outsideTransaction = outsideTransactionOf(configuration)
 
   const run = <A>(
     operation: Operation,
@@ -202,8 +400,79 @@ const make = ({
       (rows) => Option.map(Option.fromUndefinedOr(rows[0]), SqlTable.fromRow)
     )
 
-  /** A stored `lastSeenAt` beyond this comes from a wrong clock. */
-  const aheadOf = (lastSeenAt: number): number => lastSeenAt + Duration.toMillis(clockSlack)
+  /** A stored `lastSeenAt` beyond this comes from a wrong clock: only then is anything set back. */
+  const isAhead = (lastSeenAt: number) => sql`last_seen_at > ${lastSeenAt + slack}`
+
+  /**
+   * Moves the times. `sweep_at` stays where it is, so that a touch changes no index; except where the deadline is set back.
+   * `last_seen_at` comes last: the others depend on what it was.
+   */
+  const extend = ({ idleExpiresAt, lastSeenAt }: Pick<SessionRecord, "idleExpiresAt" | "lastSeenAt">) => sql`
+              sweep_at = CASE WHEN ${isAhead(lastSeenAt)} THEN ${earlier}(sweep_at, ${SqlTable.sweepAt(idleExpiresAt)})
+                ELSE sweep_at END,
+              idle_expires_at = CASE WHEN ${isAhead(lastSeenAt)} THEN ${idleExpiresAt}
+                ELSE ${later}(idle_expires_at, ${idleExpiresAt}) END,
+              last_seen_at = CASE WHEN ${isAhead(lastSeenAt)} THEN ${lastSeenAt}
+                ELSE ${later}(last_seen_at, ${lastSeenAt}) END`
+
+  type Deleted = Pick<SqlTable.Row, "namespace" | "id" | "principal">
+
+  const swept = (rows: ReadonlyArray<Deleted>, examined: number, limit: number): DeletedBatch => ({
+    deleted: rows.map(({ id, namespace, principal }) => ({
+      namespace: String(namespace),
+      id: String(id),
+      principal: principal === null ? undefined : String(principal)
+    })),
+    more: examined >= limit
+  })
+
+  /**
+   * Examines the first `limit` rows that are due: deletes those whose deadlines are over, and moves `sweep_at` of those
+   * that were touched, so that the next call finds others.
+   */
+  const sweep = (limit: number, before: number): Effect.Effect<DeletedBatch, SessionBackendError> =>
+    dialect === "pg"
+      ? Effect.map(
+          write(
+            "deleteExpired",
+            // It locks the rows it has found, or it would delete one that is touched meanwhile. It skips rows that are
+            // locked: it waits for nobody, and two sweeps share the work.
+            sql<Deleted & { readonly examined: unknown }>`
+              WITH due AS MATERIALIZED (
+                SELECT namespace, id, ${deadline} AS deadline FROM ${table} WHERE sweep_at <= ${before}
+                ORDER BY sweep_at LIMIT ${limit} FOR UPDATE SKIP LOCKED
+              ), deleted AS (
+                DELETE FROM ${table} USING due
+                WHERE ${table}.namespace = due.namespace AND ${table}.id = due.id AND due.deadline <= ${before}
+                RETURNING due.namespace, due.id, principal
+              ), moved AS (
+                UPDATE ${table} SET sweep_at = ${sweepAt} FROM due
+                WHERE ${table}.namespace = due.namespace AND ${table}.id = due.id AND due.deadline > ${before}
+              )
+              SELECT examined, namespace, id, principal
+              FROM (SELECT count(*) AS examined FROM due) AS total LEFT JOIN deleted ON TRUE`
+          ),
+          (rows) =>
+            swept(
+              rows.filter(({ id }) => id !== null),
+              Number(rows[0]?.examined),
+              limit
+            )
+        )
+      : Effect.gen(function* () {
+          const due = sql`
+            rowid IN (SELECT rowid FROM ${table} WHERE sweep_at <= ${before} ORDER BY sweep_at LIMIT ${limit})`
+          const moved = yield* write(
+            "deleteExpired",
+            sql`UPDATE ${table} SET sweep_at = ${sweepAt} WHERE ${due} AND ${deadline} > ${before} RETURNING id`
+          )
+          const deleted = yield* write(
+            "deleteExpired",
+            sql<Deleted>`DELETE FROM ${table} WHERE ${due} AND ${deadline} <= ${before} RETURNING namespace, id, principal`
+          )
+          // Rows that were moved have made room for as many others.
+          return swept(deleted, moved.length + deleted.length, limit)
+        })
 
   return {
     create: (record) =>
@@ -231,10 +500,7 @@ const make = ({
               data = COALESCE(${patch.data ?? null}, data),
               data_version = COALESCE(${patch.dataVersion ?? null}, data_version),
               extension = COALESCE(${patch.extension ?? null}, extension),
-              last_seen_at = CASE WHEN last_seen_at > ${aheadOf(patch.lastSeenAt)} THEN ${patch.lastSeenAt}
-                ELSE ${later}(last_seen_at, ${patch.lastSeenAt}) END,
-              idle_expires_at = CASE WHEN last_seen_at > ${aheadOf(patch.lastSeenAt)} THEN ${patch.idleExpiresAt}
-                ELSE ${later}(idle_expires_at, ${patch.idleExpiresAt}) END
+              ${extend(patch)}
             WHERE namespace = ${namespace} AND id = ${id} AND version = ${expectedVersion}
             RETURNING ${columns}`
         ),
@@ -246,17 +512,14 @@ const make = ({
               )
       ),
 
-    touch: (namespace, id, { idleExpiresAt, lastSeenAt }) =>
+    touch: (namespace, id, seen) =>
       Effect.flatMap(
         write(
           "touch",
           sql`
-            UPDATE ${table} SET
-              last_seen_at = ${lastSeenAt},
-              idle_expires_at = CASE WHEN last_seen_at > ${aheadOf(lastSeenAt)} THEN ${idleExpiresAt}
-                ELSE ${later}(idle_expires_at, ${idleExpiresAt}) END
+            UPDATE ${table} SET ${extend(seen)}
             WHERE namespace = ${namespace} AND id = ${id}
-              AND (last_seen_at < ${lastSeenAt} OR last_seen_at > ${aheadOf(lastSeenAt)})
+              AND (last_seen_at < ${seen.lastSeenAt} OR ${isAhead(seen.lastSeenAt)})
             RETURNING id`
         ),
         (rows) =>
@@ -273,54 +536,48 @@ const make = ({
       )
     },
 
-    deleteByPrincipal: (namespace, principal, { except, limit }) => {
-      const others = except === undefined ? sql.literal("") : sql`AND id <> ${except}`
+    deleteByPrincipal: (namespace, principal, options) => {
+      const others = options.except === undefined ? sql.literal("") : sql`AND id <> ${options.except}`
+      const limit = rowsAtMost(options.limit)
       return Effect.map(
         write(
           "deleteByPrincipal",
           sql<{ readonly id: string }>`
-            DELETE FROM ${table} WHERE namespace = ${namespace} AND id IN (
+            WITH newest AS MATERIALIZED (
               SELECT id FROM ${table} WHERE namespace = ${namespace} AND principal = ${principal} ${others}
-              ORDER BY created_at DESC LIMIT ${limit}
+              ORDER BY created_at DESC, id DESC LIMIT ${limit} ${locking}
             )
+            DELETE FROM ${table} WHERE namespace = ${namespace} AND id IN (SELECT id FROM newest)
             RETURNING id`
         ),
         (rows) => ({ deleted: rows.map(({ id }) => ({ namespace, id, principal })), more: rows.length === limit })
       )
     },
 
-    listByPrincipal: (namespace, principal, { after, limit }) => {
-      const rest = after === undefined ? sql.literal("") : sql`AND id > ${after}`
+    listByPrincipal: (namespace, principal, options) => {
+      const limit = rowsAtMost(options.limit)
+      const rest = Option.match(Option.fromUndefinedOr(options.after), {
+        onNone: () => sql.literal(""),
+        onSome: (after) => {
+          const [createdAt, id] = decodeCursor(after)
+          return sql`AND (created_at, id) < (${createdAt}, ${id})`
+        }
+      })
       return Effect.map(
         query(
           "listByPrincipal",
           sql<SqlTable.Row>`
             SELECT ${columns} FROM ${table} WHERE namespace = ${namespace} AND principal = ${principal} ${rest}
-            ORDER BY id LIMIT ${limit}`
+            ORDER BY created_at DESC, id DESC LIMIT ${limit}`
         ),
         (rows) => {
           const records = rows.map(SqlTable.fromRow)
-          return { records, next: records.length === limit ? records.at(-1)?.id : undefined }
+          const last = records.at(-1)
+          return { records, next: last !== undefined && records.length === limit ? encodeCursor(last) : undefined }
         }
       )
     },
 
-    deleteExpired: ({ limit, now }) =>
-      Effect.map(
-        write(
-          "deleteExpired",
-          sql<SqlTable.Row>`
-            WITH expired AS MATERIALIZED (
-              SELECT namespace, id FROM ${table} WHERE ${expiresAt} <= ${now - Duration.toMillis(clockSlack)}
-              LIMIT ${limit} ${locking}
-            )
-            DELETE FROM ${table} WHERE (namespace, id) IN (SELECT namespace, id FROM expired)
-            RETURNING ${columns}`
-        ),
-        (rows) => {
-          const deleted = rows.map(SqlTable.fromRow).map(({ id, namespace, principal }) => ({ namespace, id, principal }))
-          return { deleted, more: deleted.length === limit }
-        }
-      )
+    deleteExpired: ({ limit, now }) => sweep(rowsAtMost(limit), now - slack)
   }
 }
