@@ -118,13 +118,16 @@ export const make = (
     if (options.url !== undefined && !URL.canParse(Redacted.value(options.url))) {
       return yield* lost("the url is not a URL")
     }
-    return yield* SqlClient.make({
-      acquirer: yield* makePool(options),
+    const maxConnections = options.maxConnections ?? 10
+    const client = yield* SqlClient.make({
+      acquirer: yield* makePool(options, maxConnections),
       compiler,
       driver: "node-mysql",
       releaseSavepoint: (name) => `RELEASE SAVEPOINT ${name}`,
       spanAttributes: [["db.system.name", "mysql"]]
     })
+    // Where Effect's drivers have it too: `SessionBackendSql` asks for no more connections at a time.
+    return Object.assign(client, { config: { maxConnections } })
   })
 
 /**
@@ -165,10 +168,11 @@ const compiler = Statement.makeCompiler({
 // -----------------------------------------------------------------------------
 
 const makePool = (
-  options: NodeMysqlClientOptions
+  options: NodeMysqlClientOptions,
+  maxConnections: number
 ): Effect.Effect<Effect.Effect<Connection, SqlError, Scope.Scope>, never, Scope.Scope> =>
   Effect.gen(function* () {
-    const permits = yield* Semaphore.make(options.maxConnections ?? 10)
+    const permits = yield* Semaphore.make(maxConnections)
     const all = new Set<Session>()
     const idle: Array<Session> = []
     let isClosed = false

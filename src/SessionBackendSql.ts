@@ -50,6 +50,7 @@ import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
 import { isTransient, outcomeOf } from "./internal/backend/sqlOutcome.ts"
+import * as SqlStatements from "./internal/backend/sqlStatements.ts"
 import * as SqlTable from "./internal/backend/sqlTable.ts"
 import { clockSlack, maxBatch, SessionBackend, SessionBackendError } from "./SessionBackend.ts"
 import type { DeletedBatch, Operation, SessionRecord, UpdateResult } from "./SessionBackend.ts"
@@ -163,7 +164,7 @@ export const layer: Layer.Layer<SessionBackend, SessionConfigError, SqlClient.Sq
  */
 export const ddl = (
   options: SessionBackendSqlOptions & {
-    readonly dialect: "pg" | "sqlite"
+    readonly dialect: "pg" | "sqlite" | "mysql"
     /**
      * The version of the table that is there. Without it the statements make a new one.
      */
@@ -198,14 +199,20 @@ interface Configuration {
 const configure = Effect.fnUntraced(function* (options: SessionBackendSqlOptions | undefined) {
   const sql = (yield* SqlClient.SqlClient).withoutTransforms()
   const table = options?.table ?? defaultTable
-  const dialect = sql.onDialectOrElse<SqlTable.Dialect | undefined, SqlTable.Dialect, SqlTable.Dialect>({
+  const dialect = sql.onDialectOrElse<
+    SqlTable.Dialect | undefined,
+    SqlTable.Dialect,
+    SqlTable.Dialect,
+    SqlTable.Dialect
+  >({
     pg: () => "pg",
     sqlite: () => "sqlite",
+    mysql: () => "mysql",
     orElse: () => undefined
   })
   const problems: Array<string> = []
   if (!isTableName(table)) problems.push(notAName)
-  if (dialect === undefined) problems.push("the SqlClient must be one for Postgres or SQLite")
+  if (dialect === undefined) problems.push("the SqlClient must be one for Postgres, SQLite, MySQL or MariaDB")
   return dialect === undefined || problems.length > 0
     ? yield* new SessionConfigError({ problems })
     : ({ sql, dialect, table } satisfies Configuration)
@@ -229,7 +236,7 @@ const migrate = ({ dialect, sql, table }: Configuration) => {
   const loader = Effect.map(found, (version) =>
     SqlTable.versions.map(([id, name]): Migrator.ResolvedMigration => {
       const { inside } = SqlTable.ddl(dialect, table, version)
-      const isBehind = version === id - 1
+      const isBehind = version === id - 1 && dialect !== "mysql"
       return [
         id,
         name,
@@ -237,15 +244,22 @@ const migrate = ({ dialect, sql, table }: Configuration) => {
       ]
     })
   )
-  return Migrator.make({})({ loader, table: `${table}_migrations` }).pipe(
+  // MySQL commits before it makes a table, so the history would have it before it is there.
+  const made =
+    dialect === "mysql"
+      ? Effect.flatMap(found, (version) => run(SqlTable.ddl(dialect, table, version).inside))
+      : Effect.void
+  return Effect.andThen(made, Migrator.make({})({ loader, table: `${table}_migrations` })).pipe(
     Effect.provideService(SqlClient.SqlClient, sql),
     Effect.retry({ while: isLocked, schedule: Schedule.jittered(Schedule.spaced("1 second")), times: 30 }),
     Effect.andThen(dialect === "pg" ? buildIndexes(sql, table) : Effect.void)
   )
 }
 
-const isLocked = (error: Migrator.MigrationError | SqlError): boolean =>
-  error._tag === "MigrationError" && error.cause instanceof SqlError && error.cause.reason._tag === "LockTimeoutError"
+const isLocked = (error: Migrator.MigrationError | SqlError): boolean => {
+  const cause = error._tag === "MigrationError" ? error.cause : error
+  return cause instanceof SqlError && cause.reason._tag === "LockTimeoutError"
+}
 
 /**
  * Builds the indexes of a table from an older version, one process at a time. The others ask again and again whether all
@@ -345,7 +359,11 @@ const inTransaction = new SqlError({
  * How many rows one statement deletes or returns at most. SQLite runs in this process: what it does at a time, nothing else
  * is done.
  */
-const rowsPerStatement: Readonly<Record<SqlTable.Dialect, number>> = { pg: maxBatch, sqlite: 50 }
+const rowsPerStatement: Readonly<Record<SqlTable.Dialect, number>> = {
+  pg: maxBatch,
+  sqlite: 50,
+  mysql: maxBatch
+}
 
 const slack = Duration.toMillis(clockSlack)
 
@@ -365,12 +383,11 @@ const make = (configuration: Configuration): SessionBackend["Service"] => {
   const later = sql.literal(SqlTable.syntaxOf[dialect].greatest)
   const deadline = sql`${earlier}(idle_expires_at, absolute_expires_at)`
   const step = sql.literal(String(SqlTable.sweepStep))
-  /** As `SqlTable.sweepAt`; the quotient of two integers is one. */
-  const sweepAt = sql`(${deadline} + ${step} - 1) / ${step} * ${step}`
+  const quotient = sql.literal(SqlTable.syntaxOf[dialect].quotient)
+  /** As `SqlTable.sweepAt`. */
+  const sweepAt = sql`(${deadline} + ${step} - 1) ${quotient} ${step} * ${step}`
   const rowsAtMost = (limit: number): number => Math.min(limit, rowsPerStatement[dialect])
-  // Two that delete sessions of one principal lock them in the same order, so one waits for the other, and no session is
-  // counted twice. In SQLite statements run one at a time.
-  const locking = sql.literal(dialect === "pg" ? "FOR UPDATE" : "")
+  const statements = SqlStatements.make(sql, configuration.table, dialect)
   const outsideTransaction = outsideTransactionOf(configuration)
 
   const run = <A>(
@@ -430,61 +447,81 @@ const make = (configuration: Configuration): SessionBackend["Service"] => {
    * Examines the first `limit` rows that are due: deletes those whose deadlines are over, and moves `sweep_at` of those
    * that were touched, so that the next call finds others.
    */
-  const sweep = (limit: number, before: number): Effect.Effect<DeletedBatch, SessionBackendError> =>
-    dialect === "pg"
-      ? Effect.map(
-          write(
-            "deleteExpired",
-            // It locks the rows it has found, or it would delete one that is touched meanwhile. It skips rows that are
-            // locked: it waits for nobody, and two sweeps share the work.
-            sql<Deleted & { readonly examined: unknown }>`
-              WITH due AS MATERIALIZED (
-                SELECT namespace, id, ${deadline} AS deadline FROM ${table} WHERE sweep_at <= ${before}
-                ORDER BY sweep_at LIMIT ${limit} FOR UPDATE SKIP LOCKED
-              ), deleted AS (
-                DELETE FROM ${table} USING due
-                WHERE ${table}.namespace = due.namespace AND ${table}.id = due.id AND due.deadline <= ${before}
-                RETURNING due.namespace, due.id, principal
-              ), moved AS (
-                UPDATE ${table} SET sweep_at = ${sweepAt} FROM due
-                WHERE ${table}.namespace = due.namespace AND ${table}.id = due.id AND due.deadline > ${before}
-              )
-              SELECT examined, namespace, id, principal
-              FROM (SELECT count(*) AS examined FROM due) AS total LEFT JOIN deleted ON TRUE`
-          ),
-          (rows) =>
-            swept(
-              rows.filter(({ id }) => id !== null),
-              Number(rows[0]?.examined),
-              limit
+  const sweeps: Readonly<
+    Record<SqlTable.Dialect, (limit: number, before: number) => Effect.Effect<DeletedBatch, SessionBackendError>>
+  > = {
+    pg: (limit, before) =>
+      Effect.map(
+        write(
+          "deleteExpired",
+          // It locks the rows it has found, or it would delete one that is touched meanwhile. It skips rows that are
+          // locked: it waits for nobody, and two sweeps share the work.
+          sql<Deleted & { readonly examined: unknown }>`
+            WITH due AS MATERIALIZED (
+              SELECT namespace, id, ${deadline} AS deadline FROM ${table} WHERE sweep_at <= ${before}
+              ORDER BY sweep_at LIMIT ${limit} FOR UPDATE SKIP LOCKED
+            ), deleted AS (
+              DELETE FROM ${table} USING due
+              WHERE ${table}.namespace = due.namespace AND ${table}.id = due.id AND due.deadline <= ${before}
+              RETURNING due.namespace, due.id, principal
+            ), moved AS (
+              UPDATE ${table} SET sweep_at = ${sweepAt} FROM due
+              WHERE ${table}.namespace = due.namespace AND ${table}.id = due.id AND due.deadline > ${before}
             )
+            SELECT examined, namespace, id, principal
+            FROM (SELECT count(*) AS examined FROM due) AS total LEFT JOIN deleted ON TRUE`
+        ),
+        (rows) =>
+          swept(
+            rows.filter(({ id }) => id !== null),
+            Number(rows[0]?.examined),
+            limit
+          )
+      ),
+    sqlite: (limit, before) =>
+      Effect.gen(function* () {
+        const due = sql`
+          rowid IN (SELECT rowid FROM ${table} WHERE sweep_at <= ${before} ORDER BY sweep_at LIMIT ${limit})`
+        const moved = yield* write(
+          "deleteExpired",
+          sql`UPDATE ${table} SET sweep_at = ${sweepAt} WHERE ${due} AND ${deadline} > ${before} RETURNING id`
         )
-      : Effect.gen(function* () {
-          const due = sql`
-            rowid IN (SELECT rowid FROM ${table} WHERE sweep_at <= ${before} ORDER BY sweep_at LIMIT ${limit})`
-          const moved = yield* write(
-            "deleteExpired",
-            sql`UPDATE ${table} SET sweep_at = ${sweepAt} WHERE ${due} AND ${deadline} > ${before} RETURNING id`
-          )
-          const deleted = yield* write(
-            "deleteExpired",
-            sql<Deleted>`DELETE FROM ${table} WHERE ${due} AND ${deadline} <= ${before} RETURNING namespace, id, principal`
-          )
-          // Rows that were moved have made room for as many others.
-          return swept(deleted, moved.length + deleted.length, limit)
-        })
+        const deleted = yield* write(
+          "deleteExpired",
+          sql<Deleted>`DELETE FROM ${table} WHERE ${due} AND ${deadline} <= ${before} RETURNING namespace, id, principal`
+        )
+        // Rows that were moved have made room for as many others.
+        return swept(deleted, moved.length + deleted.length, limit)
+      }),
+    // As in Postgres, in a transaction.
+    mysql: (limit, before) =>
+      write(
+        "deleteExpired",
+        SqlStatements.inTransaction(
+          sql,
+          Effect.gen(function* () {
+            const due = yield* sql<Deleted & { readonly deadline: unknown }>`
+              SELECT namespace, id, principal, ${deadline} AS deadline FROM ${table} WHERE sweep_at <= ${before}
+              ORDER BY sweep_at ${statements.atMost(limit)} FOR UPDATE SKIP LOCKED`
+            const over = due.filter((row) => Number(row.deadline) <= before)
+            const alive = due.filter((row) => Number(row.deadline) > before)
+            if (over.length > 0) yield* sql`DELETE FROM ${table} WHERE ${SqlStatements.among(sql, over)}`
+            if (alive.length > 0) {
+              yield* sql`UPDATE ${table} SET sweep_at = ${sweepAt} WHERE ${SqlStatements.among(sql, alive)}`
+            }
+            return swept(over, due.length, limit)
+          })
+        )
+      )
+  }
+  const sweep = sweeps[dialect]
 
   return {
     create: (record) =>
       Effect.map(
         // Not retried: the caller tries again with another id.
-        run(
-          "create",
-          sql`
-            INSERT INTO ${table} ${sql.insert(SqlTable.toRow(record))} ON CONFLICT (namespace, id) DO NOTHING
-            RETURNING id`
-        ),
-        (rows) => (rows.length === 1 ? "created" : "exists")
+        run("create", statements.insert(SqlTable.toRow(record))),
+        (isCreated) => (isCreated ? "created" : "exists")
       ),
 
     read: (namespace, id) => select("read", namespace, id),
@@ -493,18 +530,19 @@ const make = (configuration: Configuration): SessionBackend["Service"] => {
       Effect.flatMap(
         write(
           "update",
-          sql<SqlTable.Row>`
-            UPDATE ${table} SET
+          statements.changeAndRead(
+            { namespace, id },
+            sql`
               version = version + 1,
               secret_hash = COALESCE(${patch.secretHash ?? null}, secret_hash),
               data = COALESCE(${patch.data ?? null}, data),
               data_version = COALESCE(${patch.dataVersion ?? null}, data_version),
               extension = COALESCE(${patch.extension ?? null}, extension),
-              ${extend(patch)}
-            WHERE namespace = ${namespace} AND id = ${id} AND version = ${expectedVersion}
-            RETURNING ${columns}`
+              ${extend(patch)}`,
+            sql`AND version = ${expectedVersion}`
+          )
         ),
-        ([row]): Effect.Effect<UpdateResult, SessionBackendError> =>
+        (row): Effect.Effect<UpdateResult, SessionBackendError> =>
           row !== undefined
             ? Effect.succeed({ _tag: "updated", record: SqlTable.fromRow(row) })
             : Effect.map(select("update", namespace, id), (found): UpdateResult =>
@@ -516,25 +554,26 @@ const make = (configuration: Configuration): SessionBackend["Service"] => {
       Effect.flatMap(
         write(
           "touch",
-          sql`
-            UPDATE ${table} SET ${extend(seen)}
-            WHERE namespace = ${namespace} AND id = ${id}
-              AND (last_seen_at < ${seen.lastSeenAt} OR ${isAhead(seen.lastSeenAt)})
-            RETURNING id`
+          statements.change(
+            { namespace, id },
+            extend(seen),
+            sql`AND (last_seen_at < ${seen.lastSeenAt} OR ${isAhead(seen.lastSeenAt)})`
+          )
         ),
-        (rows) =>
-          rows.length === 1
+        (isTouched) =>
+          isTouched
             ? Effect.succeed("touched" as const)
             : Effect.map(select("touch", namespace, id), (record) => (Option.isSome(record) ? "unchanged" : "gone"))
       ),
 
-    delete: (namespace, id, options) => {
-      const owned = options?.principal === undefined ? sql.literal("") : sql`AND principal = ${options.principal}`
-      return Effect.map(
-        write("delete", sql`DELETE FROM ${table} WHERE namespace = ${namespace} AND id = ${id} ${owned} RETURNING id`),
-        (rows) => rows.length === 1
-      )
-    },
+    delete: (namespace, id, options) =>
+      write(
+        "delete",
+        statements.remove(
+          { namespace, id },
+          options?.principal === undefined ? sql.literal("") : sql`AND principal = ${options.principal}`
+        )
+      ),
 
     deleteByPrincipal: (namespace, principal, options) => {
       const others = options.except === undefined ? sql.literal("") : sql`AND id <> ${options.except}`
@@ -542,15 +581,9 @@ const make = (configuration: Configuration): SessionBackend["Service"] => {
       return Effect.map(
         write(
           "deleteByPrincipal",
-          sql<{ readonly id: string }>`
-            WITH newest AS MATERIALIZED (
-              SELECT id FROM ${table} WHERE namespace = ${namespace} AND principal = ${principal} ${others}
-              ORDER BY created_at DESC, id DESC LIMIT ${limit} ${locking}
-            )
-            DELETE FROM ${table} WHERE namespace = ${namespace} AND id IN (SELECT id FROM newest)
-            RETURNING id`
+          statements.removeNewest(namespace, sql`AND principal = ${principal} ${others}`, limit)
         ),
-        (rows) => ({ deleted: rows.map(({ id }) => ({ namespace, id, principal })), more: rows.length === limit })
+        ({ found, ids }) => ({ deleted: ids.map((id) => ({ namespace, id, principal })), more: found === limit })
       )
     },
 
@@ -558,17 +591,14 @@ const make = (configuration: Configuration): SessionBackend["Service"] => {
       const limit = rowsAtMost(options.limit)
       const rest = Option.match(Option.fromUndefinedOr(options.after), {
         onNone: () => sql.literal(""),
-        onSome: (after) => {
-          const [createdAt, id] = decodeCursor(after)
-          return sql`AND (created_at, id) < (${createdAt}, ${id})`
-        }
+        onSome: (after) => statements.olderThan(...decodeCursor(after))
       })
       return Effect.map(
         query(
           "listByPrincipal",
           sql<SqlTable.Row>`
             SELECT ${columns} FROM ${table} WHERE namespace = ${namespace} AND principal = ${principal} ${rest}
-            ORDER BY created_at DESC, id DESC LIMIT ${limit}`
+            ORDER BY created_at DESC, id DESC ${statements.atMost(limit)}`
         ),
         (rows) => {
           const records = rows.map(SqlTable.fromRow)

@@ -5,7 +5,7 @@
  */
 import type { SessionRecord } from "../../SessionBackend.ts"
 
-export type Dialect = "pg" | "sqlite"
+export type Dialect = "pg" | "sqlite" | "mysql"
 
 export type Row = Readonly<Record<string, unknown>>
 
@@ -26,6 +26,8 @@ interface Syntax {
   /** The greatest and the least of several values. */
   readonly greatest: string
   readonly least: string
+  /** The whole part of a quotient of integers. */
+  readonly quotient: string
 }
 
 export const syntaxOf: Readonly<Record<Dialect, Syntax>> = {
@@ -38,7 +40,8 @@ export const syntaxOf: Readonly<Record<Dialect, Syntax>> = {
     tableOptions: " WITH (fillfactor = 90)",
     withPrincipal: " WHERE principal IS NOT NULL",
     greatest: "GREATEST",
-    least: "LEAST"
+    least: "LEAST",
+    quotient: "/"
   },
   sqlite: {
     quote: (name) => `"${name}"`,
@@ -48,7 +51,20 @@ export const syntaxOf: Readonly<Record<Dialect, Syntax>> = {
     tableOptions: " STRICT",
     withPrincipal: " WHERE principal IS NOT NULL",
     greatest: "MAX",
-    least: "MIN"
+    least: "MIN",
+    quotient: "/"
+  },
+  mysql: {
+    quote: (name) => `\`${name}\``,
+    text: "MEDIUMTEXT",
+    integer: "BIGINT",
+    // A VARCHAR takes letters of both cases for the same, or ignores spaces at the end.
+    key: "VARBINARY(512)",
+    tableOptions: " ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+    withPrincipal: "",
+    greatest: "GREATEST",
+    least: "LEAST",
+    quotient: "DIV"
   }
 }
 
@@ -64,6 +80,7 @@ interface Column<A> {
   readonly fromSql: (value: unknown) => A
 }
 
+/** `String` decodes a `Buffer` too, which is what drivers for MySQL return for a VARBINARY. */
 const text = (name: string): Column<string> => ({ name, type: "text", toSql: String, fromSql: String })
 const key = (name: string): Column<string> => ({ ...text(name), type: "key" })
 /** Some drivers return a BIGINT as `bigint` or as text. */
@@ -161,6 +178,11 @@ const create = (dialect: Dialect, table: string): ReadonlyArray<string> => {
     sweepColumn(dialect),
     "PRIMARY KEY (namespace, id)"
   ]
+  if (dialect === "mysql") {
+    // There each statement is a transaction: this one makes all or nothing, and nothing is lost if it runs twice.
+    lines.push(...indexes(dialect, table).map(([name, on]) => `INDEX ${quote(name)} ${on}`))
+    return [`CREATE TABLE IF NOT EXISTS ${quote(table)} (\n  ${lines.join(",\n  ")}\n)${tableOptions}`]
+  }
   return [
     `CREATE TABLE ${quote(table)} (\n  ${lines.join(",\n  ")}\n)${tableOptions}`,
     ...indexes(dialect, table).map(([name, on]) => `CREATE INDEX ${quote(name)} ON ${quote(table)} ${on}`)
@@ -191,7 +213,9 @@ const upgrade: Readonly<
       ...superseded(table).map((name) => `DROP INDEX IF EXISTS "${name}"`)
     ],
     outside: []
-  })
+  }),
+  // No version before this one knew it.
+  mysql: () => ({ inside: [], outside: [] })
 }
 
 /** The statements that bring a table of the given version, where 0 is none, to the latest. */
@@ -208,7 +232,9 @@ export const ddl = (
 export const columnsQuery: Readonly<Record<Dialect, string>> = {
   pg: `SELECT attname AS name FROM pg_attribute
     WHERE attrelid = to_regclass(quote_ident($1)) AND attname IN ('id', 'sweep_at') AND NOT attisdropped`,
-  sqlite: `SELECT name FROM pragma_table_info(?) WHERE name IN ('id', 'sweep_at')`
+  sqlite: `SELECT name FROM pragma_table_info(?) WHERE name IN ('id', 'sweep_at')`,
+  mysql: `SELECT column_name AS name FROM information_schema.columns
+    WHERE table_schema = DATABASE() AND table_name = ? AND column_name IN ('id', 'sweep_at')`
 }
 
 /** The version of a table with these of the columns `id` and `sweep_at`. */
