@@ -283,13 +283,13 @@ const openSession = (options: NodeMysqlClientOptions, onClose: () => void): Sess
   let isOpen = true
   let isReady = false
   /** Who waits for an answer of the server. The driver leaves them waiting when it is told to close. */
-  const waiting = new Set<() => void>()
+  const waiting = new Set<(cause?: Mysql.QueryError) => void>()
   const driver = Mysql.createConnection(driverOptions(options, timeout))
-  const close = () => {
+  const end = (cause?: Mysql.QueryError) => {
     if (!isOpen) return
     isOpen = false
     onClose()
-    for (const fail of waiting) fail()
+    for (const fail of waiting) fail(cause)
     // With a farewell, for the server's log, that nobody waits for: it may be frozen.
     if (isReady) driver.end()
     driver.destroy()
@@ -299,8 +299,9 @@ const openSession = (options: NodeMysqlClientOptions, onClose: () => void): Sess
     else stream.destroySoon()
   }
   // An error that nobody listens to ends the process.
-  driver.on("error", close)
-  driver.on("end", close)
+  driver.on("error", (cause: Mysql.QueryError) => end(cause))
+  driver.on("end", () => end())
+  const close = () => end()
 
   const request = <A>(
     operation: Operation,
@@ -308,13 +309,17 @@ const openSession = (options: NodeMysqlClientOptions, onClose: () => void): Sess
   ): Effect.Effect<A, SqlError> =>
     Effect.callback((resume) => {
       if (!isOpen) return resume(Effect.fail(lost("the connection is lost")))
-      const fail = () => resume(Effect.fail(lost("the connection was lost", operation)))
+      const fail = (cause?: Mysql.QueryError) =>
+        resume(
+          Effect.fail(cause === undefined ? lost("the connection was lost", operation) : sqlError(cause, operation))
+        )
       waiting.add(fail)
       send((cause, result) => {
         waiting.delete(fail)
         if (cause === null) return resume(Effect.succeed(result))
-        resume(Effect.fail(sqlError(cause, operation)))
+        // First, for whoever is told goes on at once, perhaps with this connection.
         if (isLast(cause)) close()
+        resume(Effect.fail(sqlError(cause, operation)))
       })
       return Effect.sync(close)
     })

@@ -357,12 +357,12 @@ const inTransaction = new SqlError({
 
 /**
  * How many rows one statement deletes or returns at most. SQLite runs in this process: what it does at a time, nothing else
- * is done.
+ * is done. MySQL finds each row of a batch by its key, so a large table on a slow disk needs small batches to keep a deadline.
  */
 const rowsPerStatement: Readonly<Record<SqlTable.Dialect, number>> = {
   pg: maxBatch,
   sqlite: 50,
-  mysql: maxBatch
+  mysql: 250
 }
 
 const slack = Duration.toMillis(clockSlack)
