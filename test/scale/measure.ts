@@ -58,10 +58,9 @@ export const percentile = (times: ReadonlyArray<number>, p: number): number =>
 /** Requests of other users while something large goes on: read, read and touch, read and update, one after another. */
 export const others = (backend: SessionBackend["Service"], ids: ReadonlyArray<string>, callers: number) => {
   const times: Array<number> = []
-  let isRunning = true
-  let failures = 0
+  const state = { isRunning: true, failures: 0 }
   const caller = Effect.gen(function* () {
-    for (let n = 0; isRunning; n++) {
+    for (let n = 0; state.isRunning; n++) {
       const id = ids[Math.floor(Math.random() * ids.length)]!
       const now = Date.now()
       const seen = { lastSeenAt: now, idleExpiresAt: now + 1_800_000 }
@@ -76,7 +75,7 @@ export const others = (backend: SessionBackend["Service"], ids: ReadonlyArray<st
                   ? Effect.void
                   : backend.update("scale", id, found.value.version, { ...seen, data: "{}" })
               )
-      yield* Effect.catch(request, () => Effect.sync(() => failures++))
+      yield* Effect.catch(request, () => Effect.sync(() => state.failures++))
       times.push(performance.now() - began)
       yield* Effect.sleep(Math.random() * 20)
     }
@@ -87,8 +86,13 @@ export const others = (backend: SessionBackend["Service"], ids: ReadonlyArray<st
       { concurrency: "unbounded", discard: true }
     ),
     stop: () => {
-      isRunning = false
-      return { requests: times.length, failures, p50: percentile(times, 50), p99: percentile(times, 99) }
+      state.isRunning = false
+      return {
+        requests: times.length,
+        failures: state.failures,
+        p50: percentile(times, 50),
+        p99: percentile(times, 99)
+      }
     }
   }
 }
