@@ -1,6 +1,6 @@
 /**
- * The storage port over a SQL database, through the `SqlClient` the application provides: Postgres (12 or later) and
- * SQLite (3.37 or later).
+ * The storage port over a SQL database, through the `SqlClient` the application provides: Postgres (12 or later), SQLite
+ * (3.37 or later), MySQL (8.0 or later) and MariaDB (10.6 or later; tested on 10.11).
  *
  * **Details**
  *
@@ -10,7 +10,10 @@
  * - A serialization failure or a deadlock is retried once, except in `create`. Every other failure is a
  *   `SessionBackendError`, with the error of the database as its `cause`.
  * - SQLite runs inside the process, so it deletes and lists few rows at a time: other work goes on in between.
- * - A schema is chosen by the `search_path` of the role or the connection, as for `SqlMessageStorage` in Effect.
+ * - A schema is chosen by the `search_path` of the role or the connection, as for `SqlMessageStorage` in Effect; in MySQL
+ *   the table is in the database of the connection.
+ * - MySQL does not answer a change with its row: there `update` takes two statements, and the record it answers may
+ *   already have later changes. A batch of deletions is a transaction. `layerMigrations` needs the right to CREATE, too.
  *
  * **Gotchas**
  *
@@ -20,8 +23,12 @@
  *   application also uses is built once for both. In a shared pool, handlers that hold a connection for their transaction
  *   while they wait for a second one can use up the pool and wait for one another. A SQLite client has one connection:
  *   session operations inside a transaction of the same client fail.
- * - With `synchronous_commit = off` a crash of Postgres may undo the latest log-outs. Never read sessions from a replica:
- *   it may not have received a log-out yet.
+ * - With `synchronous_commit = off` a crash of Postgres may undo the latest log-outs; so may one of MySQL with
+ *   `innodb_flush_log_at_trx_commit` other than 1, its default. Never read sessions from a replica: it may not have
+ *   received a log-out yet.
+ * - MySQL: use READ COMMITTED, as `NodeMysqlClient` does: at REPEATABLE READ batches of deletions lock gaps between rows,
+ *   and log-ins wait for them. With binary logs that needs `binlog_format` ROW or MIXED, the defaults. Its tables have to
+ *   be InnoDB's.
  *
  * **Example** (Storing sessions in Postgres)
  *
