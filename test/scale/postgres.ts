@@ -19,7 +19,7 @@ import { OwnPostgres } from "../support/processes.ts"
 import { others, percentile, round, timed } from "./measure.ts"
 
 const [sessions = 5_000_000, expired = 500_000, ofOne = 300_000] = process.argv.slice(2).map(Number)
-const touches = 100_000
+const touches = 300_000
 
 const program = (postgres: OwnPostgres) =>
   Effect.gen(function* () {
@@ -67,8 +67,8 @@ const program = (postgres: OwnPostgres) =>
     yield* say("sizes", yield* sizes)
 
     const ids = (yield* sql<{ id: string }>`
-      SELECT id FROM effect_sessions TABLESAMPLE SYSTEM (4)
-      WHERE principal <> 'one' AND idle_expires_at = ${live} LIMIT 100000`).map(({ id }) => id)
+      SELECT id FROM effect_sessions TABLESAMPLE BERNOULLI (${Math.min(100, 15_000_000 / sessions)})
+      WHERE principal <> 'one' AND idle_expires_at = ${live} ORDER BY random() LIMIT 100000`).map(({ id }) => id)
 
     const counts = Effect.gen(function* () {
       // The server's counters are late.
