@@ -257,7 +257,7 @@ describe("SessionBackendRedis", () => {
         for (const limit of [1, 2, 3, 1000]) {
           for (const except of [undefined, "5", "nobody"]) {
             // Every third entry is of somebody else's record, or of none.
-            let index = Array.from({ length: 9 }, (_, i) => entry(String(i), i)).reverse()
+            let index = Array.from({ length: 9 }, (_, i) => entry(String(i), i)).toReversed()
             const { backend } = yield* backendOver(([name, key, ...args]) =>
               Effect.sync(() => {
                 if (name === "ZRANGE") return index.slice(0, Number(args.at(-1)))

@@ -19,6 +19,7 @@ import {
   onServer,
   prefix,
   revokeAll,
+  run,
   seen,
   silent,
   startServer,
@@ -259,8 +260,10 @@ withServer("SessionBackendRedis, commands that fail", () => {
             "the client has connected again"
           )
           const { cause, outcome } = yield* Effect.flip(operation as Effect.Effect<unknown, SessionBackendError>)
-          assert.strictEqual(outcome, "notApplied")
-          assert.match((cause as Error).message, /^READONLY |^The client is offline$/)
+          const { message } = cause as Error
+          // One that was on its way when the connection was given up is not answered.
+          if (message !== "Socket closed unexpectedly") assert.strictEqual(outcome, "notApplied")
+          assert.match(message, /^READONLY |^The client is offline$|^Socket closed unexpectedly$/)
         }
         const connections = () => redis.send<string>("INFO", "stats")
         yield* until(
