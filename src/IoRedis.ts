@@ -74,7 +74,7 @@ import * as Service from "./internal/redisClient/service.ts"
  * @category options
  * @since 0.1.0
  */
-export type IoRedisOptions = RedisOptions &
+export type IoRedisOptions = Omit<RedisOptions, "replyMapping" | "lazyConnect"> &
   Redis.PoolOptions & {
     /**
      * How long the layer goes on trying to connect, once a second, before it fails.
@@ -100,8 +100,9 @@ export const make = ({
 }: IoRedisOptions = {}): Effect.Effect<Redis.Redis["Service"], Redis.RedisError, Scope.Scope> =>
   Effect.gen(function* () {
     const log = yield* Service.errorLog("IoRedis")
-    const all: RedisOptions = { ...settings, ...options, lazyConnect: true }
-    const opening = Service.open(() => makeClient(new IoRedisClient(all), log))
+    const opening = Service.open(() =>
+      makeClient(new IoRedisClient({ ...settings, ...options, replyMapping: "legacy", lazyConnect: true }), log)
+    )
     const client = yield* Service.openScoped(opening, startupTimeout)
     yield* keepAlive(client)
     return yield* Service.makeService(client, opening, { acquireTimeout, idleTimeout, maxConnections, minConnections })
