@@ -41,7 +41,7 @@ describe("layerSweeper", () => {
       }
       for (let i = 0; i < 25; i++) yield* backend.create({ ...base, id: `dead${i}`, idleExpiresAt: 1000 })
       yield* backend.create({ ...base, id: "alive", idleExpiresAt: 86_400_000 })
-      yield* TestClock.adjust("10 minutes")
+      yield* TestClock.adjust("20 minutes")
       for (let i = 0; i < 25; i++) assert.isTrue(Option.isNone(yield* backend.read("sweep", `dead${i}`)))
       assert.isTrue(Option.isSome(yield* backend.read("sweep", "alive")))
       // 10, 10 and 5 in one round, and at least one round more.
