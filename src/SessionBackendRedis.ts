@@ -63,13 +63,15 @@
  *
  * @since 0.1.0
  */
+import * as Digest from "effect/crypto/Digest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redis from "effect/persistence/Redis"
+import * as RedisCommands from "./internal/backend/redisCommands.ts"
 import * as RedisKeys from "./internal/backend/redisKeys.ts"
-import { afterWrite, attempt, failure } from "./internal/backend/redisOutcome.ts"
+import { afterWrite, codeOf } from "./internal/backend/redisOutcome.ts"
 import * as RedisRecord from "./internal/backend/redisRecord.ts"
 import * as Scripts from "./internal/backend/redisScripts.ts"
 import { clockSlack, SessionBackend, SessionBackendError } from "./SessionBackend.ts"
@@ -97,8 +99,11 @@ export interface SessionBackendRedisOptions {
   readonly ttlSlack?: Duration.Input | undefined
 }
 
+const defaultPrefix = "effect-sessions"
+
 /**
- * Layer that stores sessions in Redis with the given options. Fails with every problem of the options.
+ * Layer that stores sessions in Redis with the given options. Fails with every problem of the options, and if it is over
+ * one server of a Cluster.
  *
  * @category layers
  * @since 0.1.0
@@ -124,49 +129,70 @@ export const layerWith = (
 }
 
 /**
- * Layer that stores sessions in Redis, with keys that begin with `effect-sessions`.
+ * Layer that stores sessions in Redis, with keys that begin with `effect-sessions`. Fails if it is over one server of a
+ * Cluster.
  *
  * @category layers
  * @since 0.1.0
  */
-export const layer: Layer.Layer<SessionBackend, never, Redis.Redis> = Layer.effect(
-  SessionBackend,
-  Effect.suspend(() => make(defaultPrefix, clockSlack))
-)
+export const layer: Layer.Layer<SessionBackend, SessionConfigError, Redis.Redis> = /* @__PURE__ */ layerWith()
 
 // -----------------------------------------------------------------------------
 // internal
 // -----------------------------------------------------------------------------
 
-const defaultPrefix = "effect-sessions"
+/** How many index entries one call looks at. More would hold the event loop too long. */
+const batch = 250
 
-/** How many index entries are read at a time. */
-const batch = 100
+/** How long the checks of a server may delay the layer. */
+const checkMillis = 1000
 
 const make = Effect.fnUntraced(function* (
   prefix: string,
   ttlSlack: Duration.Duration
-): Effect.fn.Return<SessionBackend["Service"], never, Redis.Redis> {
+): Effect.fn.Return<SessionBackend["Service"], SessionConfigError, Redis.Redis> {
   const redis = yield* Redis.Redis
-  yield* warnOfEviction(redis)
+  yield* Effect.timeoutOption(
+    Effect.all([warnOfEviction(redis), refuseCluster(redis, prefix)], { concurrency: 2, discard: true }),
+    checkMillis
+  )
 
   const keys = RedisKeys.make(prefix)
   const slack = Duration.toMillis(ttlSlack)
-  const createRecord = redis.eval(Scripts.create)
-  const updateRecord = redis.eval(Scripts.update)
-  const touchRecord = redis.eval(Scripts.touch)
-  const removeRecord = redis.eval(Scripts.remove)
-  const addEntry = redis.eval(Scripts.addEntry)
+  const { attempt, drop, entries: readEntries, fail, get, once } = RedisCommands.make(redis)
+  const prepare = RedisCommands.prepare(redis)
+  const [createRecord, updateRecord, touchRecord, removeRecord, addEntry] = yield* Effect.provide(
+    Effect.all([
+      prepare(Scripts.create),
+      prepare(Scripts.update),
+      prepare(Scripts.touch),
+      prepare(Scripts.remove),
+      prepare(Scripts.addEntry)
+    ]),
+    Digest.layerWebCrypto
+  )
 
-  /** The entries of an index after the given one, at most `count`. */
-  const readEntries = (operation: Operation, index: string, after: string | undefined, count: number) => {
-    const range = [after === undefined ? "-" : `(${after}`, "+", "LIMIT", "0", String(count)]
-    return attempt(operation, redis.send<ReadonlyArray<string>>("ZRANGEBYLEX", index, ...range))
-  }
+  /** The records of entries, asked for in flight together, as `get` answers them. */
+  const readRecords = (namespace: string, entries: ReadonlyArray<string>) =>
+    Effect.all(
+      entries.map((entry) => get(keys.record(namespace, RedisKeys.idOfEntry(entry)))),
+      { concurrency: "unbounded" }
+    )
 
-  /** Removes entries whose records are gone. If that fails, the next walk removes them. */
-  const dropEntries = (index: string, entries: ReadonlyArray<string>) =>
-    entries.length === 0 ? Effect.void : Effect.ignore(redis.send("ZREM", index, ...entries))
+  /**
+   * Drops the entries, of some, whose records are gone. A record is written before its entry, so an entry without one is
+   * left over, not ahead; and an id is made for one session, so none will be written again. Whether it succeeds does not
+   * matter: another create, or a walk, will find what is left.
+   */
+  const tidy = (namespace: string, index: string, entries: ReadonlyArray<string>) =>
+    Effect.ignore(
+      Effect.flatMap(readRecords(namespace, entries), (texts) =>
+        drop(
+          index,
+          entries.filter((_, i) => texts[i] === null)
+        )
+      )
+    )
 
   return {
     create: (record) => {
@@ -176,27 +202,30 @@ const make = Effect.fnUntraced(function* (
       const untilEnd = Math.max(0, record.absoluteExpiresAt - record.createdAt) + slack
       const ttl = Math.min(Math.max(0, record.idleExpiresAt - record.createdAt) + slack, untilEnd)
       const times = [ttl, untilEnd].map(RedisRecord.wholeMillis)
-      return createRecord(key, ...times, RedisRecord.toText(record)).pipe(
-        Effect.mapError((error) => failure("create", error)),
-        Effect.flatMap((end): Effect.Effect<"created" | "exists", SessionBackendError> => {
+      return Effect.flatMap(
+        once("create", createRecord(key, ...times, RedisRecord.toText(record))),
+        (end): Effect.Effect<"created" | "exists", SessionBackendError> => {
           if (end === null) return Effect.succeed("exists")
           if (principal === undefined) return Effect.succeed("created")
-          return Effect.matchEffect(addEntry(keys.index(namespace, principal), end, id), {
-            onSuccess: () => Effect.succeed("created" as const),
+          const index = keys.index(namespace, principal)
+          return Effect.matchEffect(addEntry(index, end, RedisKeys.entry(record)), {
+            onSuccess: (some) =>
+              Effect.as(
+                some.length === 0 ? Effect.void : Effect.forkDetach(tidy(namespace, index, some)),
+                "created" as const
+              ),
             // Once the record is deleted again nothing was created, even if the entry still arrives.
             onFailure: (error) =>
               Effect.flatMap(Effect.result(attempt("create", removeRecord(key))), ({ _tag }) =>
-                Effect.fail(failure("create", error, _tag === "Success" ? "notApplied" : "unknown"))
+                fail("create", error, _tag === "Success" ? "notApplied" : "unknown")
               )
           })
-        })
+        }
       )
     },
 
     read: (namespace, id) =>
-      Effect.map(attempt("read", redis.send<string | null>("GET", keys.record(namespace, id))), (text) =>
-        RedisRecord.fromText(namespace, id, text)
-      ),
+      Effect.map(attempt("read", get(keys.record(namespace, id))), (text) => RedisRecord.fromText(namespace, id, text)),
 
     update: (namespace, id, expectedVersion, patch) => {
       if (!RedisRecord.areStorable(patch.extension, patch.data)) return notStorable("update")
@@ -232,55 +261,63 @@ const make = Effect.fnUntraced(function* (
       const owner = options?.principal === undefined ? [] : [options.principal]
       return Effect.flatMap(attempt("delete", removeRecord(keys.record(namespace, id), ...owner)), (head) => {
         if (head === null) return Effect.succeed(false)
-        const { end, principal } = RedisRecord.endAndPrincipal(head)
-        if (principal === undefined) return Effect.succeed(true)
-        return Effect.as(dropEntries(keys.index(namespace, principal), [`${end}${id}`]), true)
+        const record = Option.getOrUndefined(RedisRecord.fromHead(namespace, id, head))
+        if (record?.principal === undefined) return Effect.succeed(true)
+        // If that fails, `tidy` or a walk drops it.
+        return Effect.as(Effect.ignore(drop(keys.index(namespace, record.principal), [RedisKeys.entry(record)])), true)
       })
     },
 
     deleteByPrincipal: Effect.fnUntraced(function* (namespace, principal, { except, limit }) {
       const operation = "deleteByPrincipal"
       const index = keys.index(namespace, principal)
-      const deleted: Array<DeletedRecord> = []
-      const page = yield* readEntries(operation, index, undefined, limit)
-      const entries = page.filter((entry) => Scripts.idOfEntry(entry) !== except)
+      const most = Math.min(limit, batch)
+      // One more for the entry that stays: every call drops the others it has read, so a loop of calls comes to an end.
+      const count = except === undefined ? most : most + 1
+      const page = yield* attempt(operation, readEntries(index, undefined, count))
+      const entries = page.filter((entry) => RedisKeys.idOfEntry(entry) !== except).slice(0, most)
       // Every record is tried, even if the deletion of another fails, so that a failed call revokes what it can.
-      const removals = entries.map((entry) =>
-        Effect.result(attempt(operation, removeRecord(keys.record(namespace, Scripts.idOfEntry(entry)), principal)))
+      const results = yield* Effect.all(
+        entries.map((entry) =>
+          Effect.result(attempt(operation, removeRecord(keys.record(namespace, RedisKeys.idOfEntry(entry)), principal)))
+        ),
+        { concurrency: "unbounded" }
       )
-      const results = yield* Effect.all(removals, { concurrency: "unbounded" })
+      const deleted: Array<DeletedRecord> = []
+      const done: Array<string> = []
       let failed: SessionBackendError | undefined
       for (const [i, result] of results.entries()) {
         if (result._tag === "Failure") {
           if (failed?.outcome !== "unknown") failed = result.failure
-        } else if (result.success !== null) deleted.push({ namespace, id: Scripts.idOfEntry(entries[i]!), principal })
+          continue
+        }
+        // Where there was none of this principal, the entry was left over.
+        done.push(entries[i]!)
+        if (result.success !== null) deleted.push({ namespace, id: RedisKeys.idOfEntry(entries[i]!), principal })
       }
+      const more = page.length === count && entries.length > 0
+      const dropped = yield* Effect.result(attempt(operation, drop(index, done)))
+      // Entries that stay would be read by the next call again, and so by one after the other without end.
+      if (dropped._tag === "Failure" && more) failed ??= dropped.failure
       if (failed !== undefined) return yield* deleted.length === 0 ? failed : afterWrite(failed)
-      yield* dropEntries(index, entries)
-      return { deleted, more: page.length === limit && entries.length > 0 }
+      return { deleted, more }
     }),
 
     listByPrincipal: Effect.fnUntraced(function* (namespace, principal, { after, limit }) {
       const operation = "listByPrincipal"
       const index = keys.index(namespace, principal)
+      const count = Math.min(limit, batch)
+      const page = yield* attempt(operation, readEntries(index, after, count))
+      const texts = yield* attempt(operation, readRecords(namespace, page))
       const records: Array<SessionRecord> = []
-      let next = after
-      while (records.length < limit) {
-        const count = Math.min(limit - records.length, batch)
-        const page = yield* readEntries(operation, index, next, count)
-        if (page.length === 0) return { records }
-        const ids = page.map(Scripts.idOfEntry)
-        const recordKeys = ids.map((id) => keys.record(namespace, id))
-        const texts = yield* attempt(operation, redis.send<ReadonlyArray<string | null>>("MGET", ...recordKeys))
-        const found = ids.map((id, i) => RedisRecord.fromText(namespace, id, texts[i] ?? null))
-        records.push(...found.flatMap(Option.toArray))
-        // A record is written before its entry, so an entry without one is left over, not ahead.
-        const left = page.filter((_, i) => Option.isNone(found[i]!))
-        yield* dropEntries(index, left)
-        if (page.length < count) return { records }
-        next = page.at(-1)
+      const left: Array<string> = []
+      for (const [i, entry] of page.entries()) {
+        const record = Option.getOrUndefined(RedisRecord.fromText(namespace, RedisKeys.idOfEntry(entry), texts[i]))
+        if (record?.principal === principal) records.push(record)
+        else if (texts[i] === null || record !== undefined) left.push(entry)
       }
-      return { records, next }
+      yield* Effect.ignore(drop(index, left))
+      return page.length < count ? { records } : { records, next: page.at(-1) }
     }),
 
     deleteExpired: () => Effect.succeed({ deleted: [], more: false })
@@ -300,6 +337,29 @@ const warnOfEviction = (redis: Redis.Redis["Service"]): Effect.Effect<void> =>
     }),
     // Some servers forbid INFO; sessions work without it.
     Effect.ignore
+  )
+
+/** How many keys are tried: with two servers of equal size, one answers for all of them once in 2^32 times. */
+const probes = 32
+
+/** A server of a Cluster refuses the keys of the others, unless the client sends each to its own. */
+const refuseCluster = (redis: Redis.Redis["Service"], prefix: string): Effect.Effect<void, SessionConfigError> =>
+  Effect.forEach(
+    Array.from({ length: probes }, (_, i) => `${prefix}:probe:${i}`),
+    (key) =>
+      Effect.catch(redis.send("GETEX", key), (error) =>
+        codeOf(error) === "MOVED"
+          ? Effect.fail(
+              new SessionConfigError({
+                problems: [
+                  "Redis: this is one server of a Cluster, which has only a part of the keys. Use a client that sends " +
+                    "each command to the right one: `NodeRedisCluster`"
+                ]
+              })
+            )
+          : Effect.void
+      ),
+    { concurrency: "unbounded", discard: true }
   )
 
 const notStorable = (operation: Operation): Effect.Effect<never, SessionBackendError> =>
