@@ -8,7 +8,8 @@
  * **Details**
  *
  * - A command goes to the master of its key, and follows `MOVED` and `ASK`. Replicas are never read. `SCRIPT` goes to
- *   every master and succeeds if one has carried it out; other commands without a key go to any master.
+ *   every master and succeeds if one has carried it out; other commands without a key go to any master, and `QUIT` to
+ *   none.
  * - Once a second (`pingInterval`) each master is asked for a sign of life. Where one has none within a second, commands
  *   for its keys fail at once, those for others go on; and as soon as the others say that the Cluster has other masters,
  *   the client connects to these. So a frozen master is noticed too, whose connection is not closed.
@@ -198,6 +199,8 @@ const makeClient = (options: NodeRedisClusterOptions, log: (error: unknown) => v
       await inTime(Promise.allSettled(connected), "connecting to every master").catch(log)
     },
     send: async (abortSignal, command, args) => {
+      // It would end a connection that is as good as any other: who is the master of what is not for one reply to say.
+      if (command.toUpperCase() === "QUIT") return "OK"
       const key = keyOf(command, args)
       if (key !== undefined) {
         // The slot is worked out only if it matters: node-redis does it again.

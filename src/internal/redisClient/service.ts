@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Redis from "effect/persistence/Redis"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
+import { codeOf } from "../backend/redisOutcome.ts"
 
 /** A driver's client: one connection, or several that act as one. */
 export interface Client {
@@ -128,23 +129,15 @@ export const makeService = (
 // The log
 // -----------------------------------------------------------------------------
 
-/**
- * The code of an error, or the first word of an error reply, or the name of its class. Not its message, which may have an
- * address or an argument in it.
- */
-export const codeOf = (error: unknown): string => {
-  if (!(error instanceof Error)) return "Error"
-  if ("code" in error && typeof error.code === "string") return error.code
-  const reply = /^[A-Z]{3,}(?= )/.exec(error.message)?.[0]
-  if (reply !== undefined) return reply
-  return error.cause instanceof Error ? codeOf(error.cause) : error.constructor.name
-}
-
 /** Logs errors of a client, which a driver emits as events: without a listener they would end the process. */
 export const errorLog = (name: string): Effect.Effect<(error: unknown) => void> =>
   Effect.contextWith((context) => {
     const runFork = Effect.runForkWith(context)
     return Effect.succeed((error: unknown) => {
-      runFork(Effect.logWarning(`${name}: ${codeOf(error)}`))
+      runFork(Effect.logWarning(`${name}: ${codeOf(new Redis.RedisError({ cause: innermost(error) })) ?? "Error"}`))
     })
   })
+
+/** A driver may wrap an error in one whose message has an address. */
+const innermost = (error: unknown): unknown =>
+  error instanceof Error && error.cause instanceof Error ? innermost(error.cause) : error
