@@ -1,16 +1,14 @@
 /** The Redis backend on a Redis Cluster of its own, over node-redis and ioredis. */
-import { NodeRedis } from "@effect/platform-node"
-import { afterAll, assert, beforeAll, it, layer } from "@effect/vitest"
+import { afterAll, assert, beforeAll, layer } from "@effect/vitest"
 import { Effect, Fiber, Layer, Queue } from "effect"
 import { Redis } from "effect/persistence"
 import { Cluster } from "ioredis"
-import { keyOf, slotOf } from "../src/internal/redisClient/keys.ts"
 import * as IoRedis from "../src/IoRedis.ts"
 import * as NodeRedisCluster from "../src/NodeRedisCluster.ts"
 import * as SessionBackendRedis from "../src/SessionBackendRedis.ts"
 import * as SessionBackendTest from "../src/testing/SessionBackendTest.ts"
 import { hasRedisServer, needing } from "./support/processes.ts"
-import { exampleSettings, silent } from "./support/redis.ts"
+import { silent } from "./support/redis.ts"
 import { OwnCluster } from "./support/redisCluster.ts"
 
 const withRedis = needing(hasRedisServer(), "there is no redis-server on the PATH to start")
