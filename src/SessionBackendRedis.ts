@@ -99,8 +99,6 @@ export interface SessionBackendRedisOptions {
   readonly ttlSlack?: Duration.Input | undefined
 }
 
-const defaultPrefix = "effect-sessions"
-
 /**
  * Layer that stores sessions in Redis with the given options. Fails with every problem of the options, and if it is over
  * one server of a Cluster.
@@ -135,14 +133,19 @@ export const layerWith = (
  * @category layers
  * @since 0.1.0
  */
-export const layer: Layer.Layer<SessionBackend, SessionConfigError, Redis.Redis> = /* @__PURE__ */ layerWith()
+export const layer: Layer.Layer<SessionBackend, SessionConfigError, Redis.Redis> = Layer.effect(
+  SessionBackend,
+  Effect.suspend(() => make(defaultPrefix, clockSlack))
+)
 
 // -----------------------------------------------------------------------------
 // internal
 // -----------------------------------------------------------------------------
 
+const defaultPrefix = "effect-sessions"
+
 /** How many index entries one call looks at. More would hold the event loop too long. */
-const batch = 250
+const batch = 100
 
 /** How long the checks of a server may delay the layer. */
 const checkMillis = 1000
@@ -199,8 +202,9 @@ const make = Effect.fnUntraced(function* (
       const { id, namespace, principal } = record
       if (!RedisRecord.areStorable(principal, record.extension, record.data)) return notStorable("create")
       const key = keys.record(namespace, id)
-      const untilEnd = Math.max(0, record.absoluteExpiresAt - record.createdAt) + slack
-      const ttl = Math.min(Math.max(0, record.idleExpiresAt - record.createdAt) + slack, untilEnd)
+      // Redis takes no time-to-live of 0.
+      const untilEnd = Math.max(1, Math.max(0, record.absoluteExpiresAt - record.createdAt) + slack)
+      const ttl = Math.min(Math.max(1, Math.max(0, record.idleExpiresAt - record.createdAt) + slack), untilEnd)
       const times = [ttl, untilEnd].map(RedisRecord.wholeMillis)
       return Effect.flatMap(
         once("create", createRecord(key, ...times, RedisRecord.toText(record))),
