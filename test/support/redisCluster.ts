@@ -1,5 +1,6 @@
 /** A Redis Cluster of a test's own: three masters, a replica for each, and what can become of them. */
 import { execFile } from "node:child_process"
+import { setTimeout as pause } from "node:timers/promises"
 import { promisify } from "node:util"
 import { until } from "./processes.ts"
 import { freePorts, Node, ownFolder, removeFolder } from "./redisNodes.ts"
@@ -85,20 +86,29 @@ export class OwnCluster {
   }
 
   /** Until another node is the master of these slots. */
-  replaced({ id, slots }: Member): Promise<void> {
-    return until(async () => {
-      const members = await this.members().catch(() => [])
-      const now = members.find(({ slots: [range] }) => range?.[0] === slots[0]![0])
-      return now?.isMaster === true && now.id !== id
-    }, "a replica is promoted")
+  replaced(former: Member): Promise<void> {
+    return until(() => this.#isReplaced(former), "a replica is promoted")
+  }
+
+  async #isReplaced({ id, slots }: Member): Promise<boolean> {
+    const members = await this.members().catch(() => [])
+    const now = members.find(({ slots: [range] }) => range?.[0] === slots[0]![0])
+    return now?.isMaster === true && now.id !== id
   }
 
   /** An orderly failover: the replica takes over once it has everything. */
   async failover(index = 0): Promise<void> {
     const master = await this.master(index)
     const replica = (await this.members()).find(({ follows }) => follows === master.id)!
-    await replica.node.command("CLUSTER", "FAILOVER")
-    await this.replaced(master)
+    await until(async () => {
+      // On a busy machine its time runs out: it is then asked again.
+      await replica.node.command("CLUSTER", "FAILOVER")
+      for (let i = 0; i < 30; i++) {
+        if (await this.#isReplaced(master)) return true
+        await pause(200)
+      }
+      return false
+    }, "the replica has taken over")
   }
 
   /** Moves slots, with the keys in them, from the first master to the last while it is in use. */
