@@ -194,7 +194,7 @@ interface IoClient extends Service.Client {
 const duplicate = (client: IoRedisClient | Cluster): IoRedisClient | Cluster =>
   client instanceof Cluster ? client.duplicate([], { lazyConnect: true }) : client.duplicate({ lazyConnect: true })
 
-const offline = () => new Error("The client is offline")
+const offline = () => new Service.ClientOfflineError()
 
 const makeClient = (client: IoRedisClient | Cluster, log: (error: unknown) => void): IoClient => {
   let lastError: unknown

@@ -29,6 +29,8 @@
  * - It needs `redis` (node-redis) 5 or later, a peer dependency, and is not part of the package's main entry point.
  * - A command with several keys is for one slot: Redis answers `CROSSSLOT` otherwise. `SCAN`, `DBSIZE`, `FLUSHALL` and
  *   the like see one master, not the Cluster.
+ * - `cluster-require-full-coverage no` is what keeps the other shards at work while one has no master: by default Redis
+ *   then answers `CLUSTERDOWN` for all keys.
  * - What a failover can undo includes log-outs. `CLUSTER FAILOVER` undoes nothing; a master that dies takes with it what
  *   its replica had not received, and `CLUSTER FAILOVER TAKEOVER` all that the replica lacks.
  *
@@ -146,7 +148,7 @@ interface ClusterClient extends Service.Client {
 /** How long one master may take for what is not a request's: a sign of life, the topology, a script to load. */
 const limit = 1000
 
-const offline = (): Promise<never> => Promise.reject(new Error("The client is offline"))
+const offline = (): Promise<never> => Promise.reject(new Service.ClientOfflineError())
 
 const sendTo = (
   cluster: Cluster,

@@ -233,8 +233,8 @@ const watched = recoveryLimit + quiet + 500
  * How many times slower an experiment goes than asked for, so that a busy machine keeps up with it. Requests at a rate
  * that it cannot serve would wait for one another, and that is not the fault that is being tested.
  */
-export const slowdown = (perSecond: number, millisPerRequest: number): number =>
-  Math.min(5, Math.max(1, (2 * perSecond * millisPerRequest) / 1000))
+export const slowdown = (perSecond: number, millisPerRequest: number, most = 5): number =>
+  Math.min(most, Math.max(1, (2 * perSecond * millisPerRequest) / 1000))
 
 /** A process that had to wait for a processor this long during one request says that the machine is busy. */
 export const busy = 250

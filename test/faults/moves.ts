@@ -133,6 +133,8 @@ export interface Result {
   readonly outage: number
   /** How long the fault lasted. */
   readonly lasted: number
+  /** What the server logged as the causes, and how often. */
+  readonly causes: ReadonlyMap<string, number>
   readonly violations: ReadonlyArray<string>
 }
 
@@ -186,10 +188,11 @@ const runMove = async (world: World, move: Move, conditions: Conditions): Promis
   const traffic = new Traffic(server, control, { losesLogins, seed: conditions.seed, reads: 0.8 })
   let isOver = false
   let violations: ReadonlyArray<string> = []
+  const causes = new Map<string, number>()
   let began = 0
   let ended = 0
   try {
-    const pace = slowdown(conditions.perSecond, await traffic.warmUp())
+    const pace = slowdown(conditions.perSecond, await traffic.warmUp(), 25)
     const running = traffic.run(conditions.perSecond / pace, () => isOver)
     await pause(quiet)
     hasBegun = true
@@ -210,6 +213,7 @@ const runMove = async (world: World, move: Move, conditions: Conditions): Promis
     const wasRunning = server.isRunning()
     await Promise.all([server.stop(), control.stop()])
     const output = server.output()
+    for (const [, cause] of output.matchAll(/^ *cause: (.*)$/gm)) causes.set(cause!, (causes.get(cause!) ?? 0) + 1)
     violations = [
       ...violations,
       ...[...traffic.violations].map(([what, count]) => (count === 1 ? what : `${what} (${count} times)`)),
@@ -234,6 +238,7 @@ const runMove = async (world: World, move: Move, conditions: Conditions): Promis
     readsOfHealthy: healthy.length,
     outage: Math.max(0, (refused.findLast(({ at }) => at >= began)?.at ?? began) - began),
     lasted: ended - began,
+    causes,
     violations:
       refusedOfHealthy === 0 ? violations : [...violations, `${refusedOfHealthy} reads of healthy shards refused`]
   }

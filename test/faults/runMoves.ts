@@ -26,12 +26,23 @@ const row = (cells: ReadonlyArray<string | number>) =>
 console.log(row(["setting and move", "requests", "reads/s", "503", "503 healthy", "outage", "fault", "bad"]))
 
 const report = (result: Result) => {
-  const { lasted, move, outage, readsOfHealthy, readsPerSecond, refused, refusedOfHealthy, requests, violations } =
-    result
+  const {
+    causes,
+    lasted,
+    move,
+    outage,
+    readsOfHealthy,
+    readsPerSecond,
+    refused,
+    refusedOfHealthy,
+    requests,
+    violations
+  } = result
   const times = [outage, lasted].map((millis) => `${Math.round(millis)} ms`)
   const healthy = move.setting === "cluster" ? `${refusedOfHealthy} of ${readsOfHealthy}` : "-"
   const what = `${move.setting}: ${move.name}`
   console.log(row([what, requests, Math.round(readsPerSecond), refused, healthy, ...times, violations.length]))
+  if (causes.size > 0) console.log(`    ${[...causes].map(([cause, count]) => `${cause} ×${count}`).join(", ")}`)
   for (const violation of violations) console.log(`    ${violation}`)
 }
 

@@ -31,7 +31,14 @@ export class OwnCluster {
   static async start(lines: ReadonlyArray<string> = []): Promise<OwnCluster> {
     const folder = ownFolder("cluster")
     const ports = await freePorts(6, bus)
-    const settings = ["save ''", "appendonly no", "cluster-enabled yes", "cluster-node-timeout 1500", "cluster-require-full-coverage no", ...lines]
+    const settings = [
+      "save ''",
+      "appendonly no",
+      "cluster-enabled yes",
+      "cluster-node-timeout 1500",
+      "cluster-require-full-coverage no",
+      ...lines
+    ]
     const cluster = new OwnCluster(
       ports.map((port) => Node.redis(port, folder, settings)),
       folder

@@ -25,6 +25,13 @@ export interface Client {
   readonly destroy: () => void
 }
 
+/** A command is not sent, for it has no connection. Its name is what a log says of it. */
+export class ClientOfflineError extends Error {
+  constructor() {
+    super("The client is offline")
+  }
+}
+
 /** Settings of one connection of node-redis for sessions, as the example of `SessionBackendRedis` has them. */
 export const nodeRedisSettings = {
   disableOfflineQueue: true,
