@@ -1,21 +1,35 @@
 /**
  * The storage port over Redis, through the `Redis` service of `effect/persistence`.
  *
+ * **When to use**
+ *
+ * Use over one Redis with replicas to fail over to, through `NodeRedis` of `@effect/platform-node` or, where Sentinel says
+ * which is the primary, `NodeRedisSentinel`; and over a Redis Cluster through `NodeRedisCluster`.
+ *
  * **Details**
  *
  * - `<prefix>:s:<namespace>:<id>` is a string with a session, `<prefix>:p:<namespace>:<principal>` a sorted set with when
- *   each session of a principal ends, and its id. Namespace and principal are base64url.
- * - A read is one `GET`. An update and a touch are one Lua script each. Creating or deleting a principal's session takes
- *   two commands, an anonymous one takes one.
+ *   each session of a principal was created, and its id. Namespace and principal are base64url.
+ * - A read is one `GETEX`. An update and a touch are one Lua script each. Creating or deleting a principal's session takes
+ *   two commands, an anonymous one takes one. Each command and each script has one key, so in a Cluster it does not matter
+ *   where a key is. A server that does not know a script is sent its text.
  * - Every key has a time-to-live, up to the nearer deadline plus `ttlSlack`; it is extended, never shortened. Redis
- *   removes what has expired, so `deleteExpired` does nothing and returns 0.
+ *   removes what has expired, so `deleteExpired` does nothing.
  * - `create` writes the record, then the index entry; a delete removes the record, then the entry. A failure in between
- *   leaves a record whose token was given to no client, or an entry without a record, which the next walk removes.
- * - An error reply that says "not now" (`READONLY`, `LOADING`, `MOVED`, `TRYAGAIN`, `CLUSTERDOWN`, `NOSCRIPT`) is
- *   retried once after 50 ms, except in `create`.
- * - It needs Redis 5 or later and is tested on Redis 7. Its user needs these rights:
- *   `~<prefix>:* +evalsha +script|load +exists +get +mget +set +getrange +setrange +del +pttl +pexpire +time +zadd +zrem
- *   +zrangebylex +zremrangebylex`, and `+info` for the check of the eviction policy.
+ *   leaves a record whose token was given to no client, or an entry without a record. A create looks at a few entries of a
+ *   long index, after it has answered, and drops those without a record, as a walk does; so an index stays about as long
+ *   as its principal has sessions.
+ * - An error reply that says "not now" (`READONLY`, `LOADING`, `MOVED`, `TRYAGAIN`, `CLUSTERDOWN`) is retried once after
+ *   50 ms, except in `create`.
+ * - Only a primary is believed. Reads are by a command that a replica refuses with `READONLY`, and no script of a replica
+ *   answers that a record is gone. The connection to a replica is given up by `QUIT`, once a second at most, so that the
+ *   client makes one to whatever its address leads to by then. Until that is a primary, every operation fails.
+ * - A failure's `cause` has the `code` that Redis, the driver or the system gives.
+ * - It needs Redis 6.2 or later and is tested on Redis 7. Its user needs these rights:
+ *   `~<prefix>:* +evalsha +eval +exists +get +getex +set +getrange +setrange +del +pttl +pexpire +time +zadd +zcard
+ *   +zrandmember +zrange +zrem`, and `+info` for the check of the eviction policy.
+ * - The layer fails over a server of a Cluster whose client does not send each command to the right server. A Redis that
+ *   does not answer delays the layer's checks by one second at most.
  *
  * **Gotchas**
  *
@@ -24,8 +38,12 @@
  *   deleting.
  * - What a crash or a failover of Redis undoes includes log-outs: a session revoked in that time is valid again until its
  *   deadline. With `appendfsync always` a crash undoes nothing that was acknowledged, with `everysec` about a second, with
- *   snapshots all since the last; a failover undoes what the replica had not received. Never read from replicas.
- * - It is for one Redis, with replicas to fail over to, not for a Cluster: the client of `NodeRedis` does not support one.
+ *   snapshots all since the last. A failover undoes what the replica had not received: with `min-replicas-to-write 1` and
+ *   `min-replicas-max-lag 1` that was nothing when it was measured, and writes fail while no replica follows. Set
+ *   `replica-serve-stale-data no` too. Never read from replicas.
+ * - A write that pauses for a planned failover (`FAILOVER`, `CLUSTER FAILOVER`) pauses reads too: they count as writes.
+ * - `QUIT`, sent by `Redis.send`, is expected to close the connection, and the client to make it anew. node-redis does so;
+ *   for ioredis it is the end of the client, so that a `Redis` service of your own has to reconnect instead.
  * - Use the client settings of the example: by default node-redis queues writes while it is offline and sends them once
  *   it is back, long after they were reported as failed.
  * - A write in progress when Redis freezes was reported as `"unknown"` and may still be carried out when it thaws. It does

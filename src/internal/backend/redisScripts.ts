@@ -119,8 +119,8 @@ return head`
 /** An index with more entries than this is looked after. */
 const tidySize = 32
 
-/** How many entries are looked at for each new one. With `n` of live sessions, about `n / 7` of dead ones are left. */
-const tidyCount = 8
+/** How many entries are looked at for each new one. With `n` of live sessions, about `n / 3` of dead ones are left. */
+const tidyCount = 4
 
 /**
  * Adds an entry to the index of a principal, and returns a few at random if it has many: those whose records are gone are
