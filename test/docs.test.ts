@@ -410,9 +410,8 @@ describe("imports in src", () => {
       sources.flatMap((file) =>
         importsOf(file)
           .filter((module) => !/^(\.|effect\/)/.test(module))
-          .filter(
-            (module) => !(basename(file).startsWith("Node") && (module.startsWith("node:") || drivers.includes(module)))
-          )
+          .filter((module) => !(module.startsWith("node:") && basename(file).startsWith("Node")))
+          .filter((module) => !(drivers.includes(module) && /^(Node|Io)[A-Z]/.test(basename(file))))
           .map((module) => `${file}: ${module}`)
       ),
       []

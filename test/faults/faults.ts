@@ -210,7 +210,7 @@ export interface Result {
   readonly violations: ReadonlyArray<string>
 }
 
-const failing = (samples: ReadonlyArray<Sample>): number =>
+export const failing = (samples: ReadonlyArray<Sample>): number =>
   samples.filter(({ status }) => status !== 200 && status !== 401).length / samples.length
 
 const recoveryOf = (samples: ReadonlyArray<Sample>, end: number, tolerated: number): number => {
@@ -233,11 +233,11 @@ const watched = recoveryLimit + quiet + 500
  * How many times slower an experiment goes than asked for, so that a busy machine keeps up with it. Requests at a rate
  * that it cannot serve would wait for one another, and that is not the fault that is being tested.
  */
-const slowdown = (perSecond: number, millisPerRequest: number): number =>
-  Math.min(5, Math.max(1, (2 * perSecond * millisPerRequest) / 1000))
+export const slowdown = (perSecond: number, millisPerRequest: number, most = 5): number =>
+  Math.min(most, Math.max(1, (2 * perSecond * millisPerRequest) / 1000))
 
 /** A process that had to wait for a processor this long during one request says that the machine is busy. */
-const busy = 250
+export const busy = 250
 
 /** How long a fault lasts, and what traffic meets it. On a busy machine it lasts longer, and the traffic is slower. */
 export interface Conditions {

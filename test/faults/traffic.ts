@@ -38,6 +38,8 @@ export interface Sample {
   readonly bare: number
   /** How long the server and this process have waited for a processor meanwhile. */
   readonly waited: number
+  /** The id of the session that it read and did not change, if that is what it did. */
+  readonly read: string | undefined
 }
 
 /** A request to a server that does nothing, under way as long as it has taken no time yet. */
@@ -61,6 +63,7 @@ export class Traffic {
   readonly #control: SessionServer
   readonly #losesLogins: () => boolean
   readonly #random: () => number
+  readonly #reads: number
   readonly #clients: Record<"live" | "ended" | "doubtful", Set<Client>> = {
     live: new Set(),
     ended: new Set(),
@@ -73,17 +76,19 @@ export class Traffic {
 
   /**
    * `control` is a process that does nothing: what is slow there is the machine. `losesLogins` says whether the store has
-   * by now lost sessions that it had acknowledged.
+   * by now lost sessions that it had acknowledged. `reads` is the share of requests that do nothing but read a session;
+   * the others are of all kinds.
    */
   constructor(
     server: SessionServer,
     control: SessionServer,
-    options: { readonly losesLogins: () => boolean; readonly seed: number }
+    options: { readonly losesLogins: () => boolean; readonly seed: number; readonly reads?: number }
   ) {
     this.#server = server
     this.#control = control
     this.#losesLogins = options.losesLogins
     this.#random = numbers(options.seed)
+    this.#reads = options.reads ?? 0
   }
 
   #violation(what: string): void {
@@ -103,7 +108,8 @@ export class Traffic {
     const probes = this.#bare.map((probe) => ({ at: probe.at, millis: probe.millis ?? now - probe.at }))
     const bare = Math.max(0, ...probes.filter((probe) => probe.at + probe.millis >= at).map(({ millis }) => millis))
     const waited = this.#processorWait() - waitedBefore
-    this.samples.push({ at, status: answer.status, millis: answer.millis, bare, waited })
+    const read = method === "GET" ? cookie?.split(".")[2] : undefined
+    this.samples.push({ at, status: answer.status, millis: answer.millis, bare, waited, read })
     if (answer.status !== 200 && answer.status !== 401 && answer.status !== 503) {
       this.#violation(`${method} ${path.split("/")[1]} answered ${answer.status || answer.body}`)
     }
@@ -183,6 +189,7 @@ export class Traffic {
 
   #next(): Promise<void> {
     const live = this.#pick("live")
+    if (live !== undefined && this.#reads > 0 && this.#random() < this.#reads) return this.#ask(live)
     const dice = this.#random()
     if (live === undefined || this.#clients.live.size < 20 || dice < 0.06) return this.#login(undefined)
     if (dice < 0.09) return this.#login(live)

@@ -54,7 +54,8 @@ process.once("exit", () => {
   }
 })
 
-const start = (
+/** Starts a process that ends with this one. */
+export const start = (
   command: string,
   args: ReadonlyArray<string>,
   options: {
@@ -74,9 +75,9 @@ const start = (
   return child
 }
 
-const hasEnded = (child: ChildProcess): boolean => child.exitCode !== null || child.signalCode !== null
+export const hasEnded = (child: ChildProcess): boolean => child.exitCode !== null || child.signalCode !== null
 
-const ended = async (child: ChildProcess): Promise<void> => {
+export const ended = async (child: ChildProcess): Promise<void> => {
   if (!hasEnded(child)) await once(child, "exit")
 }
 
@@ -90,7 +91,7 @@ export const freePort = async (): Promise<number> => {
   return port
 }
 
-const until = async (isSo: () => Promise<boolean>, what: string, millis = 60_000): Promise<void> => {
+export const until = async (isSo: () => Promise<boolean>, what: string, millis = 60_000): Promise<void> => {
   const deadline = performance.now() + millis
   while (!(await isSo())) {
     if (performance.now() > deadline) throw new Error(`waited in vain until ${what}`)

@@ -1,8 +1,8 @@
 /**
- * A server with sessions, to be run as a process of its own, on the very backend of the examples. It prints its port as
- * soon as it listens.
+ * A server with sessions, to be run as a process of its own, on the very backend of the examples, or on a Redis that
+ * moves. It prints its port as soon as it listens.
  *
- * `SESSION_BACKEND` and what goes with it as in `examples/backend.ts`; `SESSION_SECRET`; `SESSION_NAME` is the
+ * `MOVING_REDIS` as in `movingRedis.ts`, or `SESSION_BACKEND` and what goes with it as in `examples/backend.ts`; `SESSION_SECRET`; `SESSION_NAME` is the
  * definition's identifier, `TOUCH_INTERVAL` and `BACKEND_TIMEOUT` are its options.
  */
 import { NodeCrypto, NodeHttpServer, NodeRuntime } from "@effect/platform-node"
@@ -10,7 +10,10 @@ import { Config, Effect, Layer, Schema } from "effect"
 import { HttpRouter, HttpServer, HttpServerResponse } from "effect/http"
 import { Session, SessionFrontend, SessionKeys, SessionMiddleware, SessionVerifier } from "effect-sessions"
 import { createServer } from "node:http"
-import { Backend } from "../../examples/backend.ts"
+import { Backend as ExampleBackend } from "../../examples/backend.ts"
+import { movingRedis } from "./movingRedis.ts"
+
+const Backend = movingRedis ?? ExampleBackend
 
 const UserData = Schema.Struct({ username: Schema.String, marks: Schema.Array(Schema.String) })
 
