@@ -43,6 +43,7 @@ import * as Option from "effect/Option"
 import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
+import * as SqlGate from "./internal/backend/sqlGate.ts"
 import { isTransient, outcomeOf } from "./internal/backend/sqlOutcome.ts"
 import * as SqlTable from "./internal/backend/sqlTable.ts"
 import { clockSlack, SessionBackend, SessionBackendError } from "./SessionBackend.ts"
@@ -63,6 +64,13 @@ export interface SessionBackendSqlOptions {
    * @default "effect_sessions"
    */
   readonly table?: string | undefined
+  /**
+   * How many statements the client can run at the same time: the connections of its pool. Sessions send no more than
+   * that at once; the others wait for their turn.
+   *
+   * @default what a `PgClient` is configured for, 10 with other clients
+   */
+  readonly maxConnections?: number | undefined
 }
 
 /**
@@ -124,7 +132,9 @@ export const layer: Layer.Layer<SessionBackend, SessionConfigError, SqlClient.Sq
 // -----------------------------------------------------------------------------
 
 const configure = Effect.fnUntraced(function* (options: SessionBackendSqlOptions | undefined) {
-  const sql = (yield* SqlClient.SqlClient).withoutTransforms()
+  const client = yield* SqlClient.SqlClient
+  const sql = client.withoutTransforms()
+  const maxConnections = options?.maxConnections ?? SqlGate.capacityOf(client)
   const table = options?.table ?? "effect_sessions"
   const dialect = sql.onDialectOrElse<SqlTable.Dialect | undefined, SqlTable.Dialect, SqlTable.Dialect>({
     pg: () => "pg",
@@ -139,10 +149,12 @@ const configure = Effect.fnUntraced(function* (options: SessionBackendSqlOptions
         "a schema is chosen by the search_path"
     )
   }
+  if (!Number.isInteger(maxConnections) || maxConnections < 1)
+    problems.push("maxConnections must be a whole number of at least 1")
   if (dialect === undefined) problems.push("the SqlClient must be one for Postgres or SQLite")
   return dialect === undefined || problems.length > 0
     ? yield* new SessionConfigError({ problems })
-    : { sql, dialect, table }
+    : { sql, dialect, table, maxConnections }
 })
 
 /** An operation that waited for the one connection of a SQLite client would wait for the transaction it is called in. */
@@ -156,6 +168,7 @@ const inTransaction = new SqlError({
 
 const make = ({
   dialect,
+  maxConnections,
   sql,
   table: name
 }: Effect.Success<ReturnType<typeof configure>>): SessionBackend["Service"] => {
@@ -166,6 +179,8 @@ const make = ({
   // A sweep locks the rows it has found, or it would delete one that was touched in the meantime. It skips rows that are
   // locked, so it is never part of a deadlock, and two sweeps share the work. In SQLite statements run one at a time.
   const locking = sql.literal(dialect === "pg" ? "FOR UPDATE SKIP LOCKED" : "")
+
+  const gate = SqlGate.make(maxConnections)
 
   /** Runs a statement on a connection of its own, outside any transaction of the caller. */
   const outsideTransaction = <A>(statement: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> =>
@@ -181,7 +196,7 @@ const make = ({
     outcome: (error: SqlError) => SessionBackendError["outcome"] = outcomeOf
   ): Effect.Effect<A, SessionBackendError> =>
     Effect.mapError(
-      outsideTransaction(statement),
+      outsideTransaction(gate(statement)),
       (cause) => new SessionBackendError({ operation, outcome: outcome(cause), cause })
     )
 
@@ -318,7 +333,9 @@ const make = ({
             RETURNING ${columns}`
         ),
         (rows) => {
-          const deleted = rows.map(SqlTable.fromRow).map(({ id, namespace, principal }) => ({ namespace, id, principal }))
+          const deleted = rows
+            .map(SqlTable.fromRow)
+            .map(({ id, namespace, principal }) => ({ namespace, id, principal }))
           return { deleted, more: deleted.length === limit }
         }
       )
