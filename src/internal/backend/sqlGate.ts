@@ -1,10 +1,13 @@
 /**
- * A gate before the connection pool of a SQL client: it admits as many statements as the pool has connections, first come
- * first served, and adapts to how many connections the database grants.
+ * A gate before the connection pool of a SQL client: it admits as many statements as the pool has connections, and adapts
+ * to how many connections the database grants.
  *
  * A pool whose connects fail while thousands wait for it blocks the process for seconds (`docs/upstream/effect-pool.md`).
  * Behind the gate nobody waits for the pool but those who could have a connection.
  *
+ * - First come, first served, as long as the first has not waited for 100 ms. Then the last who came is the next: where more
+ *   come than are served, all that the first still have of their deadlines would pass before an answer arrives, every
+ *   statement would be interrupted half-way, and nobody be served.
  * - A failed connect sent nothing, so its statement waits for its next turn, ahead of all others, as long as other
  *   statements are under way: they hold, or may still get, the connections there are. No more are admitted than those.
  * - With none under way there is no connection at all. All who wait are refused, so are all who come in the next 100 ms,
@@ -31,6 +34,9 @@ export type Gate = <A>(statement: Effect.Effect<A, SqlError>) => Effect.Effect<A
 /** Between two tries of a connection that the database did not grant, in milliseconds. */
 const pause = 100
 
+/** How long the first may have waited for the next turn to be its, in milliseconds. */
+const patience = 100
+
 /** How many who waited are refused before other work goes on: each costs a response, and perhaps a line in the log. */
 const refusedAtOnce = 32
 
@@ -52,11 +58,13 @@ interface Place {
   previous: Place
   next: Place
   state: "waiting" | "admitted" | "refused"
+  /** When it was taken; `undefined` if it comes before all others. */
+  readonly since: number | undefined
   resume: (answer: Effect.Effect<void, SqlError>) => void
 }
 
-const makePlace = (): Place => {
-  const place: Omit<Place, "previous" | "next"> = { state: "waiting", resume: () => {} }
+const makePlace = (since?: number): Place => {
+  const place: Omit<Place, "previous" | "next"> = { state: "waiting", since, resume: () => {} }
   // A ring of one; the two links are set before anybody sees it.
   const ring = place as Place
   ring.previous = ring
@@ -78,12 +86,7 @@ const remove = (place: Place): void => {
   place.previous = place
 }
 
-const shift = (queue: Place): Place | undefined => {
-  const first = queue.next
-  if (first === queue) return undefined
-  remove(first)
-  return first
-}
+const isEmpty = (queue: Place): boolean => queue.next === queue
 
 const isFailedConnect = (exit: Exit.Exit<unknown, SqlError>): exit is Exit.Failure<never, SqlError> =>
   Exit.isFailure(exit) &&
@@ -110,9 +113,12 @@ export const make = (capacity: number): Gate => {
   let queue = makePlace()
 
   const admit = (fiber: Fiber.Fiber<unknown, unknown>): void => {
-    while (underWay < limit) {
-      const place = shift(queue)
-      if (place === undefined) return
+    if (underWay >= limit || isEmpty(queue)) return
+    const late = nowOf(fiber) - patience
+    while (underWay < limit && !isEmpty(queue)) {
+      const first = queue.next
+      const place = first.since === undefined || first.since >= late ? first : queue.previous
+      remove(place)
       underWay++
       place.state = "admitted"
       // Not now: a statement that ends at once would let the next one in, and so on, deeper and deeper.
@@ -121,13 +127,13 @@ export const make = (capacity: number): Gate => {
   }
 
   const refuse = (places: Place, why: Exit.Failure<never, SqlError>, fiber: Fiber.Fiber<unknown, unknown>): void => {
-    for (let i = 0; i < refusedAtOnce; i++) {
-      const place = shift(places)
-      if (place === undefined) return
+    for (let i = 0; i < refusedAtOnce && !isEmpty(places); i++) {
+      const place = places.next
+      remove(place)
       place.state = "refused"
       place.resume(why)
     }
-    if (places.next !== places) fiber.currentDispatcher.scheduleTask(() => refuse(places, why, fiber), 0)
+    if (!isEmpty(places)) fiber.currentDispatcher.scheduleTask(() => refuse(places, why, fiber), 0)
   }
 
   /** Counts a statement as ended. Answers whether it is to wait for another turn. */
@@ -182,11 +188,11 @@ export const make = (capacity: number): Gate => {
       if (nowOf(fiber) - down.since < pause) return down.why
       down = undefined
     }
-    if (underWay < limit && queue.next === queue) {
+    if (underWay < limit && isEmpty(queue)) {
       underWay++
       return Effect.void
     }
-    const place = makePlace()
+    const place = makePlace(nowOf(fiber))
     insertBefore(place, queue)
     return wait(place, restore)
   }
