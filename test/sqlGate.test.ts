@@ -174,6 +174,75 @@ describe("the gate of the SQL backend", () => {
     })
   )
 
+  it.effect("once the first has waited for long, the last who came is the next, until the queue is short again", () =>
+    Effect.gen(function* () {
+      const gate = make(2)
+      const busy = makeStatements(2)
+      yield* startAll(gate, busy)
+      const early = makeStatements(3)
+      yield* startAll(gate, early)
+      yield* TestClock.adjust(100)
+      const late = makeStatements(3)
+      yield* startAll(gate, late)
+      yield* busy[0]!.succeed
+      yield* settle
+      // Not longer than 100 ms yet.
+      assert.deepStrictEqual(
+        [begun(early), begun(late)],
+        [
+          [1, 0, 0],
+          [0, 0, 0]
+        ]
+      )
+      yield* TestClock.adjust(1)
+      for (const statement of [busy[1]!, early[0]!]) yield* Effect.andThen(statement.succeed, settle)
+      assert.deepStrictEqual(
+        [begun(early), begun(late)],
+        [
+          [1, 0, 0],
+          [0, 1, 1]
+        ]
+      )
+      // One whose connect failed is first all the same.
+      yield* late[1]!.fail(tooMany)
+      yield* settle
+      assert.deepStrictEqual(
+        [begun(early), begun(late)],
+        [
+          [1, 0, 0],
+          [0, 1, 1]
+        ]
+      )
+      yield* late[2]!.succeed
+      yield* settle
+      assert.deepStrictEqual(
+        [begun(early), begun(late)],
+        [
+          [1, 0, 0],
+          [0, 2, 1]
+        ]
+      )
+      yield* late[1]!.succeed
+      yield* settle
+      assert.deepStrictEqual(
+        [begun(early), begun(late)],
+        [
+          [1, 0, 0],
+          [1, 2, 1]
+        ]
+      )
+      yield* late[0]!.succeed
+      yield* settle
+      assert.deepStrictEqual(
+        [begun(early), begun(late)],
+        [
+          [1, 0, 1],
+          [1, 2, 1]
+        ]
+      )
+    })
+  )
+
   it.effect("an interrupted statement is no sign of a connection", () =>
     Effect.gen(function* () {
       const gate = make(3)
@@ -288,7 +357,7 @@ describe("the gate of the SQL backend", () => {
     }
   })
 
-  // Counted instead of timed: what 10,000 cost is set against what 1,000 cost, in the same process, with a wide margin.
+  // What 10,000 cost is set against what 1,000 cost, in the same process, with a margin of five.
   it("the cost of a queue grows with its length, not faster", { timeout: 60_000 }, async () => {
     const cost = async (count: number): Promise<number> => {
       const began = performance.now()
