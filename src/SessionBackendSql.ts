@@ -56,6 +56,7 @@ import type * as Scope from "effect/Scope"
 import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
+import * as SqlGate from "./internal/backend/sqlGate.ts"
 import { isTransient, outcomeOf } from "./internal/backend/sqlOutcome.ts"
 import * as SqlStatements from "./internal/backend/sqlStatements.ts"
 import * as SqlTable from "./internal/backend/sqlTable.ts"
@@ -77,6 +78,13 @@ export interface SessionBackendSqlOptions {
    * @default "effect_sessions"
    */
   readonly table?: string | undefined
+  /**
+   * How many statements the client can run at the same time: the connections of its pool. Sessions send no more than
+   * that at once; the others wait for their turn.
+   *
+   * @default what a `PgClient` is configured for, 10 with other clients
+   */
+  readonly maxConnections?: number | undefined
 }
 
 /**
@@ -201,10 +209,13 @@ interface Configuration {
   readonly sql: SqlClient.SqlClient
   readonly dialect: SqlTable.Dialect
   readonly table: string
+  readonly maxConnections: number
 }
 
 const configure = Effect.fnUntraced(function* (options: SessionBackendSqlOptions | undefined) {
-  const sql = (yield* SqlClient.SqlClient).withoutTransforms()
+  const client = yield* SqlClient.SqlClient
+  const sql = client.withoutTransforms()
+  const maxConnections = options?.maxConnections ?? SqlGate.capacityOf(client)
   const table = options?.table ?? defaultTable
   const dialect = sql.onDialectOrElse<
     SqlTable.Dialect | undefined,
@@ -219,10 +230,13 @@ const configure = Effect.fnUntraced(function* (options: SessionBackendSqlOptions
   })
   const problems: Array<string> = []
   if (!isTableName(table)) problems.push(notAName)
+  if (!Number.isInteger(maxConnections) || maxConnections < 1) {
+    problems.push("maxConnections must be a whole number of at least 1")
+  }
   if (dialect === undefined) problems.push("the SqlClient must be one for Postgres, SQLite, MySQL or MariaDB")
   return dialect === undefined || problems.length > 0
     ? yield* new SessionConfigError({ problems })
-    : ({ sql, dialect, table } satisfies Configuration)
+    : ({ sql, dialect, table, maxConnections } satisfies Configuration)
 })
 
 const versionOf = ({ dialect, sql, table }: Configuration): Effect.Effect<SqlTable.Version, SqlError> =>
@@ -396,6 +410,7 @@ const make = (configuration: Configuration): SessionBackend["Service"] => {
   const rowsAtMost = (limit: number): number => Math.min(limit, rowsPerStatement[dialect])
   const statements = SqlStatements.make(sql, configuration.table, dialect)
   const outsideTransaction = outsideTransactionOf(configuration)
+  const gate = SqlGate.make(configuration.maxConnections)
 
   const run = <A>(
     operation: Operation,
@@ -403,7 +418,7 @@ const make = (configuration: Configuration): SessionBackend["Service"] => {
     outcome: (error: SqlError) => SessionBackendError["outcome"] = outcomeOf
   ): Effect.Effect<A, SessionBackendError> =>
     Effect.mapError(
-      outsideTransaction(statement),
+      outsideTransaction(gate(statement)),
       (cause) => new SessionBackendError({ operation, outcome: outcome(cause), cause })
     )
 

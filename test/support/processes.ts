@@ -3,13 +3,16 @@ import { describe } from "@effect/vitest"
 import { type ChildProcess, execFile, spawn, spawnSync } from "node:child_process"
 import { randomBytes } from "node:crypto"
 import { once } from "node:events"
-import { chownSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
+import { chownSync, mkdtempSync, readdirSync, rmSync } from "node:fs"
 import { Agent, request as httpRequest } from "node:http"
 import { type AddressInfo, connect, createServer, type Socket } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { setTimeout as pause } from "node:timers/promises"
 import { promisify } from "node:util"
+import { processorWait } from "./processorWait.ts"
+
+export { processorWait } from "./processorWait.ts"
 
 const run = promisify(execFile)
 
@@ -99,18 +102,6 @@ export const until = async (isSo: () => Promise<boolean>, what: string, millis =
   }
 }
 
-/**
- * How long a process, this one by default, was ready to run and waited for a processor, in milliseconds since it began.
- * Linux counts that; elsewhere the answer is 0.
- */
-export const processorWait = (pid: number | "self" = "self"): number => {
-  try {
-    return Number(readFileSync(`/proc/${pid}/schedstat`, "utf8").split(" ")[1]) / 1e6
-  } catch {
-    return 0
-  }
-}
-
 // -----------------------------------------------------------------------------
 // Our server, and requests to it
 // -----------------------------------------------------------------------------
@@ -167,7 +158,7 @@ const startServer = async (args: ReadonlyArray<string>, env: Record<string, stri
     throw error
   })
   const port = Number(announced())
-  const agent = new Agent({ keepAlive: true, maxSockets: 512 })
+  const agent = new Agent({ keepAlive: true, maxSockets: 4096 })
 
   const send = (method: string, path: string, cookie = ""): Promise<Answer> =>
     new Promise((resolve) => {
@@ -432,12 +423,15 @@ export class Proxy {
   }
 
   #target = 0
+  #delay = 0
 
-  static async start(target: number): Promise<Proxy> {
+  /** Each part of a reply arrives `delay` milliseconds late. */
+  static async start(target: number, delay = 0): Promise<Proxy> {
     const server = createServer().listen(0, "127.0.0.1")
     await once(server, "listening")
     const proxy = new Proxy(server)
     proxy.#target = target
+    proxy.#delay = delay
     return proxy
   }
 
@@ -457,7 +451,7 @@ export class Proxy {
       socket.on("error", reset).on("close", reset)
     }
     client.on("data", (data) => upstream.write(data))
-    upstream.on("data", (data) => {
+    const reply = (data: Buffer) => {
       if (left <= 0) return
       if (limitOf !== this.#limit) {
         limitOf = this.#limit
@@ -469,7 +463,9 @@ export class Proxy {
       this.#resets++
       // What was written is to arrive: a reset would overtake it.
       setImmediate(reset)
-    })
+    }
+    // Timers of one duration keep their order.
+    upstream.on("data", (data) => (this.#delay === 0 ? reply(data) : setTimeout(() => reply(data), this.#delay)))
   }
 
   /** From now on every connection is reset after as many bytes of replies as `limit` says; without it none is. */
