@@ -54,7 +54,7 @@ process.once("exit", () => {
   }
 })
 
-const start = (
+export const start = (
   command: string,
   args: ReadonlyArray<string>,
   options: {
@@ -74,9 +74,9 @@ const start = (
   return child
 }
 
-const hasEnded = (child: ChildProcess): boolean => child.exitCode !== null || child.signalCode !== null
+export const hasEnded = (child: ChildProcess): boolean => child.exitCode !== null || child.signalCode !== null
 
-const ended = async (child: ChildProcess): Promise<void> => {
+export const ended = async (child: ChildProcess): Promise<void> => {
   if (!hasEnded(child)) await once(child, "exit")
 }
 
@@ -90,7 +90,7 @@ export const freePort = async (): Promise<number> => {
   return port
 }
 
-const until = async (isSo: () => Promise<boolean>, what: string, millis = 60_000): Promise<void> => {
+export const until = async (isSo: () => Promise<boolean>, what: string, millis = 60_000): Promise<void> => {
   const deadline = performance.now() + millis
   while (!(await isSo())) {
     if (performance.now() > deadline) throw new Error(`waited in vain until ${what}`)
@@ -217,7 +217,7 @@ const startServer = async (args: ReadonlyArray<string>, env: Record<string, stri
 export const hasRedisServer = (): boolean => spawnSync("redis-server", ["--version"]).status === 0
 
 /** Sends one command in Redis's inline form, and answers what comes back. */
-const redisCommand = (port: number, command: string): Promise<string> =>
+export const redisCommand = (port: number, command: string): Promise<string> =>
   new Promise((resolve, reject) => {
     const socket = connect({ port, host: "127.0.0.1", timeout: 5000 }, () => socket.write(`${command}\r\n`))
     socket.on("data", (data) => {
@@ -289,7 +289,7 @@ export class OwnRedis {
 
 const postgresRoot = "/usr/lib/postgresql"
 
-const postgresBin = (): string | undefined => {
+export const postgresBin = (): string | undefined => {
   try {
     const versions = readdirSync(postgresRoot).sort((a, b) => Number(b) - Number(a))
     return versions[0] === undefined ? undefined : join(postgresRoot, versions[0], "bin")
@@ -301,7 +301,7 @@ const postgresBin = (): string | undefined => {
 const idOf = (option: "-u" | "-g"): number => Number(spawnSync("id", [option, "postgres"], { encoding: "utf8" }).stdout)
 
 /** Postgres does not run as root. */
-const postgresUser = (): { readonly uid: number; readonly gid: number } | undefined =>
+export const postgresUser = (): { readonly uid: number; readonly gid: number } | undefined =>
   process.getuid?.() === 0 ? { uid: idOf("-u"), gid: idOf("-g") } : undefined
 
 export const hasPostgresServer = (): boolean => postgresBin() !== undefined
