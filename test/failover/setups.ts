@@ -56,7 +56,7 @@ export interface Outcome {
   /** Acknowledged when first asked for, and how many of them were undone. */
   readonly logOuts: number
   readonly undone: number
-  /** Refused, asked for again at the other server, and acknowledged there; how many of them were undone. */
+  /** Refused, asked for again at another server, and acknowledged there; how many of them were undone. */
   readonly secondTries: number
   readonly secondUndone: number
   readonly logIns: number
@@ -171,13 +171,16 @@ const redisAlone =
 // Postgres
 // -----------------------------------------------------------------------------
 
-const onPostgres: Backend = (url) =>
-  SessionBackendSql.layer.pipe(Layer.provide(PgClient.layer({ url: Redacted.make(url) })))
+const postgresClient = (url: string) => PgClient.layer({ url: Redacted.make(url) })
 
-/** With the table there already: a standby cannot follow before it was made. */
+/** Without migrations, which would hang as every write does on a standby that was promoted and waits for its own. */
+const onPostgres: Backend = (url) => SessionBackendSql.layerStorage().pipe(Layer.provide(postgresClient(url)))
+
 const newPostgres = async (start: Start): Promise<PostgresServer> => {
   const postgres = await start(PostgresServer.start())
-  await (await startServer(onPostgres(postgres.url))).stop()
+  await Effect.runPromise(
+    Effect.scoped(Layer.build(SessionBackendSql.layerMigrations().pipe(Layer.provide(postgresClient(postgres.url)))))
+  )
   return postgres
 }
 
@@ -311,7 +314,7 @@ const measure = async (setup: Setup, seconds: number, start: Start): Promise<Out
       }))
     )
   const { url } = stage.primary
-  const traffic = new Traffic([await server(url), await server(url)])
+  const traffic = new Traffic(await server(url), await server(url), await server(url))
   await traffic.fill(Math.ceil(perSecond * (quiet / 1000 + seconds)))
   await stage.isReady()
 

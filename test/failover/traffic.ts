@@ -1,4 +1,4 @@
-/** Two servers of one application on one store, and people who log in and out of it. */
+/** Three servers of one application on one store, and people who log in and out of it. */
 import { NodeCrypto } from "@effect/platform-node"
 import { Cause, Effect, Exit, Layer, Logger, ManagedRuntime, Option, Redacted, Schema } from "effect"
 import { randomBytes } from "node:crypto"
@@ -85,12 +85,15 @@ export class Traffic {
   readonly known: Array<Known> = []
   readonly answers: Array<Answer> = []
   readonly #servers: readonly [Server, Server]
+  readonly #third: Server
   readonly #underWay = new Set<Promise<void>>()
   #isOn = false
   #named = 0
 
-  constructor(servers: readonly [Server, Server]) {
-    this.#servers = servers
+  /** The third has nothing to do but to serve those whom one of the two has refused. */
+  constructor(one: Server, two: Server, third: Server) {
+    this.#servers = [one, two]
+    this.#third = third
   }
 
   async #timed<A>(call: Promise<A>): Promise<A> {
@@ -107,13 +110,13 @@ export class Traffic {
     }
   }
 
-  /** Somebody refused tries once more, and comes to the other server. */
-  async #logOut(known: Known, [one, other]: readonly [Server, Server]): Promise<void> {
+  /** Somebody who is refused tries once more. */
+  async #logOut(known: Known, server: Server): Promise<void> {
     known.isLeaving = true
-    if ((await this.#timed(one.logOut(known.token))) === "ended") known.endedAt = "first"
+    if ((await this.#timed(server.logOut(known.token))) === "ended") known.endedAt = "first"
     else {
       await pause(secondTry)
-      if (this.#isOn && (await this.#timed(other.logOut(known.token))) === "ended") known.endedAt = "second"
+      if (this.#isOn && (await this.#timed(this.#third.logOut(known.token))) === "ended") known.endedAt = "second"
     }
   }
 
@@ -136,10 +139,9 @@ export class Traffic {
       const due = began + (sent * 1000) / perSecond
       const wait = due - performance.now()
       if (wait > 0) await pause(wait)
-      const [one, other] = this.#servers
-      const servers = sent % 2 ? ([one, other] as const) : ([other, one] as const)
+      const server = this.#servers[sent % 2 ? 1 : 0]
       const session = sent % 3 === 0 ? undefined : leaving.pop()
-      const request = session === undefined ? this.#logIn(servers[0]) : this.#logOut(session, servers)
+      const request = session === undefined ? this.#logIn(server) : this.#logOut(session, server)
       this.#underWay.add(request)
       void request.finally(() => this.#underWay.delete(request))
     }
