@@ -202,6 +202,13 @@ const make = ({
       (rows) => Option.map(Option.fromUndefinedOr(rows[0]), SqlTable.fromRow)
     )
 
+  /**
+   * Waits for synchronous standbys, where there are any. A delete that finds nothing writes nothing and waits for nobody,
+   * and the one before it may have been cancelled while it waited: done here, and not there yet.
+   */
+  const confirmed: Effect.Effect<unknown, SqlError> =
+    dialect === "pg" ? sql`SELECT pg_logical_emit_message(true, 'effect-sessions', '')` : Effect.void
+
   /** A stored `lastSeenAt` beyond this comes from a wrong clock. */
   const aheadOf = (lastSeenAt: number): number => lastSeenAt + Duration.toMillis(clockSlack)
 
@@ -268,7 +275,13 @@ const make = ({
     delete: (namespace, id, options) => {
       const owned = options?.principal === undefined ? sql.literal("") : sql`AND principal = ${options.principal}`
       return Effect.map(
-        write("delete", sql`DELETE FROM ${table} WHERE namespace = ${namespace} AND id = ${id} ${owned} RETURNING id`),
+        write(
+          "delete",
+          Effect.tap(
+            sql`DELETE FROM ${table} WHERE namespace = ${namespace} AND id = ${id} ${owned} RETURNING id`,
+            (rows) => (rows.length > 0 ? Effect.void : confirmed)
+          )
+        ),
         (rows) => rows.length === 1
       )
     },
@@ -278,12 +291,15 @@ const make = ({
       return Effect.map(
         write(
           "deleteByPrincipal",
-          sql<{ readonly id: string }>`
-            DELETE FROM ${table} WHERE namespace = ${namespace} AND id IN (
-              SELECT id FROM ${table} WHERE namespace = ${namespace} AND principal = ${principal} ${others}
-              ORDER BY created_at DESC LIMIT ${limit}
-            )
-            RETURNING id`
+          Effect.tap(
+            sql<{ readonly id: string }>`
+              DELETE FROM ${table} WHERE namespace = ${namespace} AND id IN (
+                SELECT id FROM ${table} WHERE namespace = ${namespace} AND principal = ${principal} ${others}
+                ORDER BY created_at DESC LIMIT ${limit}
+              )
+              RETURNING id`,
+            (rows) => (rows.length > 0 ? Effect.void : confirmed)
+          )
         ),
         (rows) => ({ deleted: rows.map(({ id }) => ({ namespace, id, principal })), more: rows.length === limit })
       )
@@ -318,7 +334,9 @@ const make = ({
             RETURNING ${columns}`
         ),
         (rows) => {
-          const deleted = rows.map(SqlTable.fromRow).map(({ id, namespace, principal }) => ({ namespace, id, principal }))
+          const deleted = rows
+            .map(SqlTable.fromRow)
+            .map(({ id, namespace, principal }) => ({ namespace, id, principal }))
           return { deleted, more: deleted.length === limit }
         }
       )
