@@ -9,7 +9,7 @@ import { readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { parseArgs } from "node:util"
 import { hasPostgresServer, hasRedisServer } from "../support/processes.ts"
-import { type Outcome, run, setups } from "./setups.ts"
+import { type Outcome, run, type Setup, setups } from "./setups.ts"
 
 const { values } = parseArgs({
   options: { only: { type: "string" }, seconds: { type: "string", default: "2" }, write: { type: "boolean" } }
@@ -17,16 +17,15 @@ const { values } = parseArgs({
 const { only, write } = values
 const seconds = Number(values.seconds)
 const chosen = setups.filter(({ name, store, what }) => only === undefined || `${store} ${name} ${what}`.includes(only))
-const problem =
-  !(seconds > 0 && seconds <= 10)
-    ? "--seconds: more than 0, at most 10"
-    : chosen.length === 0
-      ? "--only: no set-up has these words"
-      : write === true && only !== undefined
-        ? "--write: the page has the whole table, without --only"
-        : !hasRedisServer() || !hasPostgresServer()
-          ? "redis-server on the PATH, and Postgres in /usr/lib/postgresql, are needed; this starts its own"
-          : undefined
+const problem = !(seconds > 0 && seconds <= 10)
+  ? "--seconds: more than 0, at most 10"
+  : chosen.length === 0
+    ? "--only: no set-up has these words"
+    : write === true && only !== undefined
+      ? "--write: the page has the whole table, without --only"
+      : !hasRedisServer() || !hasPostgresServer()
+        ? "redis-server on the PATH, and Postgres in /usr/lib/postgresql, are needed; this starts its own"
+        : undefined
 if (problem !== undefined) {
   console.error(problem)
   process.exit(2)
@@ -35,11 +34,10 @@ if (problem !== undefined) {
 // What was started is ended with this process.
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1))
 
-const faults = {
-  closed: "link closed, primary killed, replica promoted",
-  silent: "link silent, primary killed, replica promoted",
-  crash: "killed, started again"
-}
+const faultOf = (setup: Setup): string =>
+  setup.what === "crash"
+    ? "killed, started again"
+    : `link ${setup.what} for ${setup.seconds ?? seconds} s, primary killed, replica promoted`
 
 const row = (cells: ReadonlyArray<string>) => `| ${cells.join(" | ")} |`
 const head = [
@@ -48,11 +46,12 @@ const head = [
 ]
 const rowOf = (outcome: Outcome) => {
   const { logIns, logOuts, longest, lost, refused, requests, secondTries, secondUndone, setup, undone } = outcome
-  const bold = (undone: number, all: number) => (all === 0 ? "–" : undone > 0 ? `**${undone}** of ${all}` : `0 of ${all}`)
+  const bold = (undone: number, all: number) =>
+    all === 0 ? "–" : undone > 0 ? `**${undone}** of ${all}` : `0 of ${all}`
   return row([
     setup.store === "redis" ? "Redis" : "Postgres",
     setup.name,
-    faults[setup.what],
+    faultOf(setup),
     bold(undone, logOuts),
     bold(secondUndone, secondTries),
     `${lost} of ${logIns}`,
@@ -72,12 +71,14 @@ for (const setup of chosen) {
     console.log(rowOf(outcome))
   } catch (error) {
     failures.push(String(error))
-    console.log(row([setup.store, setup.name, faults[setup.what], `failed: ${String(error)}`, "", "", "", ""]))
+    console.log(row([setup.store, setup.name, faultOf(setup), `failed: ${String(error)}`, "", "", "", ""]))
   }
 }
 
 const notes = outcomes.flatMap(({ note, setup }) =>
-  note === undefined ? [] : [`- ${setup.store === "redis" ? "Redis" : "Postgres"}, ${setup.name} (${setup.what}): ${note}.`]
+  note === undefined
+    ? []
+    : [`- ${setup.store === "redis" ? "Redis" : "Postgres"}, ${setup.name} (${setup.what}): ${note}.`]
 )
 const git = (...args: ReadonlyArray<string>) => spawnSync("git", args, { encoding: "utf8" }).stdout.trim()
 const commit = `${git("rev-parse", "--short", "HEAD")}${git("status", "--porcelain", "src", "test") === "" ? "" : ", changed"}`
@@ -85,7 +86,7 @@ const versions = [...new Set(outcomes.map(({ version }) => version))].join(", ")
 const longestRun = Math.max(0, ...outcomes.map(({ millis }) => millis)) / 1000
 const told =
   `Measured by \`npm run test:failover\` on ${new Date().toISOString().slice(0, 10)}, commit ${commit}, Node ` +
-  `${process.versions.node}, ${versions}: the link cut for ${seconds} s, ${outcomes.length} set-ups in ` +
+  `${process.versions.node}, ${versions}: ${outcomes.length} set-ups in ` +
   `${Math.round((performance.now() - began) / 1000)} s, the slowest in ${Math.ceil(longestRun)} s.`
 const text = [...notes, ...(notes.length > 0 ? [""] : []), told].join("\n")
 console.log(`\n${text}`)

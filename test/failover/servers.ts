@@ -5,7 +5,16 @@ import { chownSync, mkdtempSync, readdirSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { promisify } from "node:util"
-import { ended, freePort, hasEnded, postgresBin, postgresUser, redisCommand, start, until } from "../support/processes.ts"
+import {
+  ended,
+  freePort,
+  hasEnded,
+  postgresBin,
+  postgresUser,
+  redisCommand,
+  start,
+  until
+} from "../support/processes.ts"
 
 const run = promisify(execFile)
 
@@ -201,4 +210,3 @@ export const versionOf = async (server: RedisServer | PostgresServer): Promise<s
   server instanceof RedisServer
     ? `Redis ${await server.info("redis_version")}`
     : `Postgres ${(await server.sql("SHOW server_version")).split(" ")[0]}`
-

@@ -47,6 +47,8 @@ export interface Setup {
   readonly store: "redis" | "postgres"
   readonly name: string
   readonly what: "crash" | Cut
+  /** How long the link is cut, where that is the point; otherwise as the caller says. */
+  readonly seconds?: number
   readonly prepare: (start: Start) => Promise<Stage>
 }
 
@@ -271,7 +273,7 @@ export const setups: ReadonlyArray<Setup> = [
     "redis",
     "`min-replicas-to-write 1`, `min-replicas-max-lag 1`",
     redisPair({ "min-replicas-to-write": "1", "min-replicas-max-lag": "1" })
-  ),
+  ).map((setup) => (setup.what === "silent" ? { ...setup, seconds: 5 } : setup)),
   ...bothCuts("redis", "asynchronous, `WAIT 1 100` after each log-out", redisPair({}, onRedisWaiting)),
   crash("redis", "alone, no persistence", redisAlone({})),
   crash("redis", "alone, snapshot before the log-outs", redisAlone({ save: "3600 1" })),
@@ -368,7 +370,7 @@ export const run = async (setup: Setup, options: { readonly seconds: number; rea
   const late = new AbortController()
   const millis = options.limit ?? limit
   try {
-    const measured = measure(setup, options.seconds, start)
+    const measured = measure(setup, setup.seconds ?? options.seconds, start)
     measured.catch(() => {})
     return await Promise.race([
       measured,

@@ -39,7 +39,9 @@ export const startServer = async (backend: Layer.Layer<SessionBackend, unknown>)
   )
   const manager = await runtime.runPromise(FailoverSession.Manager)
   /** Runs a call, and answers its failure by its name; what is no failure of the library's is thrown. */
-  const call = async <A>(effect: Effect.Effect<A, { readonly _tag: string }>): Promise<A | { readonly failed: string }> => {
+  const call = async <A>(
+    effect: Effect.Effect<A, { readonly _tag: string }>
+  ): Promise<A | { readonly failed: string }> => {
     const exit = await runtime.runPromiseExit(effect)
     if (Exit.isSuccess(exit)) return exit.value
     const failure = Cause.findErrorOption(exit.cause)
