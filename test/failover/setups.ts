@@ -17,7 +17,7 @@ const perSecond = 60
 /** How long traffic runs before anything is done to the store, in milliseconds. */
 const quiet = 1000
 /** A set-up that takes longer than this has failed. */
-export const limit = 30_000
+export const limit = 60_000
 
 type Backend = (url: string) => Layer.Layer<SessionBackend, unknown>
 
