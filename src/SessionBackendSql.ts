@@ -249,10 +249,11 @@ const versionOf = ({ dialect, sql, table }: Configuration): Effect.Effect<SqlTab
 /** A statement that waits for a lock on the table makes those behind it wait too. */
 const lockTimeout = "SET LOCAL lock_timeout = '250ms'"
 
-const migrate = ({ dialect, sql, table }: Configuration) => {
+const migrate = (configuration: Configuration) => {
+  const { dialect, sql, table } = configuration
   const run = (statements: ReadonlyArray<string>) =>
     Effect.forEach(statements, (statement) => sql.unsafe(statement), { discard: true })
-  const found = Effect.orDie(versionOf({ dialect, sql, table }))
+  const found = Effect.orDie(versionOf(configuration))
   /** A new table is made in the latest version, and a table that was made elsewhere is left as it is. */
   const loader = Effect.map(found, (version) =>
     SqlTable.versions.map(([id, name]): Migrator.ResolvedMigration => {
@@ -537,6 +538,12 @@ const make = (configuration: Configuration): SessionBackend["Service"] => {
       )
   }
   const sweep = sweeps[dialect]
+  /**
+   * Waits for synchronous standbys, where there are any. A delete that finds nothing writes nothing and waits for nobody,
+   * and the one before it may have been cancelled while it waited: done here, and not there yet.
+   */
+  const confirmed: Effect.Effect<unknown, SqlError> =
+    dialect === "pg" ? sql`SELECT pg_logical_emit_message(true, 'effect-sessions', '')` : Effect.void
 
   return {
     create: (record) =>
@@ -591,9 +598,12 @@ const make = (configuration: Configuration): SessionBackend["Service"] => {
     delete: (namespace, id, options) =>
       write(
         "delete",
-        statements.remove(
-          { namespace, id },
-          options?.principal === undefined ? sql.literal("") : sql`AND principal = ${options.principal}`
+        Effect.tap(
+          statements.remove(
+            { namespace, id },
+            options?.principal === undefined ? sql.literal("") : sql`AND principal = ${options.principal}`
+          ),
+          (isRemoved) => (isRemoved ? Effect.void : confirmed)
         )
       ),
 
@@ -603,7 +613,10 @@ const make = (configuration: Configuration): SessionBackend["Service"] => {
       return Effect.map(
         write(
           "deleteByPrincipal",
-          statements.removeNewest(namespace, sql`AND principal = ${principal} ${others}`, limit)
+          Effect.tap(
+            statements.removeNewest(namespace, sql`AND principal = ${principal} ${others}`, limit),
+            ({ ids }) => (ids.length > 0 ? Effect.void : confirmed)
+          )
         ),
         ({ found, ids }) => ({ deleted: ids.map((id) => ({ namespace, id, principal })), more: found === limit })
       )

@@ -209,7 +209,7 @@ const startServer = async (args: ReadonlyArray<string>, env: Record<string, stri
 export const hasRedisServer = (): boolean => spawnSync("redis-server", ["--version"]).status === 0
 
 /** Sends one command in Redis's inline form, and answers what comes back. */
-const redisCommand = (port: number, command: string): Promise<string> =>
+export const redisCommand = (port: number, command: string): Promise<string> =>
   new Promise((resolve, reject) => {
     const socket = connect({ port, host: "127.0.0.1", timeout: 5000 }, () => socket.write(`${command}\r\n`))
     socket.on("data", (data) => {
@@ -281,7 +281,7 @@ export class OwnRedis {
 
 const postgresRoot = "/usr/lib/postgresql"
 
-const postgresBin = (): string | undefined => {
+export const postgresBin = (): string | undefined => {
   try {
     const versions = readdirSync(postgresRoot).sort((a, b) => Number(b) - Number(a))
     return versions[0] === undefined ? undefined : join(postgresRoot, versions[0], "bin")
@@ -293,7 +293,7 @@ const postgresBin = (): string | undefined => {
 const idOf = (option: "-u" | "-g"): number => Number(spawnSync("id", [option, "postgres"], { encoding: "utf8" }).stdout)
 
 /** Postgres does not run as root. */
-const postgresUser = (): { readonly uid: number; readonly gid: number } | undefined =>
+export const postgresUser = (): { readonly uid: number; readonly gid: number } | undefined =>
   process.getuid?.() === 0 ? { uid: idOf("-u"), gid: idOf("-g") } : undefined
 
 export const hasPostgresServer = (): boolean => postgresBin() !== undefined
