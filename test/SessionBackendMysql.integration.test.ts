@@ -12,8 +12,9 @@ import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { Connection } from "effect/sql/SqlConnection"
-import { ConnectionError, SqlError } from "effect/sql/SqlError"
+import { ConnectionError, SqlError, UnknownError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
+import { outcomeOf } from "../src/internal/backend/sqlOutcome.ts"
 import * as NodeMysqlClient from "../src/NodeMysqlClient.ts"
 import { SessionBackend, type SessionBackendError, type SessionRecord } from "../src/SessionBackend.ts"
 import * as SessionBackendSql from "../src/SessionBackendSql.ts"
@@ -129,20 +130,19 @@ withMysql("SessionBackendSql on MySQL", () => {
       const handler = Effect.gen(function* () {
         yield* sql`INSERT INTO orders (id) VALUES (1)`
         assert.isTrue(yield* backend.delete(loggedOut.namespace, loggedOut.id))
-        const { deleted } = yield* backend.deleteByPrincipal(revoked.namespace, "alice", { limit: 10 })
+        // However the caller begins transactions of its own.
+        const { deleted } = yield* Effect.provideService(
+          backend.deleteByPrincipal(revoked.namespace, "alice", { limit: 10 }),
+          SqlClient.BeginTransaction,
+          "START TRANSACTION READ ONLY"
+        )
         assert.strictEqual(deleted.length, 1)
         assert.strictEqual(yield* backend.touch(changed.namespace, changed.id, seen), "touched")
         assert.strictEqual((yield* backend.update(changed.namespace, changed.id, 1, seen))._tag, "updated")
         assert.strictEqual(yield* backend.create(created), "created")
         return yield* Effect.fail("rolled back")
       })
-      // However the caller begins transactions of its own.
-      const transaction = Effect.provideService(
-        sql.withTransaction(sql.withTransaction(handler)),
-        SqlClient.BeginTransaction,
-        "START TRANSACTION WITH CONSISTENT SNAPSHOT"
-      )
-      assert.strictEqual(yield* Effect.flip(transaction), "rolled back")
+      assert.strictEqual(yield* Effect.flip(sql.withTransaction(sql.withTransaction(handler))), "rolled back")
       assert.deepStrictEqual(yield* sql`SELECT id FROM orders`, [])
       assert.deepStrictEqual(yield* backend.read(loggedOut.namespace, loggedOut.id), Option.none())
       assert.deepStrictEqual(yield* backend.read(revoked.namespace, revoked.id), Option.none())
@@ -475,6 +475,14 @@ withMysql("SessionBackendSql on MySQL", () => {
       }
     }).pipe(Effect.provide(client()))
   )
+})
+
+it("[R80] an error of MySQL is a refusal, but for those of a server that ends or cannot tell", () => {
+  const outcome = (errno: number) =>
+    outcomeOf(new SqlError({ reason: new UnknownError({ cause: { errno, sqlState: "HY000" }, operation: "execute" }) }))
+  // Data too long, read-only; shutdown in progress, error during commit, connection killed.
+  assert.deepStrictEqual([1406, 1290].map(outcome), ["notApplied", "notApplied"])
+  assert.deepStrictEqual([1053, 1180, 1927].map(outcome), ["unknown", "unknown", "unknown"])
 })
 
 const explainedStorage = SessionBackendSql.layerStorage({ table: "many" })

@@ -538,13 +538,13 @@ describe("SessionBackendSql", () => {
           SqlClient.make({
             acquirer: Effect.die("a statement was sent"),
             compiler: Statement.makeCompiler({
-              dialect: "mysql",
+              dialect: "mssql",
               placeholder: () => "?",
               onIdentifier: (name) => name,
               onCustom: () => ["", []],
               onRecordUpdate: () => ["", []]
             }),
-            driver: "mysql",
+            driver: "mssql",
             spanAttributes: []
           })
         ).pipe(Layer.provide(Reactivity.layer))
@@ -670,6 +670,7 @@ describe("SessionBackendSql", () => {
         assert.include(shown, text({ dialect }))
         assert.include(shown, text({ dialect, from: 1 }))
       }
+      assert.include(shown, text({ dialect: "mysql" }))
     })
   })
 

@@ -1,6 +1,7 @@
 /** Some of the faults, for a short time each. `npm run test:faults` runs all of them, and longer. */
 import { afterAll, assert, beforeAll, it } from "@effect/vitest"
 import { faults, type Laboratory, openLaboratory, type Store } from "./faults/faults.ts"
+import { hasMariaDbServer } from "./support/mariadb.ts"
 import { hasPostgresServer, hasRedisServer, needing } from "./support/processes.ts"
 
 const suite = (describe: ReturnType<typeof needing>, store: Store, names: ReadonlyArray<string>) =>
@@ -24,6 +25,7 @@ const suite = (describe: ReturnType<typeof needing>, store: Store, names: Readon
 
 const withRedis = needing(hasRedisServer(), "there is no redis-server on the PATH to start")
 const withPostgres = needing(hasPostgresServer(), "there is no Postgres in /usr/lib/postgresql to start")
+const withMariaDb = needing(hasMariaDbServer(), "there is no MariaDB server to start")
 suite(withRedis, "redis", [
   "killed, restarted empty",
   "frozen and thawed",
@@ -32,6 +34,12 @@ suite(withRedis, "redis", [
 ])
 suite(withRedis, "redis with AOF", ["killed, restarted from its AOF"])
 suite(withPostgres, "postgres", [
+  "killed, restarted, recovered",
+  "frozen and thawed",
+  "connections reset at byte k",
+  "table locked"
+])
+suite(withMariaDb, "mariadb", [
   "killed, restarted, recovered",
   "frozen and thawed",
   "connections reset at byte k",

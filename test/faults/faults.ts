@@ -1,13 +1,15 @@
-/** The faults of Redis and Postgres, and an experiment that shows how a server with sessions gets through each. */
+/** The faults of Redis, Postgres and MariaDB, and an experiment that shows how a server with sessions gets through each. */
 import { setTimeout as pause } from "node:timers/promises"
+import { OwnMariaDb } from "../support/mariadb.ts"
 import { newSecret, OwnPostgres, OwnRedis, Proxy, startBareServer, startSessionServer } from "../support/processes.ts"
 import { type Sample, Traffic } from "./traffic.ts"
 
-export type Store = "redis" | "redis with AOF" | "postgres"
+export type Store = "redis" | "redis with AOF" | "postgres" | "mariadb"
 
 interface World {
   readonly redis: OwnRedis
   readonly postgres: OwnPostgres
+  readonly mariadb: OwnMariaDb
   readonly proxy: Proxy
 }
 
@@ -192,7 +194,63 @@ const postgresFaults: ReadonlyArray<Fault> = [
   }
 ]
 
-export const faults: ReadonlyArray<Fault> = [...redisFaults, ...postgresFaults]
+/** The connections of the server with sessions, as a block of statements that goes over them. */
+const killConnections = `FOR one IN (SELECT id FROM information_schema.processlist WHERE user = 'app') DO
+  BEGIN
+    DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END;
+    KILL one.id;
+  END; END FOR`
+
+const mariadbFaults: ReadonlyArray<Fault> = [
+  {
+    name: "killed, restarted, recovered",
+    rows: "[R78] [R79] [R81]",
+    store: "mariadb",
+    inject: async ({ mariadb }, millis) => {
+      await mariadb.kill()
+      await pause(millis)
+      await mariadb.start()
+    }
+  },
+  {
+    name: "frozen and thawed",
+    rows: "[R78] [R79] [R80]",
+    store: "mariadb",
+    inject: async ({ mariadb }, millis) => {
+      mariadb.signal("SIGSTOP")
+      await pause(millis)
+      mariadb.signal("SIGCONT")
+    }
+  },
+  {
+    name: "connections killed",
+    rows: "[R78] [R80]",
+    store: "mariadb",
+    inject: ({ mariadb }, millis) =>
+      again(millis, 50, () => mariadb.sql(`DELIMITER //\nBEGIN NOT ATOMIC ${killConnections}; END //`))
+  },
+  { name: "connections reset at byte k", rows: "[R74] [R80]", store: "mariadb", inject: reset },
+  {
+    name: "read-only",
+    rows: "[R78] [R82]",
+    store: "mariadb",
+    inject: async ({ mariadb }, millis) => {
+      await mariadb.sql("SET GLOBAL read_only = 1")
+      await pause(millis)
+      await mariadb.sql("SET GLOBAL read_only = 0")
+    }
+  },
+  {
+    name: "table locked",
+    rows: "[R78] [R79]",
+    store: "mariadb",
+    inject: async ({ mariadb }, millis) => {
+      await mariadb.sql(`LOCK TABLES effect_sessions WRITE; DO SLEEP(${millis / 1000})`, "app")
+    }
+  }
+]
+
+export const faults: ReadonlyArray<Fault> = [...redisFaults, ...postgresFaults, ...mariadbFaults]
 
 // -----------------------------------------------------------------------------
 // The experiment
@@ -254,10 +312,14 @@ export interface Laboratory {
 
 export const openLaboratory = async (store: Store): Promise<Laboratory> => {
   const own =
-    store === "postgres" ? await OwnPostgres.start() : await OwnRedis.start({ isDurable: store === "redis with AOF" })
+    store === "postgres"
+      ? await OwnPostgres.start()
+      : store === "mariadb"
+        ? await OwnMariaDb.start()
+        : await OwnRedis.start({ isDurable: store === "redis with AOF" })
   const proxy = await Proxy.start(own.port)
   // A fault is only injected into the store it is for.
-  const world = { redis: own, postgres: own, proxy } as unknown as World
+  const world = { redis: own, postgres: own, mariadb: own, proxy } as unknown as World
   return {
     run: (fault, conditions) => runFault(world, fault, conditions),
     dispose: async () => {
@@ -269,9 +331,10 @@ export const openLaboratory = async (store: Store): Promise<Laboratory> => {
 
 const runFault = async (world: World, fault: Fault, { millis, perSecond, seed }: Conditions): Promise<Result> => {
   const server = await startSessionServer({
-    SESSION_BACKEND: fault.store === "postgres" ? "postgres" : "redis",
+    SESSION_BACKEND: fault.store === "postgres" ? "postgres" : fault.store === "mariadb" ? "mysql" : "redis",
     REDIS_URL: `redis://127.0.0.1:${world.proxy.port}`,
     DATABASE_URL: `postgres://app@127.0.0.1:${world.proxy.port}/app`,
+    MYSQL_URL: `mysql://app@127.0.0.1:${world.proxy.port}/app`,
     SESSION_SECRET: newSecret(),
     // Often enough for touches to meet the fault, too.
     TOUCH_INTERVAL: "500 millis"

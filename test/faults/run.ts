@@ -4,12 +4,15 @@
  *
  * `node test/faults/run.ts [words]` runs only the faults whose store and name hold these words.
  */
+import { hasMariaDbServer } from "../support/mariadb.ts"
 import { hasPostgresServer, hasRedisServer } from "../support/processes.ts"
 import { faults, openLaboratory, type Result, type Store } from "./faults.ts"
 import { answerLimit } from "./traffic.ts"
 
-if (!hasRedisServer() || !hasPostgresServer()) {
-  console.error("redis-server on the PATH, and Postgres in /usr/lib/postgresql, are needed; this starts its own")
+if (!hasRedisServer() || !hasPostgresServer() || !hasMariaDbServer()) {
+  console.error(
+    "redis-server on the PATH, Postgres in /usr/lib/postgresql and /usr/sbin/mariadbd are needed; this starts its own"
+  )
   process.exit(2)
 }
 
@@ -36,7 +39,7 @@ const report = ({ bare, counts, fault, recovery, requests, slowest, violations }
 }
 
 let bad = 0
-for (const store of ["redis", "redis with AOF", "postgres"] satisfies ReadonlyArray<Store>) {
+for (const store of ["redis", "redis with AOF", "postgres", "mariadb"] satisfies ReadonlyArray<Store>) {
   const own = chosen.filter((fault) => fault.store === store)
   if (own.length === 0) continue
   const laboratory = await openLaboratory(store)
