@@ -499,7 +499,7 @@ describe("SessionBackendRedis", () => {
       })
     )
 
-    it.effect("[R87] refuses one server of a Cluster, and names what to use; a transient answer refuses nothing", () =>
+    it.effect("[R87c] refuses one server of a Cluster, and names what to use; a transient answer refuses nothing", () =>
       Effect.gen(function* () {
         const built = (reply: (key: string) => Effect.Effect<unknown, Redis.RedisError>) =>
           Effect.gen(function* () {

@@ -256,7 +256,7 @@ describe("SessionBackendRedis, failures", () => {
     })
   )
 
-  it.effect("[R85] the log names the code of a failure, and nothing of what was sent", () =>
+  it.effect("[R85a] the log names the code of a failure, and nothing of what was sent", () =>
     Effect.gen(function* () {
       const coded = (message: string, code: string) => Object.assign(new Error(message), { code })
       class ClientOfflineError extends Error {}
