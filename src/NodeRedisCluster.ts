@@ -10,9 +10,10 @@
  * - A command goes to the master of its key, and follows `MOVED` and `ASK`. Replicas are never read. `SCRIPT` goes to
  *   every master and succeeds if one has carried it out; other commands without a key go to any master, and `QUIT` to
  *   none.
- * - Once a second (`pingInterval`) each master is asked for a sign of life. Where one has none within a second, commands
- *   for its keys fail at once, those for others go on; and as soon as the others say that the Cluster has other masters,
- *   the client connects to these. So a frozen master is noticed too, whose connection is not closed.
+ * - Once a second (`pingInterval`) each master is asked for a sign of life. Where one gives none within a second, and the
+ *   others say that the Cluster has other masters by now, the client connects to these: so a frozen master is noticed
+ *   too, whose connection is not closed. Where it gives none twice, commands for its keys fail at once; those for others
+ *   go on.
  * - No command is kept to be sent later: one fails at once while its master is not connected, and one whose caller has
  *   given up is not sent.
  * - The settings are those that sessions need, as in the example of `SessionBackendRedis`; yours come first. Those of
@@ -141,7 +142,8 @@ type Master = Cluster["masters"][number]
 
 interface ClusterClient extends Service.Client {
   readonly cluster: Cluster
-  /** The addresses of masters that gave no sign of life when they were asked last. */
+  /** The addresses of masters that gave no sign of life when they were asked last, and of those that did so twice. */
+  suspects: ReadonlySet<string>
   silent: ReadonlySet<string>
 }
 
@@ -193,6 +195,7 @@ const makeClient = (options: NodeRedisClusterOptions, log: (error: unknown) => v
 
   const client: ClusterClient = {
     cluster,
+    suspects: new Set(),
     silent: new Set(),
     connect: async () => {
       await cluster.connect()
@@ -299,14 +302,17 @@ const makeFollower = (
     const client = current
     const { masters, pubSubNode } = client.cluster
     const live = yield* Effect.filter(masters, (master) => isAlive(client, master), { concurrency: "unbounded" })
-    const silent = masters.filter((master) => !live.includes(master))
-    client.silent = new Set(silent.map(({ address }) => address))
-    if (silent.length === 0) return
+    const suspects = masters.filter((master) => !live.includes(master)).map(({ address }) => address)
+    // Once may be this process's own fault, busy with something else: commands are refused after the second time.
+    client.silent = new Set(suspects.filter((address) => client.suspects.has(address)))
+    client.suspects = new Set(suspects)
+    if (suspects.length === 0) return
     const witness = live[0]
     const isMoved =
-      witness === undefined ||
-      client.silent.has(pubSubNode?.address ?? "") ||
-      (yield* Effect.map(idsOfMasters(client, witness), (ids) => masters.some(({ id }) => !ids.has(id))))
+      witness === undefined
+        ? client.silent.size > 0
+        : client.silent.has(pubSubNode?.address ?? "") ||
+          (yield* Effect.map(idsOfMasters(client, witness), (ids) => masters.some(({ id }) => !ids.has(id))))
     if (isMoved) yield* replace
   }).pipe(Effect.catchCause((cause) => Effect.sync(() => log(Cause.squash(cause)))))
 

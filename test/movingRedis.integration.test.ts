@@ -4,7 +4,7 @@ import { moves, openLaboratory, type Conditions, type Laboratory, type Setting }
 import { hasHaproxy } from "./support/haproxy.ts"
 import { hasRedisServer, needing } from "./support/processes.ts"
 
-const short = { perSecond: 200, slots: 300, times: 1, frozen: 9000 }
+const short = { perSecond: 200, slots: 300, times: 1 }
 
 const suite = (describe: ReturnType<typeof needing>, setting: Setting, names: ReadonlyArray<string>) =>
   describe(`a Redis that moves: ${setting}`, { timeout: 120_000 }, () => {
@@ -22,9 +22,9 @@ const suite = (describe: ReturnType<typeof needing>, setting: Setting, names: Re
         const result = await laboratory.run(move, conditions)
         assert.deepStrictEqual(result.violations, [])
         assert.isAbove(result.requests, 100)
-        if (setting === "cluster") assert.isAbove(result.readsOfHealthy, 50)
-        // A frozen master is left while it is still frozen.
-        if (name.includes("frozen")) assert.isBelow(result.outage, result.lasted)
+        if (setting === "cluster") assert.isAbove(result.readsOfHealthy, 20)
+        // It takes five. Without what the guide's configuration says of connections it would take most of a minute.
+        if (setting === "haproxy") assert.isBelow(result.outage, 25_000)
         console.log(`${setting}: ${name}: ${Math.round(result.outage)} ms until the last 503`)
       })
     }
@@ -37,4 +37,4 @@ const withHaproxy = needing(
 )
 suite(withRedis, "cluster", ["slots resharded", "CLUSTER FAILOVER", "a master killed", "a master frozen"])
 suite(withRedis, "sentinel", ["the master killed", "the master frozen"])
-suite(withHaproxy, "haproxy", ["the master killed, its replica promoted"])
+suite(withHaproxy, "haproxy", ["the master killed, its replica promoted", "the master frozen, its replica promoted"])

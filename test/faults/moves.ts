@@ -22,8 +22,16 @@ export interface Move {
   readonly setting: Setting
   /** Whether a log-in that no replica had received may be lost with its master. No log-out and no update may. */
   readonly losesLogins?: true
-  /** The move from its beginning until Redis is as it was before; `isOver` is called as soon as the fault has ended. */
-  readonly inject: (world: World, conditions: Conditions, isOver: () => void) => Promise<void>
+  /**
+   * The move from its beginning until Redis is as it was before. `isOver` is called as soon as the fault has ended;
+   * `isServed` waits for a session of what moved to be read again.
+   */
+  readonly inject: (
+    world: World,
+    conditions: Conditions,
+    isOver: () => void,
+    isServed: () => Promise<void>
+  ) => Promise<void>
 }
 
 export interface Conditions {
@@ -33,8 +41,6 @@ export interface Conditions {
   readonly slots: number
   /** How often a replica takes over. */
   readonly times: number
-  /** How long a frozen master stays so, in milliseconds. */
-  readonly frozen: number
 }
 
 export const moves: ReadonlyArray<Move> = [
@@ -75,10 +81,11 @@ export const moves: ReadonlyArray<Move> = [
     name: "a master frozen",
     setting: "cluster",
     losesLogins: true,
-    inject: async ({ cluster }, { frozen }, isOver) => {
+    inject: async ({ cluster }, _, isOver, isServed) => {
       const master = await cluster.master()
       master.node.freeze()
-      await pause(frozen)
+      // It is to be left while it is frozen.
+      await isServed()
       isOver()
       master.node.thaw()
       await cluster.settled()
@@ -102,11 +109,10 @@ export const moves: ReadonlyArray<Move> = [
     name: "the master frozen",
     setting: "sentinel",
     losesLogins: true,
-    inject: async ({ sentinel }, { frozen }, isOver) => {
-      await sentinel.settled()
+    inject: async ({ sentinel }, _, isOver, isServed) => {
       const master = await sentinel.master()
       master.freeze()
-      await pause(frozen)
+      await isServed()
       isOver()
       master.thaw()
     }
@@ -114,9 +120,22 @@ export const moves: ReadonlyArray<Move> = [
   {
     name: "the master killed, its replica promoted",
     setting: "haproxy",
-    inject: async ({ haproxy }, _, isOver) => {
-      await haproxy.failover()
+    inject: async ({ haproxy }, _, isOver, isServed) => {
+      await haproxy.failover("kill")
       isOver()
+      await isServed()
+      await haproxy.restore()
+    }
+  },
+  {
+    name: "the master frozen, its replica promoted",
+    setting: "haproxy",
+    inject: async ({ haproxy }, _, isOver, isServed) => {
+      await haproxy.failover("freeze")
+      // It is to be left while it is frozen.
+      await isServed()
+      isOver()
+      await haproxy.restore()
     }
   }
 ]
@@ -169,6 +188,8 @@ const quiet = 1500
 const patience = 15_000
 
 const runMove = async (world: World, move: Move, conditions: Conditions): Promise<Result> => {
+  await world.cluster?.settled()
+  await world.sentinel?.settled()
   const server = await startSessionServer({
     ...environment(world),
     SESSION_SECRET: newSecret(),
@@ -197,7 +218,17 @@ const runMove = async (world: World, move: Move, conditions: Conditions): Promis
     await pause(quiet)
     hasBegun = true
     began = performance.now()
-    await move.inject(world, conditions, () => (ended = performance.now()))
+    const isServed = async () => {
+      // Not by what answered just before.
+      const since = performance.now() + 200
+      const served = () =>
+        traffic.samples.some(
+          ({ at, read, status }) => at > since && status === 200 && read !== undefined && !isHealthy(read)
+        )
+      while (performance.now() - since < 3 * patience && !served()) await pause(50)
+      if (!served()) throw new Error("what moved is not served again")
+    }
+    await move.inject(world, conditions, () => (ended = performance.now()), isServed)
     const end = performance.now()
     const isQuiet = () => {
       const now = performance.now()

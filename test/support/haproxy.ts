@@ -21,8 +21,8 @@ export const configuration = (port: number, servers: ReadonlyArray<number>): str
 export class OwnHaproxy {
   readonly port: number
   readonly #haproxy: Node
-  readonly #master: Node
-  readonly #replica: Node
+  #master: Node
+  #replica: Node
   readonly #folder: string
 
   private constructor(port: number, haproxy: Node, master: Node, replica: Node, folder: string) {
@@ -48,17 +48,31 @@ export class OwnHaproxy {
     return own
   }
 
-  /** The master dies once the replica has all it acknowledged, and the replica is promoted. */
-  async failover(): Promise<void> {
+  /** The master dies or freezes once the replica has all it acknowledged, and the replica is promoted. */
+  async failover(how: "kill" | "freeze"): Promise<void> {
     // A pause of writes, in which the replica catches up.
     await this.#master.command("CLIENT", "PAUSE", "10000", "WRITE")
     await until(async () => {
       const text = await this.#master.command("INFO", "replication")
       return /slave0:.*offset=(\d+)/.exec(text)?.[1] === /master_repl_offset:(\d+)/.exec(text)?.[1]
     }, "the replica has everything")
-    await this.#master.kill()
+    if (how === "kill") await this.#master.kill()
+    else this.#master.freeze()
     await this.#replica.command("REPLICAOF", "NO", "ONE")
-    await until(() => this.#haproxy.answers(/role:master/, "INFO", "replication"), "HAProxy leads to the new master")
+    const replica = `tcp_port:${this.#replica.port}`
+    await until(() => this.#haproxy.answers(new RegExp(replica), "INFO", "server"), "HAProxy leads to the new master")
+  }
+
+  /** The former master is back, empty and as a master at first, and then the replica of the new one. */
+  async restore(): Promise<void> {
+    const [former, master] = [this.#master, this.#replica]
+    await former.kill()
+    former.start()
+    await former.ready()
+    await former.command("REPLICAOF", "127.0.0.1", String(master.port))
+    await until(() => master.answers(/slave0:.*state=online/, "INFO", "replication"), "the replica has caught up")
+    this.#master = master
+    this.#replica = former
   }
 
   async dispose(): Promise<void> {
