@@ -219,7 +219,7 @@ export class SessionBackend extends Context.Service<
     ) => Effect.Effect<DeletedBatch, SessionBackendError>
     /**
      * Returns a page of a principal's records, those with the latest `createdAt` first: a record that is there during
-     * the whole walk is returned exactly once.
+     * the whole walk is returned exactly once. A page may hold fewer records than `limit`, even none, and have a `next`.
      */
     readonly listByPrincipal: (
       namespace: string,

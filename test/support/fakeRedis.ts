@@ -111,6 +111,6 @@ export const operations = {
   update: (backend) => backend.update(record.namespace, record.id, 1, { lastSeenAt: 1, idleExpiresAt: 2 }),
   touch: (backend) => backend.touch(record.namespace, record.id, { lastSeenAt: 1, idleExpiresAt: 2 }),
   delete: (backend) => backend.delete(record.namespace, record.id),
-  deleteByPrincipal: (backend) => backend.deleteByPrincipal(record.namespace, "alice"),
+  deleteByPrincipal: (backend) => backend.deleteByPrincipal(record.namespace, "alice", { limit: 100 }),
   listByPrincipal: (backend) => backend.listByPrincipal(record.namespace, "alice", { limit: 10 })
 } satisfies Record<string, (backend: SessionBackend["Service"]) => Effect.Effect<unknown, unknown>>

@@ -25,6 +25,8 @@ interface Namespace {
   readonly byPrincipal: Map<string, Map<string, Entry>>
 }
 
+const newestFirst = (a: Entry, b: Entry): number => b.record.createdAt - a.record.createdAt || b.number - a.number
+
 const expiresAt = (record: SessionRecord): number => Math.min(record.idleExpiresAt, record.absoluteExpiresAt)
 
 /** An estimate: two bytes for each character, and the objects around them. */
@@ -76,9 +78,8 @@ export const make = (limits: {
 
   const find = (namespace: string, id: string): Entry | undefined => namespaces.get(namespace)?.byId.get(id)
 
-  /** The newest first. */
   const sessionsOf = (namespace: string, principal: string): ReadonlyArray<Entry> =>
-    [...(namespaces.get(namespace)?.byPrincipal.get(principal)?.values() ?? [])].toReversed()
+    [...(namespaces.get(namespace)?.byPrincipal.get(principal)?.values() ?? [])].toReversed().sort(newestFirst)
 
   /** Drops deadlines that are out of date, so that the heap stays in proportion to the sessions. */
   const compact = (): void => {
@@ -237,16 +238,21 @@ export const make = (limits: {
 
     listByPrincipal: (namespace, principal, { after, limit }) =>
       Effect.sync(() => {
-        const records: Array<SessionRecord> = []
-        const last = after === undefined ? Infinity : Number(after)
-        let next = last
-        for (const { number, record } of sessionsOf(namespace, principal)) {
-          if (number >= last) continue
-          if (records.length === limit) return { records, next: String(next) }
-          records.push(record)
-          next = number
+        const sessions = sessionsOf(namespace, principal)
+        const [createdAt = 0, number = 0] = after?.split(" ").map(Number) ?? []
+        const rest =
+          after === undefined
+            ? sessions
+            : sessions.filter(
+                (entry) =>
+                  entry.record.createdAt < createdAt || (entry.record.createdAt === createdAt && entry.number < number)
+              )
+        const page = rest.slice(0, limit)
+        const last = page.at(-1)
+        return {
+          records: page.map(({ record }) => record),
+          next: last !== undefined && rest.length > limit ? `${last.record.createdAt} ${last.number}` : undefined
         }
-        return { records }
       }),
 
     deleteExpired: ({ limit, now }) =>

@@ -100,13 +100,18 @@ export const make = (backend: SessionBackend["Service"], namespace: string, time
      * Deletes a principal's records in batches, each with a deadline of its own, and answers how many. Other work goes on
      * between two batches; there it may be interrupted, and what is deleted stays deleted.
      */
-    deleteByPrincipal: Effect.fnUntraced(function* (principal: string, options?: { readonly except?: string | undefined }) {
+    deleteByPrincipal: Effect.fnUntraced(function* (
+      principal: string,
+      options?: { readonly except?: string | undefined }
+    ) {
       const batch = deletion("deleteByPrincipal", () =>
         backend.deleteByPrincipal(namespace, principal, { limit: maxBatch, except: options?.except })
       )
       let count = 0
       for (;;) {
-        const { deleted, more } = yield* Effect.mapErrorEager(batch, (error) => count === 0 ? error : new SessionUnavailable({ outcome: "unknown" }))
+        const { deleted, more } = yield* Effect.mapErrorEager(batch, (error) =>
+          count === 0 ? error : new SessionUnavailable({ outcome: "unknown" })
+        )
         count += deleted.length
         if (!more) return count
         yield* Effect.yieldNow
