@@ -40,12 +40,6 @@ suite(withPostgres, "postgres", [
   "too many connections"
 ])
 
-const flood = (name: string) =>
-  runFlood(
-    floods.find((flood) => flood.name === name)!,
-    { millis: 2500, perSecond: 300, blockLimit: 400 }
-  )
-
 withPostgres("floods of requests on a Postgres that fails", { timeout: 240_000 }, () => {
   let postgres: OwnPostgres
   beforeAll(async () => {
