@@ -2,7 +2,8 @@
 import { afterAll, assert, beforeAll, it } from "@effect/vitest"
 import { faults, type Laboratory, openLaboratory, type Store } from "./faults/faults.ts"
 import { hasMariaDbServer } from "./support/mariadb.ts"
-import { hasPostgresServer, hasRedisServer, needing } from "./support/processes.ts"
+import { floods, runFlood } from "./faults/flood.ts"
+import { hasPostgresServer, hasRedisServer, needing, OwnPostgres } from "./support/processes.ts"
 
 const suite = (describe: ReturnType<typeof needing>, store: Store, names: ReadonlyArray<string>) =>
   describe(`faults of ${store}`, { timeout: 120_000 }, () => {
@@ -37,7 +38,8 @@ suite(withPostgres, "postgres", [
   "killed, restarted, recovered",
   "frozen and thawed",
   "connections reset at byte k",
-  "table locked"
+  "table locked",
+  "too many connections"
 ])
 suite(withMariaDb, "mariadb", [
   "killed, restarted, recovered",
@@ -45,3 +47,34 @@ suite(withMariaDb, "mariadb", [
   "connections reset at byte k",
   "table locked"
 ])
+
+withPostgres("floods of requests on a Postgres that fails", { timeout: 240_000 }, () => {
+  let postgres: OwnPostgres
+  beforeAll(async () => {
+    postgres = await OwnPostgres.start()
+  }, 120_000)
+  afterAll(() => postgres?.dispose())
+
+  const flood = (name: string) =>
+    runFlood(
+      postgres,
+      floods.find((flood) => flood.name === name)!,
+      { millis: 2500, perSecond: 300, blockLimit: 400 }
+    )
+
+  for (const name of ["no connection is granted", "stopped (SIGSTOP)", "killed, restarted"]) {
+    it(`[R78] [R79] ${name}: every answer is in time, the process is never blocked, and it recovers`, async () => {
+      const { rates, samples, violations } = await flood(name)
+      assert.deepStrictEqual(violations, [])
+      assert.isAbove(samples.filter(({ status }) => status === 503).length, 0)
+      assert.isAbove(rates[2], rates[0] / 4)
+    })
+  }
+
+  it("[R78] [R79] three connections of ten serve about what a pool of three does, where more come than can be served", async () => {
+    const three = await flood("a pool of three, overloaded")
+    const ofTen = await flood("three connections of ten, overloaded")
+    assert.deepStrictEqual([...three.violations, ...ofTen.violations], [])
+    assert.isAbove(ofTen.rates[1], three.rates[1] / 3)
+  })
+})

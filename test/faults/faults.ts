@@ -175,7 +175,6 @@ const postgresFaults: ReadonlyArray<Fault> = [
     name: "too many connections",
     rows: "[R78] [R79]",
     store: "postgres",
-    unsolved: "answers are right and up to seconds late, while the pool of the SQL client keeps trying to connect",
     inject: async ({ postgres }, millis) => {
       const sockets = new Set<ReturnType<OwnPostgres["occupy"]>>()
       const occupy = async () => {

@@ -2,11 +2,13 @@
  * Every fault, on stores of its own and a server process of ours under traffic, and a table of what came of it. Ends
  * with 1 if an answer was not what it had to be.
  *
- * `node test/faults/run.ts [words]` runs only the faults whose store and name hold these words.
+ * `node test/faults/run.ts [words]` runs only the faults whose store and name hold these words; `flood` those of many
+ * requests.
  */
 import { hasMariaDbServer } from "../support/mariadb.ts"
-import { hasPostgresServer, hasRedisServer } from "../support/processes.ts"
+import { hasPostgresServer, hasRedisServer, OwnPostgres } from "../support/processes.ts"
 import { faults, openLaboratory, type Result, type Store } from "./faults.ts"
+import { floods, nearness, runFlood } from "./flood.ts"
 import { answerLimit } from "./traffic.ts"
 
 if (!hasRedisServer() || !hasPostgresServer() || !hasMariaDbServer()) {
@@ -61,6 +63,40 @@ console.log(
     "fewer than 1 in 100 fail, 5 s at most. " +
     (bad === 0 ? "Every answer was what it had to be." : `${bad} things were not as they had to be.`)
 )
+const flooding = floods.filter(({ name }) => `flood ${name}`.includes(wanted))
+if (flooding.length > 0) {
+  const floodWidths = [47, 9, 9, 9, 9, 9, 9, 9, 9, 4]
+  const line = (cells: ReadonlyArray<string | number>) =>
+    cells.map((cell, i) => (i === 0 ? String(cell).padEnd(47) : String(cell).padStart(floodWidths[i]!))).join(" ")
+  console.log(
+    `\n${line(["flood of requests", "sent/s", "before/s", "during/s", "after/s", 503, "slowest", "bare", "blocked", "bad"])}`
+  )
+  const during = new Map<string, number>()
+  const postgres = await OwnPostgres.start()
+  for (const flood of flooding) {
+    const result = await runFlood(postgres, flood, { millis: 5000, perSecond: 1000, blockLimit: 100 })
+    during.set(flood.name, result.rates[1])
+    const rates = result.rates.map(Math.round)
+    const failed = result.samples.filter(({ status }) => status === 503).length
+    const times = [result.slowest, result.bare, result.blocked].map((millis) => `${Math.round(millis)} ms`)
+    const compared = flood.like === undefined ? undefined : during.get(flood.like)
+    const violations = [
+      ...result.violations,
+      ...(compared !== undefined && result.rates[1] < compared * nearness
+        ? [`less than ${nearness} of ${flood.like}`]
+        : [])
+    ]
+    console.log(line([flood.name, Math.round(result.perSecond), ...rates, failed, ...times, violations.length]))
+    for (const violation of violations) console.log(`    ${violation}`)
+    bad += violations.length
+  }
+  await postgres.dispose()
+  console.log(
+    "\nA thousand requests a second are sent, or a third of what the machine can serve just now. The rates are of answers with\n" +
+      "200; blocked is the longest time that the event loop of the server was, without waiting for a processor."
+  )
+}
+
 for (const { name, store, unsolved } of faults) {
   if (unsolved !== undefined) console.log(`Not survived yet, and run only by name: ${store} ${name}: ${unsolved}.`)
 }

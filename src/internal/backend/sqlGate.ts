@@ -108,7 +108,7 @@ export const make = (capacity: number): Gate => {
   /** By how many `limit` grows next, and since when it could not. */
   let step = 1
   let steppedAt = 0
-  /** Since when there is no connection at all, and what says so. */
+  /** Since when there was no connection at all, and what said so, the last time. */
   let down: { readonly since: number; readonly why: Exit.Failure<never, SqlError> } | undefined
   let queue = makePlace()
 
@@ -184,10 +184,7 @@ export const make = (capacity: number): Gate => {
     )
 
   const enter = (restore: Restore, fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<void, SqlError> => {
-    if (down !== undefined) {
-      if (nowOf(fiber) - down.since < pause) return down.why
-      down = undefined
-    }
+    if (down !== undefined && nowOf(fiber) - down.since < pause) return down.why
     if (underWay < limit && isEmpty(queue)) {
       underWay++
       return Effect.void
