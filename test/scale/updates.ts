@@ -45,7 +45,8 @@ const measure = async (backend: string): Promise<ReadonlyArray<Round>> => {
     const { cookie } = await servers[0]!.send("POST", "/login/ada")
     // Connections are made, and code is compiled, by the time it counts.
     for (const server of servers) {
-      for (let i = 0; i < 10; i++) await Promise.all(Array.from({ length: 5 }, () => server.send("GET", "/whoami", cookie)))
+      for (let i = 0; i < 10; i++)
+        await Promise.all(Array.from({ length: 5 }, () => server.send("GET", "/whoami", cookie)))
       await server.send("POST", "/mark/warm", (await server.send("POST", "/login/eve")).cookie)
     }
     const measured: Array<Round> = []
