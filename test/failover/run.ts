@@ -17,15 +17,19 @@ const { values } = parseArgs({
 const { only, write } = values
 const seconds = Number(values.seconds)
 const chosen = setups.filter(({ name, store, what }) => only === undefined || `${store} ${name} ${what}`.includes(only))
+const page = join(import.meta.dirname, "../../docs/failover.md")
+const marked = /(<!-- written by npm run test:failover -->\n)[^]*?(<!-- end -->)/
 const problem = !(seconds > 0 && seconds <= 10)
   ? "--seconds: more than 0, at most 10"
   : chosen.length === 0
     ? "--only: no set-up has these words"
     : write === true && only !== undefined
       ? "--write: the page has the whole table, without --only"
-      : !hasRedisServer() || !hasPostgresServer()
-        ? "redis-server on the PATH, and Postgres in /usr/lib/postgresql, are needed; this starts its own"
-        : undefined
+      : write === true && !marked.test(readFileSync(page, "utf8"))
+        ? "--write: the page has no place for the table"
+        : !hasRedisServer() || !hasPostgresServer()
+          ? "redis-server on the PATH, and Postgres in /usr/lib/postgresql, are needed; this starts its own"
+          : undefined
 if (problem !== undefined) {
   console.error(problem)
   process.exit(2)
@@ -92,14 +96,10 @@ const text = [...notes, ...(notes.length > 0 ? [""] : []), told].join("\n")
 console.log(`\n${text}`)
 
 if (write === true && failures.length === 0) {
-  const page = join(import.meta.dirname, "../../docs/failover.md")
-  const marked = /(<!-- written by npm run test:failover -->\n)[^]*?(\n<!-- end -->)/
   const table = [...head, ...outcomes.map(rowOf), "", text].join("\n")
-  const before = readFileSync(page, "utf8")
-  if (!marked.test(before)) throw new Error("docs/failover.md has no place for the table")
   writeFileSync(
     page,
-    before.replace(marked, (_, begin: string, end: string) => `${begin}\n${table}\n${end}`)
+    readFileSync(page, "utf8").replace(marked, (_, begin: string, end: string) => `${begin}\n${table}\n\n${end}`)
   )
 }
 process.exit(failures.length === 0 ? 0 : 1)

@@ -44,7 +44,7 @@ export class RedisServer {
   /** With settings as in `redis.conf`. */
   static async start(settings: Record<string, string> = {}): Promise<RedisServer> {
     const all = { save: "", appendonly: "no", "repl-diskless-sync-delay": "0", ...settings }
-    const args = Object.entries(all).flatMap(([name, value]) => [`--${name}`, ...value.split(" ")])
+    const args = Object.entries(all).flatMap(([name, value]) => [`--${name}`].concat(value.split(" ")))
     const redis = new RedisServer(await freePort(), args)
     await redis.start()
     return redis

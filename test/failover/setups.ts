@@ -257,8 +257,16 @@ const postgresAlone =
 
 const aof = (fsync: string) => ({ appendonly: "yes", appendfsync: fsync })
 
-const bothCuts = (store: Setup["store"], name: string, prepare: Setup["prepare"]): ReadonlyArray<Setup> =>
-  (["closed", "silent"] as const).map((what) => ({ store, name, what, prepare }))
+/** Both ways to lose the link; the silent one for so many seconds, where they are given. */
+const bothCuts = (
+  store: Setup["store"],
+  name: string,
+  prepare: Setup["prepare"],
+  silent?: number
+): ReadonlyArray<Setup> => [
+  { store, name, what: "closed", prepare },
+  { store, name, what: "silent", prepare, ...(silent !== undefined && { seconds: silent }) }
+]
 
 const crash = (store: Setup["store"], name: string, prepare: Setup["prepare"]): Setup => ({
   store,
@@ -272,8 +280,10 @@ export const setups: ReadonlyArray<Setup> = [
   ...bothCuts(
     "redis",
     "`min-replicas-to-write 1`, `min-replicas-max-lag 1`",
-    redisPair({ "min-replicas-to-write": "1", "min-replicas-max-lag": "1" })
-  ).map((setup) => (setup.what === "silent" ? { ...setup, seconds: 5 } : setup)),
+    redisPair({ "min-replicas-to-write": "1", "min-replicas-max-lag": "1" }),
+    // Long enough for the primary to notice.
+    5
+  ),
   ...bothCuts("redis", "asynchronous, `WAIT 1 100` after each log-out", redisPair({}, onRedisWaiting)),
   crash("redis", "alone, no persistence", redisAlone({})),
   crash("redis", "alone, snapshot before the log-outs", redisAlone({ save: "3600 1" })),
@@ -382,6 +392,6 @@ export const run = async (setup: Setup, options: { readonly seconds: number; rea
     isOver = true
     late.abort()
     // The servers of the application first: they reconnect as long as they are there.
-    for (const one of started.reverse()) await one.dispose()
+    for (const one of started.toReversed()) await one.dispose()
   }
 }

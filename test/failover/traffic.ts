@@ -1,6 +1,6 @@
 /** Three servers of one application on one store, and people who log in and out of it. */
 import { NodeCrypto } from "@effect/platform-node"
-import { Cause, Effect, Exit, Layer, Logger, ManagedRuntime, Option, Redacted, Schema } from "effect"
+import { Cause, type Effect, Exit, Layer, Logger, ManagedRuntime, Option, Redacted, Schema } from "effect"
 import { randomBytes } from "node:crypto"
 import { setTimeout as pause } from "node:timers/promises"
 import * as Session from "../../src/Session.ts"
