@@ -333,9 +333,7 @@ const make = ({
             RETURNING ${columns}`
         ),
         (rows) => {
-          const deleted = rows
-            .map(SqlTable.fromRow)
-            .map(({ id, namespace, principal }) => ({ namespace, id, principal }))
+          const deleted = rows.map(SqlTable.fromRow).map(({ id, namespace, principal }) => ({ namespace, id, principal }))
           return { deleted, more: deleted.length === limit }
         }
       )
