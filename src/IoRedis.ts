@@ -238,6 +238,11 @@ const makeClient = (client: IoRedisClient | Cluster, log: (error: unknown) => vo
       }),
     send: (_signal, command, args) => {
       if (client.status !== "ready") return Promise.reject(offline())
+      // ioredis takes a QUIT as the end of the client; to any other it is the end of a connection, and it opens a new one.
+      if (command.toUpperCase() === "QUIT") {
+        if (client instanceof IoRedisClient) client.disconnect(true)
+        return Promise.resolve("OK")
+      }
       if (underWay >= maxUnderWay) return Promise.reject(new Error("The queue is full"))
       underWay++
       const reply = client.call(command, ...args)
