@@ -133,4 +133,22 @@ withRedis("a Redis service", { timeout: 60_000 }, () => {
     )
     await server.dispose()
   })
+
+  it("IoRedis opens another connection after a QUIT, by which a backend leaves a replica", async () => {
+    const server = await OwnRedis.start({ isDurable: false })
+    const layer = IoRedis.layer({ host, port: server.port }).pipe(Layer.provide(silent))
+    await Effect.runPromise(
+      Effect.gen(function* () {
+        const redis = yield* Redis.Redis
+        const id = redis.send<number>("CLIENT", "ID")
+        const before = yield* id
+        assert.strictEqual(yield* redis.send("QUIT"), "OK")
+        yield* until(
+          Effect.match(id, { onFailure: () => false, onSuccess: (now) => now !== before }),
+          "it has another connection"
+        )
+      }).pipe(Effect.provide(layer))
+    )
+    await server.dispose()
+  })
 })
