@@ -79,7 +79,7 @@ export type IoRedisOptions = Omit<RedisOptions, "replyMapping" | "lazyConnect"> 
     /**
      * How long the layer goes on trying to connect, once a second, before it fails.
      *
-     * @default 0, it fails at the first failure
+     * @default not at all, it fails at the first failure
      */
     readonly startupTimeout?: Duration.Input | undefined
   }

@@ -84,7 +84,7 @@ export type NodeRedisClusterOptions = Omit<Parameters<typeof createCluster>[0], 
     /**
      * How long the layer goes on trying to connect, once a second, before it fails.
      *
-     * @default 0, it fails at the first failure
+     * @default not at all, it fails at the first failure
      */
     readonly startupTimeout?: Duration.Input | undefined
   }

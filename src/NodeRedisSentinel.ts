@@ -70,7 +70,7 @@ export type NodeRedisSentinelOptions = Omit<Parameters<typeof createSentinel>[0]
     /**
      * How long the layer goes on trying to connect, once a second, before it fails.
      *
-     * @default 0, it fails at the first failure
+     * @default not at all, it fails at the first failure
      */
     readonly startupTimeout?: Duration.Input | undefined
   }

@@ -89,10 +89,12 @@ export const close = (client: Client): Effect.Effect<void> =>
 /** Opens a client for the scope, and goes on trying for as long as the layer may wait. */
 export const openScoped = <C extends Client>(
   opening: Effect.Effect<C, Redis.RedisError>,
-  startupTimeout: Duration.Input = Duration.zero
+  startupTimeout: Duration.Input | undefined
 ): Effect.Effect<C, Redis.RedisError, Scope.Scope> =>
   Effect.acquireRelease(
-    Effect.retry(opening, Schedule.upTo(Schedule.spaced("1 second"), { duration: startupTimeout })),
+    startupTimeout === undefined
+      ? opening
+      : Effect.retry(opening, Schedule.upTo(Schedule.spaced("1 second"), { duration: startupTimeout })),
     close,
     { interruptible: true }
   )
