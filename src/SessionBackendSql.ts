@@ -51,17 +51,16 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
-import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
 import * as SqlGate from "./internal/backend/sqlGate.ts"
+import * as SqlMigrations from "./internal/backend/sqlMigrations.ts"
 import { isTransient, outcomeOf } from "./internal/backend/sqlOutcome.ts"
 import * as SqlStatements from "./internal/backend/sqlStatements.ts"
 import * as SqlTable from "./internal/backend/sqlTable.ts"
 import { clockSlack, maxBatch, SessionBackend, SessionBackendError } from "./SessionBackend.ts"
-import type { DeletedBatch, Operation, SessionRecord, UpdateResult } from "./SessionBackend.ts"
+import type { Operation, SessionRecord, UpdateResult } from "./SessionBackend.ts"
 import { SessionConfigError } from "./SessionError.ts"
 
 /**
@@ -112,7 +111,7 @@ export const layerMigrations = (
 ): Layer.Layer<never, SessionConfigError, SqlClient.SqlClient> =>
   Layer.effectDiscard(
     Effect.gen(function* () {
-      yield* Effect.orDie(migrate(yield* configure(options)))
+      yield* Effect.orDie(SqlMigrations.migrate(yield* configure(options)))
     })
   )
 
@@ -205,10 +204,7 @@ const notAName =
   "table must be 1 to 48 letters, digits and underscores, and not begin with a digit; " +
   "a schema is chosen by the search_path"
 
-interface Configuration {
-  readonly sql: SqlClient.SqlClient
-  readonly dialect: SqlTable.Dialect
-  readonly table: string
+interface Configuration extends SqlMigrations.Place {
   readonly maxConnections: number
 }
 
@@ -239,90 +235,6 @@ const configure = Effect.fnUntraced(function* (options: SessionBackendSqlOptions
     : ({ sql, dialect, table, maxConnections } satisfies Configuration)
 })
 
-const versionOf = ({ dialect, sql, table }: Configuration): Effect.Effect<SqlTable.Version, SqlError> =>
-  Effect.map(sql.unsafe<SqlTable.Row>(SqlTable.columnsQuery[dialect], [table]), SqlTable.versionOf)
-
-// -----------------------------------------------------------------------------
-// Migrations
-// -----------------------------------------------------------------------------
-
-/** A statement that waits for a lock on the table makes those behind it wait too. */
-const lockTimeout = "SET LOCAL lock_timeout = '250ms'"
-
-const migrate = (configuration: Configuration) => {
-  const { dialect, sql, table } = configuration
-  const run = (statements: ReadonlyArray<string>) =>
-    Effect.forEach(statements, (statement) => sql.unsafe(statement), { discard: true })
-  const found = Effect.orDie(versionOf(configuration))
-  /** A new table is made in the latest version, and a table that was made elsewhere is left as it is. */
-  const loader = Effect.map(found, (version) =>
-    SqlTable.versions.map(([id, name]): Migrator.ResolvedMigration => {
-      const { inside } = SqlTable.ddl(dialect, table, version)
-      const isBehind = version === id - 1 && dialect !== "mysql"
-      return [
-        id,
-        name,
-        Effect.succeed(isBehind ? run(dialect === "pg" ? [lockTimeout, ...inside] : inside) : Effect.void)
-      ]
-    })
-  )
-  // MySQL commits before it makes a table, so the history would have it before it is there.
-  const made =
-    dialect === "mysql"
-      ? Effect.flatMap(found, (version) => run(SqlTable.ddl(dialect, table, version).inside))
-      : Effect.void
-  return Effect.andThen(made, Migrator.make({})({ loader, table: `${table}_migrations` })).pipe(
-    Effect.provideService(SqlClient.SqlClient, sql),
-    Effect.retry({ while: isLocked, schedule: Schedule.jittered(Schedule.spaced("1 second")), times: 30 }),
-    Effect.andThen(dialect === "pg" ? buildIndexes(sql, table) : Effect.void)
-  )
-}
-
-const isLocked = (error: Migrator.MigrationError | SqlError): boolean => {
-  const cause = error._tag === "MigrationError" ? error.cause : error
-  return cause instanceof SqlError && cause.reason._tag === "LockTimeoutError"
-}
-
-/**
- * Builds the indexes of a table from an older version, one process at a time. The others ask again and again whether all
- * is done, rather than wait for the lock: a statement that waits is one that `CREATE INDEX CONCURRENTLY` waits for.
- */
-const buildIndexes = (sql: SqlClient.SqlClient, table: string): Effect.Effect<void, SqlError> => {
-  const state = Effect.map(
-    sql<{ readonly name: string; readonly valid: boolean }>`
-      SELECT c.relname AS name, i.indisvalid AS valid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
-      WHERE i.indrelid = to_regclass(quote_ident(${table}))`,
-    (found) => SqlTable.stateOfIndexes(table, found)
-  )
-  const build = Effect.scoped(
-    Effect.gen(function* () {
-      // The lock belongs to a connection, which must be the one that runs the rest.
-      const connection = yield* sql.reserve
-      const run = (statement: string) => connection.executeUnprepared(statement, [], undefined)
-      const key = `hashtextextended('effect-sessions ' || to_regclass(quote_ident('${table}'))::oid::text, 0)`
-      const [row] = yield* run(`SELECT pg_try_advisory_lock(${key}) AS locked`)
-      if (row?.["locked"] !== true) return
-      yield* Effect.gen(function* () {
-        const { broken, isDone } = yield* state
-        if (isDone) return
-        for (const name of broken) yield* run(`DROP INDEX CONCURRENTLY IF EXISTS "${name}"`)
-        for (const statement of SqlTable.ddl("pg", table, 1).outside) yield* run(statement)
-      }).pipe(Effect.ensuring(Effect.ignore(run(`SELECT pg_advisory_unlock(${key})`))))
-    })
-  )
-  const untilDone: Effect.Effect<void, SqlError> = Effect.flatMap(state, ({ isDone }) =>
-    isDone
-      ? Effect.void
-      : Effect.andThen(
-          build,
-          Effect.flatMap(state, ({ isDone }) =>
-            isDone ? Effect.void : Effect.andThen(Effect.sleep("200 millis"), untilDone)
-          )
-        )
-  )
-  return untilDone
-}
-
 // -----------------------------------------------------------------------------
 // Storage
 // -----------------------------------------------------------------------------
@@ -343,7 +255,7 @@ const checkTimeout = "1 second"
 const checkVersion = (configuration: Configuration): Effect.Effect<void, SessionConfigError, Scope.Scope> =>
   Effect.gen(function* () {
     const { dialect, table } = configuration
-    const query = Effect.exit(outsideTransactionOf(configuration)(versionOf(configuration)))
+    const query = Effect.exit(outsideTransactionOf(configuration)(SqlMigrations.versionOf(configuration)))
     // A fiber of its own: a driver that cannot be interrupted while it connects does not delay the start.
     const answer = yield* Effect.timeoutOption(Fiber.join(yield* Effect.forkScoped(query)), checkTimeout)
     if (Option.isNone(answer) || Exit.isFailure(answer.value)) {
@@ -403,11 +315,6 @@ const make = (configuration: Configuration): SessionBackend["Service"] => {
   const columns = sql.literal(SqlTable.columnNames)
   const earlier = sql.literal(SqlTable.syntaxOf[dialect].least)
   const later = sql.literal(SqlTable.syntaxOf[dialect].greatest)
-  const deadline = sql`${earlier}(idle_expires_at, absolute_expires_at)`
-  const step = sql.literal(String(SqlTable.sweepStep))
-  const quotient = sql.literal(SqlTable.syntaxOf[dialect].quotient)
-  /** As `SqlTable.sweepAt`. */
-  const sweepAt = sql`(${deadline} + ${step} - 1) ${quotient} ${step} * ${step}`
   const rowsAtMost = (limit: number): number => Math.min(limit, rowsPerStatement[dialect])
   const statements = SqlStatements.make(sql, configuration.table, dialect)
   const outsideTransaction = outsideTransactionOf(configuration)
@@ -455,95 +362,12 @@ const make = (configuration: Configuration): SessionBackend["Service"] => {
               last_seen_at = CASE WHEN ${isAhead(lastSeenAt)} THEN ${lastSeenAt}
                 ELSE ${later}(last_seen_at, ${lastSeenAt}) END`
 
-  type Deleted = Pick<SqlTable.Row, "namespace" | "id" | "principal">
-
-  const swept = (rows: ReadonlyArray<Deleted>, examined: number, limit: number): DeletedBatch => ({
-    deleted: rows.map(({ id, namespace, principal }) => ({
-      namespace: String(namespace),
-      id: String(id),
-      principal: principal === null ? undefined : String(principal)
-    })),
-    more: examined >= limit
-  })
-
-  /**
-   * Examines the first `limit` rows that are due: deletes those whose deadlines are over, and moves `sweep_at` of those
-   * that were touched, so that the next call finds others.
-   */
-  const sweeps: Readonly<
-    Record<SqlTable.Dialect, (limit: number, before: number) => Effect.Effect<DeletedBatch, SessionBackendError>>
-  > = {
-    pg: (limit, before) =>
-      Effect.map(
-        write(
-          "deleteExpired",
-          // It locks the rows it has found, or it would delete one that is touched meanwhile. It skips rows that are
-          // locked: it waits for nobody, and two sweeps share the work.
-          sql<Deleted & { readonly examined: unknown }>`
-            WITH due AS MATERIALIZED (
-              SELECT namespace, id, ${deadline} AS deadline FROM ${table} WHERE sweep_at <= ${before}
-              ORDER BY sweep_at LIMIT ${limit} FOR UPDATE SKIP LOCKED
-            ), deleted AS (
-              DELETE FROM ${table} USING due
-              WHERE ${table}.namespace = due.namespace AND ${table}.id = due.id AND due.deadline <= ${before}
-              RETURNING due.namespace, due.id, principal
-            ), moved AS (
-              UPDATE ${table} SET sweep_at = ${sweepAt} FROM due
-              WHERE ${table}.namespace = due.namespace AND ${table}.id = due.id AND due.deadline > ${before}
-            )
-            SELECT examined, namespace, id, principal
-            FROM (SELECT count(*) AS examined FROM due) AS total LEFT JOIN deleted ON TRUE`
-        ),
-        (rows) =>
-          swept(
-            rows.filter(({ id }) => id !== null),
-            Number(rows[0]?.examined),
-            limit
-          )
-      ),
-    sqlite: (limit, before) =>
-      Effect.gen(function* () {
-        const due = sql`
-          rowid IN (SELECT rowid FROM ${table} WHERE sweep_at <= ${before} ORDER BY sweep_at LIMIT ${limit})`
-        const moved = yield* write(
-          "deleteExpired",
-          sql`UPDATE ${table} SET sweep_at = ${sweepAt} WHERE ${due} AND ${deadline} > ${before} RETURNING id`
-        )
-        const deleted = yield* write(
-          "deleteExpired",
-          sql<Deleted>`DELETE FROM ${table} WHERE ${due} AND ${deadline} <= ${before} RETURNING namespace, id, principal`
-        )
-        // Rows that were moved have made room for as many others.
-        return swept(deleted, moved.length + deleted.length, limit)
-      }),
-    // As in Postgres, in a transaction.
-    mysql: (limit, before) =>
-      write(
-        "deleteExpired",
-        SqlStatements.inTransaction(
-          sql,
-          Effect.gen(function* () {
-            const due = yield* sql<Deleted & { readonly deadline: unknown }>`
-              SELECT namespace, id, principal, ${deadline} AS deadline FROM ${table} WHERE sweep_at <= ${before}
-              ORDER BY sweep_at ${statements.atMost(limit)} FOR UPDATE SKIP LOCKED`
-            const over = due.filter((row) => Number(row.deadline) <= before)
-            const alive = due.filter((row) => Number(row.deadline) > before)
-            if (over.length > 0) yield* sql`DELETE FROM ${table} WHERE ${SqlStatements.among(sql, over)}`
-            if (alive.length > 0) {
-              yield* sql`UPDATE ${table} SET sweep_at = ${sweepAt} WHERE ${SqlStatements.among(sql, alive)}`
-            }
-            return swept(over, due.length, limit)
-          })
-        )
-      )
-  }
-  const sweep = sweeps[dialect]
   /**
    * Waits for synchronous standbys, where there are any. A delete that finds nothing writes nothing and waits for nobody,
    * and the one before it may have been cancelled while it waited: done here, and not there yet.
    */
   const confirmed: Effect.Effect<unknown, SqlError> =
-    dialect === "pg" ? sql`SELECT pg_logical_emit_message(true, 'effect-sessions', '')` : Effect.void
+    dialect === "pg" ? sql`SELECT pg_logical_emit_message(true, 'effect-sessions', '')::text` : Effect.void
 
   return {
     create: (record) =>
@@ -643,6 +467,19 @@ const make = (configuration: Configuration): SessionBackend["Service"] => {
       )
     },
 
-    deleteExpired: ({ limit, now }) => sweep(rowsAtMost(limit), now - slack)
+    deleteExpired: (options) => {
+      const limit = rowsAtMost(options.limit)
+      return Effect.map(
+        write("deleteExpired", statements.sweep(options.now - slack, limit)),
+        ({ examined, removed }) => ({
+          deleted: removed.map(({ id, namespace, principal }) => ({
+            namespace: String(namespace),
+            id: String(id),
+            principal: principal === null ? undefined : String(principal)
+          })),
+          more: examined === limit
+        })
+      )
+    }
   }
 }

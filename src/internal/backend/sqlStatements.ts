@@ -16,6 +16,13 @@ interface Key {
   readonly id: string
 }
 
+type Removed = Pick<SqlTable.Row, "namespace" | "id" | "principal">
+
+interface Swept {
+  readonly removed: ReadonlyArray<Removed>
+  readonly examined: number
+}
+
 export interface Statements {
   /** `false` if the key is in use. */
   readonly insert: (row: Record<string, string | number | null>) => Effect.Effect<boolean, SqlError>
@@ -34,6 +41,11 @@ export interface Statements {
     condition: Fragment,
     limit: number
   ) => Effect.Effect<{ readonly ids: ReadonlyArray<string>; readonly found: number }, SqlError>
+  /**
+   * Examines the first `limit` rows that are due: removes those whose deadlines are over, and moves `sweep_at` of those
+   * that were touched, so that the next call finds others.
+   */
+  readonly sweep: (before: number, limit: number) => Effect.Effect<Swept, SqlError>
   readonly atMost: (limit: number) => Fragment
   /** Where to go on in a walk from the newest row to the oldest. */
   readonly olderThan: (createdAt: number, id: string) => Fragment
@@ -74,8 +86,81 @@ const returning = (sql: SqlClient.SqlClient, name: string, dialect: "pg" | "sqli
           RETURNING id`,
         (rows) => ({ ids: rows.map(({ id }) => id), found: rows.length })
       ),
+    sweep: dialect === "pg" ? sweepOfPostgres(sql, name) : sweepOfSqlite(sql, name),
     atMost: (limit) => sql`LIMIT ${limit}`,
     olderThan: (createdAt, id) => sql`AND (created_at, id) < (${createdAt}, ${id})`
+  }
+}
+
+const sweepOfPostgres = (sql: SqlClient.SqlClient, name: string): Statements["sweep"] => {
+  const table = sql(name)
+  const { deadline, sweepAt } = timesOf(sql, "pg")
+  // It locks the rows it has found, or it would remove one that is touched meanwhile. It skips rows that are locked: it
+  // waits for nobody, and two sweeps share the work.
+  return (before, limit) =>
+    Effect.map(
+      sql<Removed & { readonly examined: unknown }>`
+        WITH due AS MATERIALIZED (
+          SELECT namespace, id, ${deadline} AS deadline FROM ${table} WHERE sweep_at <= ${before}
+          ORDER BY sweep_at LIMIT ${limit} FOR UPDATE SKIP LOCKED
+        ), removed AS (
+          DELETE FROM ${table} USING due
+          WHERE ${table}.namespace = due.namespace AND ${table}.id = due.id AND due.deadline <= ${before}
+          RETURNING due.namespace, due.id, principal
+        ), moved AS (
+          UPDATE ${table} SET sweep_at = ${sweepAt} FROM due
+          WHERE ${table}.namespace = due.namespace AND ${table}.id = due.id AND due.deadline > ${before}
+        )
+        SELECT examined, namespace, id, principal
+        FROM (SELECT count(*) AS examined FROM due) AS total LEFT JOIN removed ON TRUE`,
+      (rows) => ({ removed: rows.filter(({ id }) => id !== null), examined: Number(rows[0]?.examined) })
+    )
+}
+
+const sweepOfSqlite = (sql: SqlClient.SqlClient, name: string): Statements["sweep"] => {
+  const table = sql(name)
+  const { deadline, sweepAt } = timesOf(sql, "sqlite")
+  return (before, limit) =>
+    Effect.gen(function* () {
+      const first = (count: number) => sql`
+        rowid IN (SELECT rowid FROM ${table} WHERE sweep_at <= ${before} ORDER BY sweep_at LIMIT ${count})`
+      const moved = yield* sql`
+        UPDATE ${table} SET sweep_at = ${sweepAt} WHERE ${first(limit)} AND ${deadline} > ${before} RETURNING id`
+      const rest = limit - moved.length
+      const removed = yield* sql<Removed>`
+        DELETE FROM ${table} WHERE ${first(rest)} AND ${deadline} <= ${before} RETURNING namespace, id, principal`
+      return { removed, examined: moved.length + removed.length }
+    })
+}
+
+const sweepOfMysql = (sql: SqlClient.SqlClient, name: string, atMost: Statements["atMost"]): Statements["sweep"] => {
+  const table = sql(name)
+  const { deadline, sweepAt } = timesOf(sql, "mysql")
+  // As in Postgres, in a transaction.
+  return (before, limit) =>
+    inTransaction(
+      sql,
+      Effect.gen(function* () {
+        const due = yield* sql<Removed & { readonly deadline: unknown }>`
+          SELECT namespace, id, principal, ${deadline} AS deadline FROM ${table} WHERE sweep_at <= ${before}
+          ORDER BY sweep_at ${atMost(limit)} FOR UPDATE SKIP LOCKED`
+        const removed = due.filter((row) => Number(row.deadline) <= before)
+        const alive = due.filter((row) => Number(row.deadline) > before)
+        if (removed.length > 0) yield* sql`DELETE FROM ${table} WHERE ${among(sql, removed)}`
+        if (alive.length > 0) yield* sql`UPDATE ${table} SET sweep_at = ${sweepAt} WHERE ${among(sql, alive)}`
+        return { removed, examined: due.length }
+      })
+    )
+}
+
+/** A row's nearer deadline, and when the sweep is to look at it: as `SqlTable.sweepAt`. */
+const timesOf = (sql: SqlClient.SqlClient, dialect: SqlTable.Dialect) => {
+  const { least, quotient } = SqlTable.syntaxOf[dialect]
+  const step = SqlTable.sweepStep
+  const deadline = `${least}(idle_expires_at, absolute_expires_at)`
+  return {
+    deadline: sql.literal(deadline),
+    sweepAt: sql.literal(`(${deadline} + ${step} - 1) ${quotient} ${step} * ${step}`)
   }
 }
 
@@ -85,10 +170,7 @@ interface Changed {
 }
 
 /** Whether a row is one of these: a condition that uses the primary key, as a list of pairs does not in MariaDB. */
-export const among = (
-  sql: SqlClient.SqlClient,
-  rows: ReadonlyArray<Pick<SqlTable.Row, "namespace" | "id">>
-): Fragment => {
+const among = (sql: SqlClient.SqlClient, rows: ReadonlyArray<Pick<SqlTable.Row, "namespace" | "id">>): Fragment => {
   const ids = new Map<string, Array<string>>()
   for (const { id, namespace } of rows) {
     const found = ids.get(String(namespace))
@@ -99,10 +181,7 @@ export const among = (
 }
 
 /** A transaction of its own, begun as usual whatever the caller has chosen for its own ones. */
-export const inTransaction = <A>(
-  sql: SqlClient.SqlClient,
-  effect: Effect.Effect<A, SqlError>
-): Effect.Effect<A, SqlError> =>
+const inTransaction = <A>(sql: SqlClient.SqlClient, effect: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> =>
   Effect.provideService(sql.withTransaction(effect), SqlClient.BeginTransaction, undefined)
 
 /** MySQL and MariaDB. */
@@ -156,6 +235,7 @@ const counting = (sql: SqlClient.SqlClient, name: string): Statements => {
         )
         return { ids: removed.map(({ id }) => String(id)), found: newest.length }
       }),
+    sweep: sweepOfMysql(sql, name, atMost),
     atMost,
     // A comparison of rows uses no more of an index than its equal columns.
     olderThan: (createdAt, id) => sql`AND created_at <= ${createdAt} AND (created_at < ${createdAt} OR id < ${id})`
