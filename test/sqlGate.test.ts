@@ -434,10 +434,10 @@ describe("the gate of the SQL backend", () => {
   it.effect("maxConnections must be a whole number of at least 1", () =>
     Effect.gen(function* () {
       for (const maxConnections of [0, -1, 1.5, Infinity, NaN]) {
-        const error = yield* Effect.flip(Layer.build(SessionBackendSql.layerStorage({ maxConnections })))
+        const error = yield* Effect.flip(Layer.build(SessionBackendSql.layerWith({ maxConnections })))
         assert.match(String(error), /maxConnections must be/)
       }
-      yield* Layer.build(SessionBackendSql.layerStorage({ maxConnections: 1 }))
+      yield* Layer.build(SessionBackendSql.layerWith({ maxConnections: 1 }))
     }).pipe(Effect.provide(NodeSqliteClient.layer({ filename: ":memory:" })))
   )
 })
