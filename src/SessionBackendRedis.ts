@@ -39,8 +39,8 @@
  * - What a crash or a failover of Redis undoes includes log-outs: a session revoked in that time is valid again until its
  *   deadline. With `appendfsync always` a crash undoes nothing that was acknowledged, with `everysec` about a second, with
  *   snapshots all since the last. A failover undoes what the replica had not received: with `min-replicas-to-write 1` and
- *   `min-replicas-max-lag 1` that was nothing when it was measured, and writes fail while no replica follows. Set
- *   `replica-serve-stale-data no` too. Never read from replicas.
+ *   `min-replicas-max-lag 1` what was acknowledged in the two seconds after the link went silent, and writes fail while no
+ *   replica follows. Set `replica-serve-stale-data no` too. Never read from replicas.
  * - A write that pauses for a planned failover (`FAILOVER`, `CLUSTER FAILOVER`) pauses reads too: they count as writes.
  * - `QUIT`, sent by `Redis.send`, is expected to close the connection, and the client to make it anew. node-redis does so;
  *   for ioredis it is the end of the client, so that a `Redis` service of your own has to reconnect instead.
