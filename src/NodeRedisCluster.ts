@@ -293,6 +293,10 @@ const makeFollower = (
       Effect.flatMap((next) => {
         const previous = current
         current = next
+        // A master that wakes up may still take itself for one: what it answers to a write is not to be believed any more.
+        for (const { address, client } of previous.cluster.masters) {
+          if (previous.suspects.has(address) && client?.isOpen === true) client.destroy()
+        }
         return Service.close(previous)
       })
     )
