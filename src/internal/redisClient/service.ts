@@ -32,6 +32,8 @@ export class ClientOfflineError extends Error {
   }
 }
 
+export const offline = (): Promise<never> => Promise.reject(new ClientOfflineError())
+
 /** How long to wait before connecting again, for ever: 50 ms at first and a second at last. */
 export const reconnectDelay = (retries: number): number => Math.min(50 * 2 ** retries, 1000)
 
