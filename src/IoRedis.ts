@@ -194,8 +194,6 @@ interface IoClient extends Service.Client {
 const duplicate = (client: IoRedisClient | Cluster): IoRedisClient | Cluster =>
   client instanceof Cluster ? client.duplicate([], { lazyConnect: true }) : client.duplicate({ lazyConnect: true })
 
-const offline = () => new Service.ClientOfflineError()
-
 const makeClient = (client: IoRedisClient | Cluster, log: (error: unknown) => void): IoClient => {
   let lastError: unknown
   const onError = (error: unknown) => {
@@ -237,7 +235,7 @@ const makeClient = (client: IoRedisClient | Cluster, log: (error: unknown) => vo
         client.once("ready", resolve).once("error", reject).once("end", reject)
       }),
     send: (_signal, command, args) => {
-      if (client.status !== "ready") return Promise.reject(offline())
+      if (client.status !== "ready") return Service.offline()
       // ioredis takes a QUIT as the end of the client; to any other it is the end of a connection, and it opens a new one.
       if (command.toUpperCase() === "QUIT") {
         if (client instanceof IoRedisClient) client.disconnect(true)
@@ -247,9 +245,11 @@ const makeClient = (client: IoRedisClient | Cluster, log: (error: unknown) => vo
       underWay++
       const reply = client.call(command, ...args)
       reply.then(done, done)
-      return reply.catch((error) => {
-        throw String(error.message).endsWith("enableOfflineQueue options is false") ? offline() : error
-      })
+      return reply.catch((error) =>
+        String(error.message).endsWith("enableOfflineQueue options is false")
+          ? Service.offline()
+          : Promise.reject(error)
+      )
     },
     subscribe: (channel, listener) => {
       const own = listeners.get(channel)

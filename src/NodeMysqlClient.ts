@@ -390,9 +390,8 @@ const lost = (message: string, operation: Operation = "connect"): SqlError =>
     reason: new ConnectionError({ cause: new Error(message), message: `NodeMysqlClient: ${message}`, operation })
   })
 
-/** Those of the server begin at 1000; those of a socket are negative. */
-const numberOf = (cause: Mysql.QueryError): number | undefined =>
-  typeof cause.errno === "number" && cause.errno >= 1000 ? cause.errno : undefined
+/** The server's number of an error, from 1000 up; 0 for one of the driver or the socket. */
+const numberOf = ({ errno }: Mysql.QueryError): number => (typeof errno === "number" && errno >= 1000 ? errno : 0)
 
 /** Shutdown in progress, aborted connections, the client is idle too long, the connection was killed. */
 const endings = new Set([1053, 1152, 1158, 1159, 1160, 1161, 1184, 1927, 4031])
@@ -400,13 +399,13 @@ const endings = new Set([1053, 1152, 1158, 1159, 1160, 1161, 1184, 1927, 4031])
 /** What a server says that is read-only: an option, a transaction or its mode. */
 const readOnly = new Set([1290, 1792, 1836])
 
-/** Whether no statement should follow on the connection: it is lost, silent, or leads to a replica. */
-const isLast = (cause: Mysql.QueryError): boolean => {
-  const number = numberOf(cause)
-  return number === undefined
-    ? cause.fatal || cause.code === "PROTOCOL_SEQUENCE_TIMEOUT"
-    : endings.has(number) || readOnly.has(number)
-}
+/** Whether the connection is gone, or silent. */
+const isLost = (cause: Mysql.QueryError): boolean =>
+  numberOf(cause) === 0 && (cause.fatal || cause.code === "PROTOCOL_SEQUENCE_TIMEOUT")
+
+/** Whether no statement should follow on the connection: it is lost, or is to end, or leads to a replica. */
+const isLast = (cause: Mysql.QueryError): boolean =>
+  isLost(cause) || endings.has(numberOf(cause)) || readOnly.has(numberOf(cause))
 
 type ReasonClass = new (props: {
   readonly cause: unknown
@@ -443,7 +442,6 @@ const sqlError = (cause: Mysql.QueryError, operation: Operation): SqlError => {
     const constraint = /for key '([^']+)'/.exec(cause.message)?.[1] ?? "unknown"
     return new SqlError({ reason: new UniqueViolation({ ...props, constraint }) })
   }
-  const isLost = number === undefined && (cause.fatal || cause.code === "PROTOCOL_SEQUENCE_TIMEOUT")
-  const Reason = isLost || operation === "connect" ? ConnectionError : UnknownError
-  return new SqlError({ reason: new ((number === undefined ? undefined : reasons.get(number)) ?? Reason)(props) })
+  const Reason = reasons.get(number) ?? (isLost(cause) || operation === "connect" ? ConnectionError : UnknownError)
+  return new SqlError({ reason: new Reason(props) })
 }

@@ -150,8 +150,6 @@ interface ClusterClient extends Service.Client {
 /** How long one master may take for what is not a request's: a sign of life, the topology, a script to load. */
 const limit = 1000
 
-const offline = (): Promise<never> => Promise.reject(new Service.ClientOfflineError())
-
 const sendTo = (
   cluster: Cluster,
   master: Master,
@@ -210,10 +208,10 @@ const makeClient = (options: NodeRedisClusterOptions, log: (error: unknown) => v
       if (key !== undefined) {
         // The slot is worked out only if it matters: node-redis does it again.
         const isSilent = client.silent.size > 0 && client.silent.has(cluster.slots[slotOf(key)]?.master.address ?? "")
-        return isSilent ? offline() : cluster.sendCommand(key, false, [command, ...args], { abortSignal })
+        return isSilent ? Service.offline() : cluster.sendCommand(key, false, [command, ...args], { abortSignal })
       }
       const masters = liveMasters()
-      if (masters.length === 0) return offline()
+      if (masters.length === 0) return Service.offline()
       if (command.toUpperCase() !== "SCRIPT") {
         return sendTo(cluster, masters[turn++ % masters.length]!, [command, ...args], abortSignal)
       }

@@ -147,7 +147,7 @@ const makeClient = (options: NodeRedisSentinelOptions, log: (error: unknown) => 
       // While no master is connected, node-redis would ask the Sentinels without a pause, and keep the command.
       sentinel.isReady && sentinel.getMasterNode() !== undefined
         ? sentinel.sendCommand(false, [command, ...args], { abortSignal })
-        : Promise.reject(new Service.ClientOfflineError()),
+        : Service.offline(),
     subscribe: (channel, listener) => sentinel.subscribe(channel, listener),
     // Its type is for listeners of buffers, too, which a listener of strings need not be.
     unsubscribe: (channel, listener) =>

@@ -177,7 +177,7 @@ export const layer: Layer.Layer<SessionBackend, SessionConfigError, SqlClient.Sq
  * @since 0.1.0
  */
 export const ddl = (
-  options: SessionBackendSqlOptions & {
+  options: Pick<SessionBackendSqlOptions, "table"> & {
     readonly dialect: "pg" | "sqlite" | "mysql"
     /**
      * The version of the table that is there. Without it the statements make a new one.
@@ -213,15 +213,10 @@ const configure = Effect.fnUntraced(function* (options: SessionBackendSqlOptions
   const sql = client.withoutTransforms()
   const maxConnections = options?.maxConnections ?? SqlGate.capacityOf(client)
   const table = options?.table ?? defaultTable
-  const dialect = sql.onDialectOrElse<
-    SqlTable.Dialect | undefined,
-    SqlTable.Dialect,
-    SqlTable.Dialect,
-    SqlTable.Dialect
-  >({
-    pg: () => "pg",
-    sqlite: () => "sqlite",
-    mysql: () => "mysql",
+  const dialect = sql.onDialectOrElse({
+    pg: () => "pg" as const,
+    sqlite: () => "sqlite" as const,
+    mysql: () => "mysql" as const,
     orElse: () => undefined
   })
   const problems: Array<string> = []

@@ -1,5 +1,5 @@
 /** `SessionBackendSql` on MySQL and MariaDB. */
-import { afterAll, assert, beforeAll, it, layer } from "@effect/vitest"
+import { afterAll, assert, beforeAll, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -18,9 +18,9 @@ import { outcomeOf } from "../src/internal/backend/sqlOutcome.ts"
 import * as NodeMysqlClient from "../src/NodeMysqlClient.ts"
 import { SessionBackend, type SessionBackendError, type SessionRecord } from "../src/SessionBackend.ts"
 import * as SessionBackendSql from "../src/SessionBackendSql.ts"
-import * as SessionBackendTest from "../src/testing/SessionBackendTest.ts"
 import { hasMariaDbServer, mysqlUrl, OwnMariaDb } from "./support/mariadb.ts"
 import { listens, needing } from "./support/processes.ts"
+import { backendOver, record, seen, suite } from "./support/sqlBackend.ts"
 
 type Options = NodeMysqlClient.NodeMysqlClientOptions
 
@@ -30,40 +30,9 @@ const user = `sessions_${random}`
 
 const client = (options?: Options) => NodeMysqlClient.layer({ url: Redacted.make(mysqlUrl), database, ...options })
 
-const backendOver = <E>(client: Layer.Layer<SqlClient.SqlClient, E>) =>
-  SessionBackendSql.layer.pipe(Layer.provideMerge(client))
-
 /** A client with connections of its own. */
 const open = (options?: Options) =>
   Effect.map(Layer.build(Layer.fresh(client(options))), (context) => Context.get(context, SqlClient.SqlClient))
-
-const record = (changes?: Partial<SessionRecord>): SessionRecord => ({
-  namespace: globalThis.crypto.randomUUID(),
-  id: "0000000000000000000000",
-  secretHash: "hash",
-  version: 1,
-  principal: "alice",
-  data: "{}",
-  dataVersion: 1,
-  extension: "{}",
-  createdAt: 1_000_000,
-  authenticatedAt: 1_000_000,
-  lastSeenAt: 1_000_000,
-  idleTimeout: 1000,
-  idleExpiresAt: 1_001_000,
-  absoluteExpiresAt: 1_010_000,
-  persistent: true,
-  ...changes
-})
-
-const seen = { lastSeenAt: 1_000_001, idleExpiresAt: 1_001_001 }
-
-const suite = (name: string, backend: Layer.Layer<SessionBackend, unknown>) =>
-  layer(backend, { excludeTestServices: true })(name, (it) => {
-    for (const { effect, name } of [...SessionBackendTest.cases, ...SessionBackendTest.collectingCases]) {
-      it.effect(name, () => effect)
-    }
-  })
 
 /** Waits until a statement that begins so is under way in this run's database, and answers its connection. */
 const underWay = (sql: SqlClient.SqlClient, start: string) =>

@@ -1,5 +1,5 @@
 import { PgClient } from "@effect/sql-pg"
-import { afterAll, assert, beforeAll, describe, it, layer } from "@effect/vitest"
+import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -15,8 +15,8 @@ import type { Connection } from "effect/sql/SqlConnection"
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net"
 import { SessionBackend, type SessionBackendError, type SessionRecord } from "../src/SessionBackend.ts"
 import * as SessionBackendSql from "../src/SessionBackendSql.ts"
-import * as SessionBackendTest from "../src/testing/SessionBackendTest.ts"
 import { needing } from "./support/processes.ts"
+import { backendOver, record, seen, suite } from "./support/sqlBackend.ts"
 import * as Version1 from "./support/sqlVersion1.ts"
 
 const url = new URL(process.env["DATABASE_URL"] ?? "postgres://postgres:postgres@localhost:5432/postgres")
@@ -40,37 +40,6 @@ const admin = <A, E>(use: (sql: SqlClient.SqlClient) => Effect.Effect<A, E>) =>
 const reachable = Exit.isSuccess(await Effect.runPromiseExit(admin((sql) => sql`SELECT 1`)))
 
 const withPostgres = needing(reachable, "no Postgres at DATABASE_URL, nor at localhost:5432 as user postgres")
-
-const record = (changes?: Partial<SessionRecord>): SessionRecord => ({
-  namespace: globalThis.crypto.randomUUID(),
-  id: "0000000000000000000000",
-  secretHash: "hash",
-  version: 1,
-  principal: "alice",
-  data: "{}",
-  dataVersion: 1,
-  extension: "{}",
-  createdAt: 1_000_000,
-  authenticatedAt: 1_000_000,
-  lastSeenAt: 1_000_000,
-  idleTimeout: 1000,
-  idleExpiresAt: 1_001_000,
-  absoluteExpiresAt: 1_010_000,
-  persistent: true,
-  ...changes
-})
-
-const seen = { lastSeenAt: 1_000_001, idleExpiresAt: 1_001_001 }
-
-const backendOver = <E>(client: Layer.Layer<SqlClient.SqlClient, E>) =>
-  SessionBackendSql.layer.pipe(Layer.provideMerge(client))
-
-const suite = (name: string, backend: Layer.Layer<SessionBackend, unknown>) =>
-  layer(backend, { excludeTestServices: true })(name, (it) => {
-    for (const { effect, name } of [...SessionBackendTest.cases, ...SessionBackendTest.collectingCases]) {
-      it.effect(name, () => effect)
-    }
-  })
 
 /** Runs `locked` while a row is locked by a change not yet committed, and commits when `locked` says so. */
 const whileLocked = <A, E>(

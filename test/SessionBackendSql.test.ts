@@ -28,7 +28,7 @@ import {
 import * as SessionBackendSql from "../src/SessionBackendSql.ts"
 import type { SessionConfigError } from "../src/SessionError.ts"
 import * as SessionBackendTest from "../src/testing/SessionBackendTest.ts"
-import { watchLoop } from "./scale/measure.ts"
+import { watchLoop } from "./support/loopWatch.ts"
 import * as Version1 from "./support/sqlVersion1.ts"
 
 const memory = NodeSqliteClient.layer({ filename: ":memory:" })
@@ -685,12 +685,12 @@ describe("SessionBackendSql", () => {
           INSERT INTO effect_sessions
           SELECT 'n', lower(hex(randomblob(11))), '', 1, CASE WHEN i % 2 = 0 THEN 'alice' ELSE 'bob' END, printf('%0200d', i),
             1, '{}', i, i, i, 1, i, i, 1, 0 FROM n`
-        const loop = watchLoop()
+        const blocked = watchLoop()
         const repeated = (batch: Effect.Effect<DeletedBatch, SessionBackendError>) =>
           Effect.repeat(Effect.tap(batch, Effect.yieldNow), { while: ({ more }) => more })
         yield* repeated(backend.deleteByPrincipal("n", "alice", { limit: 1000 }))
         yield* repeated(backend.deleteExpired({ now: 9_000_000, limit: 1000 }))
-        const { block } = loop.stop()
+        const block = blocked()
         assert.deepStrictEqual(yield* sql`SELECT count(*) FROM effect_sessions`.values, [[0]])
         // Without a thread of its own, a batch's commit and the checkpoints hold it as long as the disk takes.
         assert.isBelow(block, 200)

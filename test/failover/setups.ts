@@ -4,6 +4,7 @@ import { PgClient } from "@effect/sql-pg"
 import { Effect, Layer, Redacted } from "effect"
 import { Redis } from "effect/persistence"
 import { setTimeout as pause } from "node:timers/promises"
+import { nodeRedisSettings, nodeRedisSocket } from "../../src/internal/redisClient/service.ts"
 import { SessionBackend, SessionBackendError } from "../../src/SessionBackend.ts"
 import * as SessionBackendRedis from "../../src/SessionBackendRedis.ts"
 import * as SessionBackendSql from "../../src/SessionBackendSql.ts"
@@ -79,18 +80,7 @@ export interface Outcome {
 
 /** The client settings of the documentation of `SessionBackendRedis`. */
 const redisClient = (url: string) =>
-  NodeRedis.layer({
-    url,
-    disableOfflineQueue: true,
-    commandsQueueMaxLength: 10_000,
-    commandOptions: { timeout: 0 },
-    pingInterval: 2000,
-    socket: {
-      connectTimeout: 1000,
-      socketTimeout: 5000,
-      reconnectStrategy: (retries) => Math.min(50 * 2 ** retries, 1000)
-    }
-  })
+  NodeRedis.layer({ url, ...nodeRedisSettings, commandOptions: { timeout: 0 }, socket: nodeRedisSocket })
 
 const onRedis: Backend = (url) => SessionBackendRedis.layer.pipe(Layer.provide(redisClient(url)))
 

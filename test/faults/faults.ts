@@ -368,10 +368,9 @@ const runFault = async (world: World, fault: Fault, { millis, perSecond, seed }:
     const [stopped] = await Promise.all([server.stop(), control.stop()])
     const output = server.output()
     violations = [
-      ...[...traffic.violations].map(([what, count]) => (count === 1 ? what : `${what} (${count} times)`)),
+      ...traffic.verdict(output),
       ...(wasRunning ? [] : [`the server ended by itself:\n${output.slice(-2000)}`]),
-      ...(stopped.millis > 5000 ? [`the server took ${Math.round(stopped.millis)} ms to stop`] : []),
-      ...(traffic.secrets().some((secret) => output.includes(secret)) ? ["a token in the log"] : [])
+      ...(stopped.millis > 5000 ? [`the server took ${Math.round(stopped.millis)} ms to stop`] : [])
     ]
   }
   const { samples } = traffic

@@ -14,7 +14,7 @@ import {
   startBareServer,
   startSessionServer
 } from "../support/processes.ts"
-import { answerLimit } from "./traffic.ts"
+import { answerLimit, counted } from "./traffic.ts"
 
 export interface Flood {
   readonly name: string
@@ -31,23 +31,17 @@ export interface Flood {
 
 const endConnections = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'sessions'"
 
-const threeConnections: Flood["inject"] = async (postgres, millis) => {
-  await postgres.sql("ALTER ROLE app CONNECTION LIMIT 3")
-  await postgres.sql(endConnections)
-  await pause(millis)
-  await postgres.sql("ALTER ROLE app CONNECTION LIMIT -1")
-}
+const granting =
+  (connections: number): Flood["inject"] =>
+  async (postgres, millis) => {
+    await postgres.sql(`ALTER ROLE app CONNECTION LIMIT ${connections}`)
+    await postgres.sql(endConnections)
+    await pause(millis)
+    await postgres.sql("ALTER ROLE app CONNECTION LIMIT -1")
+  }
 
 export const floods: ReadonlyArray<Flood> = [
-  {
-    name: "no connection is granted",
-    inject: async (postgres, millis) => {
-      await postgres.sql("ALTER ROLE app CONNECTION LIMIT 0")
-      await postgres.sql(endConnections)
-      await pause(millis)
-      await postgres.sql("ALTER ROLE app CONNECTION LIMIT -1")
-    }
-  },
+  { name: "no connection is granted", inject: granting(0) },
   {
     name: "stopped (SIGSTOP)",
     inject: async (postgres, millis) => {
@@ -78,9 +72,9 @@ export const floods: ReadonlyArray<Flood> = [
     delay: 20,
     perSecond: 300,
     like: "a pool of three, overloaded",
-    inject: threeConnections
+    inject: granting(3)
   },
-  { name: "three connections of ten", inject: threeConnections }
+  { name: "three connections of ten", inject: granting(3) }
 ]
 
 interface Sample {
@@ -224,7 +218,7 @@ export const runFlood = async (postgres: OwnPostgres, flood: Flood, wanted: Want
       slowest,
       bare,
       blocked,
-      violations: [...violations].map(([what, count]) => (count === 1 ? what : `${what} (${count} times)`))
+      violations: counted(violations)
     }
   } finally {
     clearInterval(watching)

@@ -244,14 +244,11 @@ const runMove = async (world: World, move: Move, conditions: Conditions): Promis
     const wasRunning = server.isRunning()
     await Promise.all([server.stop(), control.stop()])
     const output = server.output()
-    const secrets = new Set(traffic.secrets())
     for (const [, cause] of output.matchAll(/^ *cause: (.*)$/gm)) causes.set(cause!, (causes.get(cause!) ?? 0) + 1)
     violations = [
       ...violations,
-      ...[...traffic.violations].map(([what, count]) => (count === 1 ? what : `${what} (${count} times)`)),
-      ...(wasRunning ? [] : [`the server ended by itself:\n${output.slice(-2000)}`]),
-      // Dots part a token, and a log of this length is gone through once.
-      ...(output.split(/[^\w-]+/).some((word) => secrets.has(word)) ? ["a token in the log"] : [])
+      ...traffic.verdict(output),
+      ...(wasRunning ? [] : [`the server ended by itself:\n${output.slice(-2000)}`])
     ]
   }
   const samples = traffic.samples.toSorted((a, b) => a.at - b.at)

@@ -7,6 +7,7 @@
  */
 import { hasMariaDbServer } from "../support/mariadb.ts"
 import { hasPostgresServer, hasRedisServer, OwnPostgres } from "../support/processes.ts"
+import { rowOf } from "../support/table.ts"
 import { faults, openLaboratory, type Result, type Store } from "./faults.ts"
 import { floods, nearness, runFlood } from "./flood.ts"
 import { answerLimit } from "./traffic.ts"
@@ -26,9 +27,7 @@ const chosen = faults.filter(({ name, store, unsolved }) =>
   wanted === "" ? unsolved === undefined : `${store} ${name}`.includes(wanted)
 )
 
-const widths = [47, 9, 6, 6, 6, 9, 9, 10, 4]
-const row = (cells: ReadonlyArray<string | number>) =>
-  cells.map((cell, i) => (i === 0 ? String(cell).padEnd(widths[i]!) : String(cell).padStart(widths[i]!))).join(" ")
+const row = rowOf([47, 9, 6, 6, 6, 9, 9, 10, 4])
 
 console.log(row(["store and fault", "requests", 200, 401, 503, "slowest", "bare", "recovery", "bad"]))
 
@@ -65,9 +64,7 @@ console.log(
 )
 const flooding = floods.filter(({ name }) => `flood ${name}`.includes(wanted))
 if (flooding.length > 0) {
-  const floodWidths = [47, 9, 9, 9, 9, 9, 9, 9, 9, 4]
-  const line = (cells: ReadonlyArray<string | number>) =>
-    cells.map((cell, i) => (i === 0 ? String(cell).padEnd(47) : String(cell).padStart(floodWidths[i]!))).join(" ")
+  const line = rowOf([47, 9, 9, 9, 9, 9, 9, 9, 9, 4])
   console.log(
     `\n${line(["flood of requests", "sent/s", "before/s", "during/s", "after/s", 503, "slowest", "bare", "blocked", "bad"])}`
   )

@@ -6,6 +6,7 @@
  */
 import { hasHaproxy } from "../support/haproxy.ts"
 import { hasRedisServer } from "../support/processes.ts"
+import { rowOf } from "../support/table.ts"
 import { moves, openLaboratory, type Result, type Setting } from "./moves.ts"
 
 if (!hasRedisServer() || !hasHaproxy()) {
@@ -19,9 +20,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => 
 const wanted = process.argv.slice(2).join(" ")
 const chosen = moves.filter(({ name, setting }) => `${setting} ${name}`.includes(wanted))
 
-const widths = [50, 9, 8, 6, 14, 9, 9, 4]
-const row = (cells: ReadonlyArray<string | number>) =>
-  cells.map((cell, i) => (i === 0 ? String(cell).padEnd(widths[i]!) : String(cell).padStart(widths[i]!))).join(" ")
+const row = rowOf([50, 9, 8, 6, 14, 9, 9, 4])
 
 console.log(row(["setting and move", "requests", "reads/s", "503", "503 healthy", "outage", "fault", "bad"]))
 

@@ -48,6 +48,10 @@ interface Probe {
   millis: number | undefined
 }
 
+/** What happened, and how often where it was more than once. */
+export const counted = (counts: ReadonlyMap<string, number>): ReadonlyArray<string> =>
+  Array.from(counts, ([what, count]) => (count === 1 ? what : `${what} (${count} times)`))
+
 /** Numbers that look random and are the same in every run (mulberry32). */
 const numbers = (seed: number) => () => {
   seed = (seed + 0x6d2b79f5) | 0
@@ -258,8 +262,12 @@ export class Traffic {
     }
   }
 
-  /** What no log may hold: the secret parts of all tokens. */
-  secrets(): ReadonlyArray<string> {
-    return Object.values(this.#clients).flatMap((clients) => [...clients].map(({ cookie }) => cookie.split(".")[3]!))
+  /** What was wrong with the server's answers and with its log. */
+  verdict(log: string): ReadonlyArray<string> {
+    const cookies = Object.values(this.#clients).flatMap((clients) => [...clients].map(({ cookie }) => cookie))
+    const secrets = new Set(cookies.map((cookie) => cookie.split(".")[3]!))
+    // Dots part a token, and a long log is gone through once.
+    const isTold = log.split(/[^\w-]+/).some((word) => secrets.has(word))
+    return [...counted(this.violations), ...(isTold ? ["a token in the log"] : [])]
   }
 }

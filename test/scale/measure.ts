@@ -1,11 +1,16 @@
-/** What the scripts of this folder measure with: how long the event loop stood still, and how long others waited. */
+/** What the scripts of this folder measure with: sessions, and how long their requests take beside something large. */
 import * as Effect from "effect/Effect"
-import type { SessionBackend, SessionBackendError, SessionRecord } from "../../src/SessionBackend.ts"
-import { processorWait } from "../support/processes.ts"
+import { randomBytes } from "node:crypto"
+import {
+  maxBatch,
+  type SessionBackend,
+  type SessionBackendError,
+  type SessionRecord
+} from "../../src/SessionBackend.ts"
 
 export const record = (changes: Partial<SessionRecord> = {}): SessionRecord => ({
   namespace: "scale",
-  id: randomId(),
+  id: randomBytes(16).toString("base64url"),
   secretHash: "s".repeat(43),
   version: 1,
   principal: `user-${Math.floor(Math.random() * 1e6)}`,
@@ -21,36 +26,6 @@ export const record = (changes: Partial<SessionRecord> = {}): SessionRecord => (
   persistent: true,
   ...changes
 })
-
-export const randomId = (): string =>
-  Buffer.from(globalThis.crypto.getRandomValues(new Uint8Array(16))).toString("base64url")
-
-/**
- * The longest times in which the event loop did nothing else. What this process waited for a processor, which others
- * used, is taken off: it is the machine's and not ours.
- */
-export const watchLoop = () => {
-  const blocks: Array<number> = []
-  let last = performance.now()
-  let waited = processorWait()
-  let isRunning = true
-  const tick = () => {
-    const now = performance.now()
-    const wait = processorWait()
-    blocks.push(Math.max(0, now - last - (wait - waited)))
-    last = performance.now()
-    waited = wait
-    if (isRunning) setTimeout(tick, 1)
-  }
-  setTimeout(tick, 1)
-  return {
-    stop: () => {
-      isRunning = false
-      tick()
-      return { block: Math.max(...blocks), over50: blocks.filter((block) => block > 50).length }
-    }
-  }
-}
 
 export const percentile = (times: ReadonlyArray<number>, p: number): number =>
   times.toSorted((a, b) => a - b)[Math.max(0, Math.ceil((times.length * p) / 100) - 1)] ?? NaN
@@ -104,3 +79,14 @@ export const timed = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<re
     const began = performance.now()
     return Effect.map(effect, (value) => [value, performance.now() - began] as const)
   })
+
+/** Sweeps until there is no more, notes how long each batch took, and answers how many sessions were deleted. */
+export const sweepAll = Effect.fnUntraced(function* (backend: SessionBackend["Service"], times: Array<number>) {
+  for (let swept = 0; ;) {
+    const [{ deleted, more }, millis] = yield* timed(backend.deleteExpired({ now: Date.now(), limit: maxBatch }))
+    times.push(millis)
+    swept += deleted.length
+    if (!more) return swept
+    yield* Effect.yieldNow
+  }
+})

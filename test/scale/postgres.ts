@@ -5,7 +5,6 @@
  *     node --import ./test/support/resolveSource.ts test/scale/postgres.ts [sessions=5000000] [expired=500000] [principal=300000]
  */
 import { PgClient } from "@effect/sql-pg"
-import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -13,10 +12,10 @@ import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as SqlClient from "effect/sql/SqlClient"
 import * as Storage from "../../src/internal/manager/storage.ts"
-import { maxBatch, SessionBackend, type SessionBackendError } from "../../src/SessionBackend.ts"
+import { SessionBackend } from "../../src/SessionBackend.ts"
 import * as SessionBackendSql from "../../src/SessionBackendSql.ts"
 import { OwnPostgres } from "../support/processes.ts"
-import { others, percentile, round, timed } from "./measure.ts"
+import { others, percentile, round, sweepAll, timed } from "./measure.ts"
 
 const [sessions = 5_000_000, expired = 500_000, ofOne = 300_000] = process.argv.slice(2).map(Number)
 const touches = 300_000
@@ -124,20 +123,17 @@ const program = (postgres: OwnPostgres) =>
           p99: round(p99)
         })
       })
-    /** A call that notes how long each of its runs took. */
-    const noting = <A, E>(call: Effect.Effect<A, E>, times: Array<number>) =>
-      Effect.map(timed(call), ([value, millis]) => {
-        times.push(millis)
-        return value
-      })
-
     yield* during("nothing else", Effect.as(Effect.sleep("20 seconds"), ""), [])
 
     const revoked: Array<number> = []
     const noted = Storage.make(
       {
         ...backend,
-        deleteByPrincipal: (...args) => noting(backend.deleteByPrincipal(...args), revoked)
+        deleteByPrincipal: (...args) =>
+          Effect.map(timed(backend.deleteByPrincipal(...args)), ([batch, millis]) => {
+            revoked.push(millis)
+            return batch
+          })
       },
       "scale",
       1000
@@ -146,18 +142,7 @@ const program = (postgres: OwnPostgres) =>
     yield* during("revoke again", storage.deleteByPrincipal("one"), [])
 
     const sweeps: Array<number> = []
-    let swept = 0
-    const batch = Effect.flatMap(Clock.currentTimeMillis, (now) => backend.deleteExpired({ now, limit: maxBatch }))
-    const sweeping: Effect.Effect<number, SessionBackendError> = Effect.repeat(
-      Effect.tap(noting(batch, sweeps), ({ deleted }) =>
-        Effect.andThen(
-          Effect.sync(() => (swept += deleted.length)),
-          Effect.yieldNow
-        )
-      ),
-      { while: ({ more }) => more }
-    ).pipe(Effect.map(() => swept))
-    yield* during("sweep", sweeping, sweeps)
+    yield* during("sweep", sweepAll(backend, sweeps), sweeps)
     yield* during("nothing else", Effect.as(Effect.sleep("10 seconds"), ""), [])
     console.table(rows)
     yield* say(

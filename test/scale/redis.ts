@@ -13,61 +13,17 @@ import { Redis } from "effect/persistence"
 import { randomBytes } from "node:crypto"
 import { SessionBackend, type SessionRecord } from "../../src/SessionBackend.ts"
 import * as SessionBackendRedis from "../../src/SessionBackendRedis.ts"
+import { watchLoop } from "../support/loopWatch.ts"
 import { OwnRedis } from "../support/processes.ts"
+import { percentile, record, round } from "./measure.ts"
 
 const sessions = Number(process.argv[2] ?? 300_000)
 const isRevocationOnly = process.argv[3] === "revocation"
-const namespace = "app/User"
+const { namespace } = record()
 const minute = 60_000
-const newRecord = (principal: string, changes?: Partial<SessionRecord>): SessionRecord => {
-  const now = Date.now()
-  return {
-    namespace,
-    id: randomBytes(16).toString("base64url"),
-    secretHash: randomBytes(32).toString("base64url"),
-    version: 1,
-    principal,
-    data: `{"name":"Alice","roles":["user"]}`,
-    dataVersion: 1,
-    extension: "{}",
-    createdAt: now,
-    authenticatedAt: now,
-    lastSeenAt: now,
-    idleTimeout: 30 * minute,
-    idleExpiresAt: now + 30 * minute,
-    absoluteExpiresAt: now + 12 * 60 * minute,
-    persistent: true,
-    ...changes
-  }
-}
+const newRecord = (principal: string, changes?: Partial<SessionRecord>) => record({ principal, ...changes })
 
 const rows: Array<Record<string, string | number>> = []
-const ms = (millis: number): number => Math.round(millis * 10) / 10
-
-/**
- * The longest time for which the event loop did nothing else: what this thread computed from one turn of a timer of a
- * millisecond to the next. A busy machine makes it no longer.
- */
-const watchLoop = () => {
-  const computed = () => {
-    const { system, user } = process.threadCpuUsage()
-    return (system + user) / 1000
-  }
-  let [last, longest] = [computed(), 0]
-  const timer = setInterval(() => {
-    const now = computed()
-    longest = Math.max(longest, now - last)
-    last = now
-  }, 1)
-  return () => {
-    clearInterval(timer)
-    return longest
-  }
-}
-
-const percentile = (values: Array<number>, part: number): number =>
-  values.toSorted((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * part))] ?? 0
-
 /** Reads of other sessions, 500 a second, until it is told to stop. */
 const readOthers = (backend: SessionBackend["Service"], ids: ReadonlyArray<string>) => {
   const times: Array<number> = []
@@ -140,13 +96,13 @@ const measured = <A extends { readonly calls: number; readonly count: number; re
       what,
       count,
       calls,
-      "total ms": ms(total),
-      "CPU ms": ms((system + user) / 1000),
-      "slowest call": ms(slowest),
-      "longest block": ms(longest()),
+      "total ms": round(total),
+      "CPU ms": round((system + user) / 1000),
+      "slowest call": round(slowest),
+      "longest block": round(longest()),
       ...(times.length === 0
         ? {}
-        : { "others p50": ms(percentile(times, 0.5)), "others p99": ms(percentile(times, 0.99)) })
+        : { "others p50": round(percentile(times, 50)), "others p99": round(percentile(times, 99)) })
     })
   })
 

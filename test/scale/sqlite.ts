@@ -3,7 +3,6 @@
  *
  *     node --import ./test/support/resolveSource.ts test/scale/sqlite.ts [sessions=1000000] [expired=100000] [principal=300000]
  */
-import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -14,9 +13,10 @@ import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import * as Storage from "../../src/internal/manager/storage.ts"
 import * as NodeSqliteClient from "../../src/NodeSqliteClient.ts"
-import { maxBatch, SessionBackend, type SessionBackendError } from "../../src/SessionBackend.ts"
+import { SessionBackend } from "../../src/SessionBackend.ts"
 import * as SessionBackendSql from "../../src/SessionBackendSql.ts"
-import { others, percentile, record, round, timed, watchLoop } from "./measure.ts"
+import { watchLoop } from "../support/loopWatch.ts"
+import { others, percentile, record, round, sweepAll, timed } from "./measure.ts"
 
 const [sessions = 1_000_000, expired = 100_000, ofOne = 300_000] = process.argv.slice(2).map(Number)
 
@@ -57,15 +57,16 @@ const program = Effect.gen(function* () {
   const storage = Storage.make(backend, "scale", 1000)
   const rows: Array<Record<string, unknown>> = []
 
+  const blocked = watchLoop()
   /** Runs a task beside the requests of others. */
   const during = <A>(name: string, task: Effect.Effect<A, unknown>) =>
     Effect.gen(function* () {
       const other = others(backend, ids, 10)
       const fiber = yield* Effect.forkChild(other.run)
       yield* Effect.sleep("200 millis")
-      const loop = watchLoop()
+      blocked()
       const [answer, millis] = yield* timed(task)
-      const { block, over50 } = loop.stop()
+      const block = blocked()
       const { failures, p50, p99, requests } = other.stop()
       yield* Fiber.join(fiber)
       const wal = statSync(`${filename}-wal`).size / 1e6
@@ -74,7 +75,6 @@ const program = Effect.gen(function* () {
         answer,
         seconds: round(millis / 1000),
         block: round(block),
-        over50,
         requests,
         failures,
         p50: round(p50),
@@ -84,24 +84,8 @@ const program = Effect.gen(function* () {
     })
 
   const batches: Array<number> = []
-  const sweep = Effect.flatMap(Clock.currentTimeMillis, (now) => backend.deleteExpired({ now, limit: maxBatch })).pipe(
-    timed,
-    Effect.tap(([, millis]) => Effect.sync(() => batches.push(millis))),
-    Effect.map(([batch]) => batch)
-  )
-  let swept = 0
-  const sweeping: Effect.Effect<number, SessionBackendError> = Effect.repeat(
-    Effect.tap(sweep, ({ deleted }) =>
-      Effect.andThen(
-        Effect.sync(() => (swept += deleted.length)),
-        Effect.yieldNow
-      )
-    ),
-    { while: ({ more }) => more }
-  ).pipe(Effect.map(() => swept))
-
   yield* during("nothing else", Effect.as(Effect.sleep("10 seconds"), ""))
-  yield* during(`sweep of ${expired}`, sweeping)
+  yield* during(`sweep of ${expired}`, sweepAll(backend, batches))
   console.log(
     `sweep batches ms: p50 ${round(percentile(batches, 50))}, p99 ${round(percentile(batches, 99))}, max ${round(Math.max(...batches))}`
   )

@@ -1,12 +1,10 @@
 /** The MariaDB that is there already, and MariaDB servers that a test starts, freezes and kills. */
-import { type ChildProcess, execFile, spawn, spawnSync } from "node:child_process"
-import { once } from "node:events"
+import { type ChildProcess, execFile, spawnSync } from "node:child_process"
 import { chownSync, existsSync, mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { setTimeout as pause } from "node:timers/promises"
 import { promisify } from "node:util"
-import { freePort } from "./processes.ts"
+import { ended, freePort, hasEnded, start, until } from "./processes.ts"
 
 export const mysqlUrl = process.env["MYSQL_URL"] ?? "mysql://root@127.0.0.1:3306/test"
 
@@ -16,14 +14,6 @@ const daemon = "/usr/sbin/mariadbd"
 export const hasMariaDbServer = (): boolean => existsSync(daemon)
 
 const run = promisify(execFile)
-
-const children = new Set<ChildProcess>()
-process.once("exit", () => {
-  for (const child of children) {
-    child.kill("SIGCONT")
-    child.kill("SIGKILL")
-  }
-})
 
 const idOf = (option: "-u" | "-g"): number => Number(spawnSync("id", [option, "mysql"], { encoding: "utf8" }).stdout)
 
@@ -68,7 +58,7 @@ export class OwnMariaDb {
   }
 
   async start(): Promise<void> {
-    const child = spawn(
+    const child = start(
       daemon,
       [
         "--no-defaults",
@@ -80,21 +70,16 @@ export class OwnMariaDb {
         "--innodb-buffer-pool-size=16M",
         "--innodb-log-file-size=8M"
       ],
-      { ...this.#user, cwd: this.#directory, stdio: "ignore" }
+      { ...this.#user, cwd: this.#directory }
     )
     this.#child = child
-    children.add(child)
-    child.once("exit", () => children.delete(child))
-    const deadline = performance.now() + 60_000
-    for (;;) {
-      const answers = await this.sql("SELECT 1").then(
+    await until(async () => {
+      if (hasEnded(child)) throw new Error("MariaDB ended")
+      return this.sql("SELECT 1").then(
         () => true,
         () => false
       )
-      if (answers) return
-      if (child.exitCode !== null || performance.now() > deadline) throw new Error("MariaDB does not answer")
-      await pause(50)
-    }
+    }, "MariaDB answers")
   }
 
   /** Runs statements as root, on a connection of their own. */
@@ -113,10 +98,9 @@ export class OwnMariaDb {
   }
 
   async kill(): Promise<void> {
-    const child = this.#child
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return
-    child.kill("SIGKILL")
-    await once(child, "exit")
+    if (this.#child === undefined) return
+    this.#child.kill("SIGKILL")
+    await ended(this.#child)
   }
 
   async dispose(): Promise<void> {

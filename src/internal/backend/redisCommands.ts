@@ -35,8 +35,6 @@ export const prepare =
         )
     })
 
-export type Commands = ReturnType<typeof make>
-
 export const make = (redis: Redis["Service"]) => {
   let leftAt = -Infinity
 

@@ -84,15 +84,11 @@ const buildIndexes = (sql: SqlClient.SqlClient, table: string): Effect.Effect<vo
       }).pipe(Effect.ensuring(Effect.ignore(run(`SELECT pg_advisory_unlock(${key})`))))
     })
   )
-  const untilDone: Effect.Effect<void, SqlError> = Effect.flatMap(state, ({ isDone }) =>
-    isDone
-      ? Effect.void
-      : Effect.andThen(
-          build,
-          Effect.flatMap(state, ({ isDone }) =>
-            isDone ? Effect.void : Effect.andThen(Effect.sleep("200 millis"), untilDone)
-          )
-        )
-  )
-  return untilDone
+  return Effect.gen(function* () {
+    while (!(yield* state).isDone) {
+      yield* build
+      if ((yield* state).isDone) return
+      yield* Effect.sleep("200 millis")
+    }
+  })
 }

@@ -32,6 +32,11 @@ export class ClientOfflineError extends Error {
   }
 }
 
+export const offline = (): Promise<never> => Promise.reject(new ClientOfflineError())
+
+/** How long to wait before connecting again, for ever: 50 ms at first and a second at last. */
+export const reconnectDelay = (retries: number): number => Math.min(50 * 2 ** retries, 1000)
+
 /** Settings of one connection of node-redis for sessions, as the example of `SessionBackendRedis` has them. */
 export const nodeRedisSettings = {
   disableOfflineQueue: true,
@@ -43,11 +48,8 @@ export const nodeRedisSettings = {
 export const nodeRedisSocket = {
   connectTimeout: 1000,
   socketTimeout: 5000,
-  reconnectStrategy: (retries: number) => reconnectDelay(retries)
+  reconnectStrategy: reconnectDelay
 }
-
-/** For ever, after 50 ms at first and a second at last. */
-export const reconnectDelay = (retries: number): number => Math.min(50 * 2 ** retries, 1000)
 
 /** How long opening, closing or subscribing may take. */
 const limit = Duration.seconds(5)

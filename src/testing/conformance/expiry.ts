@@ -9,7 +9,7 @@ import * as Option from "effect/Option"
 import * as Semaphore from "effect/Semaphore"
 import { clockSlack, maxBatch } from "../../SessionBackend.ts"
 import type { DeletedRecord, SessionRecord } from "../../SessionBackend.ts"
-import { check, equal, ids, show } from "./expect.ts"
+import { check, equal, ids, sameIds, show } from "./expect.ts"
 import { type Body, type Case, makeCase, minute, races, range, repeated, type Store } from "./fixture.ts"
 
 const sweeps = Semaphore.makeUnsafe(1)
@@ -48,11 +48,11 @@ const sweepBatch = ({ backend }: Store, limit: number) =>
     check(deleted.length <= limit, `deleteExpired of at most ${limit} answered ${deleted.length} records`)
   )
 
-/** Sweeps until there is no more, and answers the ids deleted. */
+/** Sweeps until there is no more, and answers what was deleted. */
 const sweep = (store: Store, limit = maxBatch) => repeated("deleteExpired", sweepBatch(store, limit))
 
 /** Whether the store deletes expired records by its own clock, and its sweep does nothing. */
-const keepsExpired = (store: Store, probe: SessionRecord, swept: ReadonlyArray<string>) =>
+const keepsExpired = (store: Store, probe: SessionRecord, swept: ReadonlyArray<DeletedRecord>) =>
   Effect.map(store.read(probe), (found) => swept.length === 0 && Option.isSome(found))
 
 /** @internal */
@@ -90,12 +90,9 @@ export const cases: ReadonlyArray<Case> = [
     if (yield* keepsExpired(store, records[0]!, swept)) return
     for (const record of records) yield* store.expectGone(record, "an expired record")
     const mine = ids(records)
-    yield* equal(
-      swept
-        .filter((id) => mine.includes(id))
-        .toSorted()
-        .join(),
-      mine.toSorted().join(),
+    yield* sameIds(
+      swept.filter(({ id }) => mine.includes(id)),
+      records,
       "ids answered"
     )
   }),
@@ -174,14 +171,9 @@ export const collectingCases: ReadonlyArray<Case> = [
         yield* store.create({ ...expired, principal: undefined }),
         yield* store.create({ ...expired, namespace: `${store.namespace}/2` })
       ]
-      const found = new Map<string, DeletedRecord>()
-      for (let calls = 0; calls < 100; calls++) {
-        const { deleted, more } = yield* sweepBatch(store, 2)
-        for (const record of deleted) found.set(record.id, record)
-        if (!more) break
-      }
+      const swept = yield* sweep(store, 2)
       for (const { id, namespace, principal } of records) {
-        const answered = found.get(id)
+        const answered = swept.find((deleted) => deleted.id === id)
         const what = "what was answered of an expired record"
         yield* equal(show([answered?.namespace, answered?.principal]), show([namespace, principal]), what)
       }

@@ -8,8 +8,14 @@ import * as Effect from "effect/Effect"
 import * as Base64Url from "effect/encoding/Base64Url"
 import * as Option from "effect/Option"
 import { maxBatch, SessionBackend } from "../../SessionBackend.ts"
-import type { DeletedBatch, SessionBackendError, SessionPatch, SessionRecord } from "../../SessionBackend.ts"
-import { check, ConformanceError, equal, expectResult, ids, sameIds, sameRecord } from "./expect.ts"
+import type {
+  DeletedBatch,
+  DeletedRecord,
+  SessionBackendError,
+  SessionPatch,
+  SessionRecord
+} from "../../SessionBackend.ts"
+import { check, ConformanceError, equal, expectResult, sameIds, sameRecord } from "./expect.ts"
 
 /**
  * A case that every backend must pass.
@@ -65,13 +71,13 @@ export const races = (rounds: number) =>
           : Effect.map(Effect.all([right, left], together), ([right, left]) => [left, right] as const)
   )
 
-/** Calls for a batch until there is no more, and answers the ids deleted. @internal */
+/** Calls for a batch until there is no more, and answers what was deleted. @internal */
 export const repeated = <E>(what: string, batch: Effect.Effect<DeletedBatch, E>) =>
   Effect.gen(function* () {
-    const deleted: Array<string> = []
+    const deleted: Array<DeletedRecord> = []
     for (let calls = 0; calls < 1000; calls++) {
       const answer = yield* batch
-      deleted.push(...ids(answer.deleted))
+      deleted.push(...answer.deleted)
       if (!answer.more) return deleted
     }
     return yield* new ConformanceError({ message: `${what}: there was still more after 1000 calls` })
@@ -130,7 +136,7 @@ export const makeStore = (backend: SessionBackend["Service"], now: number) => {
       check(deleted.length <= limit, `deleteByPrincipal of at most ${limit} answered ${deleted.length} records`)
     )
 
-  /** Calls `deleteByPrincipal` until there is no more, and answers the ids deleted. */
+  /** Calls `deleteByPrincipal` until there is no more, and answers what was deleted. */
   const revokeAll = (principal = alice, except?: string, limit = maxBatch) =>
     repeated("deleteByPrincipal", revokeBatch(limit, principal, except))
 
