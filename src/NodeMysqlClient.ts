@@ -77,7 +77,7 @@ import type { Socket } from "node:net"
  * @since 0.1.0
  */
 export interface NodeMysqlClientOptions {
-  /** `mysql://user:password@host:port/database`. An option given beside it takes precedence. */
+  /** `mysql://user:password@host:port/database`, or `mariadb://`. An option given beside it takes precedence. */
   readonly url?: Redacted.Redacted | undefined
   /** @default "localhost" */
   readonly host?: string | undefined
