@@ -23,8 +23,7 @@
  *
  * **Gotchas**
  *
- * - It needs `ioredis` 5.4 or later, a peer dependency, and is not part of the package's main entry point. `socketTimeout`
- *   is newer than 5.4.
+ * - It needs `ioredis` 5.4.1 or later, a peer dependency, and is not part of the package's main entry point.
  * - The client of `layerClient` keeps its settings, and is yours to close. With ioredis's own defaults it sends commands
  *   once Redis is back, long after they were reported as failed: give it those of the example.
  *

@@ -77,7 +77,7 @@ import type { Socket } from "node:net"
  * @since 0.1.0
  */
 export interface NodeMysqlClientOptions {
-  /** `mysql://user:password@host:port/database`. An option given beside it takes precedence. */
+  /** `mysql://user:password@host:port/database`, or `mariadb://`. An option given beside it takes precedence. */
   readonly url?: Redacted.Redacted | undefined
   /** @default "localhost" */
   readonly host?: string | undefined
@@ -115,6 +115,9 @@ export const make = (
 ): Effect.Effect<SqlClient.SqlClient, SqlError, Scope.Scope | Reactivity.Reactivity> =>
   Effect.gen(function* () {
     // What `URL` throws shows the password.
+    if (options.url !== undefined && !isUrl.test(Redacted.value(options.url))) {
+      return yield* lost("the url has to begin with mysql:// or mariadb://")
+    }
     if (options.url !== undefined && !URL.canParse(Redacted.value(options.url))) {
       return yield* lost("the url is not a URL")
     }
@@ -153,6 +156,9 @@ export const layerConfig = (
 // -----------------------------------------------------------------------------
 // internal
 // -----------------------------------------------------------------------------
+
+/** That of another database, or one without a scheme, `mysql2` takes for an address. */
+const isUrl = /^(?:mysql2?|mariadb):\/\//i
 
 const compiler = Statement.makeCompiler({
   dialect: "mysql",

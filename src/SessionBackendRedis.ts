@@ -139,7 +139,7 @@ export const layerWith = (
   return Layer.effect(
     SessionBackend,
     Option.isNone(ttlSlack) || problems.length > 0
-      ? Effect.fail(new SessionConfigError({ problems }))
+      ? Effect.fail(new SessionConfigError({ layers: ["SessionBackendRedis.layerWith"], problems }))
       : make(prefix, ttlSlack.value)
   )
 }
@@ -373,9 +373,10 @@ const refuseCluster = (redis: Redis.Redis["Service"], prefix: string): Effect.Ef
         codeOf(error) === "MOVED"
           ? Effect.fail(
               new SessionConfigError({
+                layers: ["SessionBackendRedis"],
                 problems: [
                   "Redis: this is one server of a Cluster, which has only a part of the keys. Use a client that sends " +
-                    "each command to the right one: `NodeRedisCluster`"
+                    "each command to the right one: `NodeRedisCluster`, or `IoRedis.layerClient` with a `Cluster`"
                 ]
               })
             )

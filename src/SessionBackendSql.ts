@@ -44,6 +44,7 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -59,6 +60,7 @@ import * as SqlMigrations from "./internal/backend/sqlMigrations.ts"
 import { isTransient, outcomeOf } from "./internal/backend/sqlOutcome.ts"
 import * as SqlStatements from "./internal/backend/sqlStatements.ts"
 import * as SqlTable from "./internal/backend/sqlTable.ts"
+import { describeCause } from "./internal/manager/describeCause.ts"
 import { clockSlack, maxBatch, SessionBackend, SessionBackendError } from "./SessionBackend.ts"
 import type { Operation, SessionRecord, UpdateResult } from "./SessionBackend.ts"
 import { SessionConfigError } from "./SessionError.ts"
@@ -88,8 +90,8 @@ export interface SessionBackendSqlOptions {
 
 /**
  * Layer that creates the table, its indexes and its migration history where they are missing, brings a table of an older
- * version over, and provides nothing: for a deploy step. Several processes may build it at once. A refusal by the
- * database is a defect.
+ * version over, and provides nothing: for a deploy step. Several processes may build it at once. A database that refuses
+ * it, or cannot be reached, is a defect.
  *
  * **Details**
  *
@@ -100,8 +102,8 @@ export interface SessionBackendSqlOptions {
  *   holds up others for a quarter of a second at most, and after 30 tries the build dies. Its new indexes are then built
  *   `CONCURRENTLY`, which takes as long as the table is large and waits for transactions that are older. Indexes left
  *   behind half-built are built anew. Only an owner of the table may do so.
- * - In SQLite the event loop, and other processes that write, wait until the new indexes are built: a second or two for a
- *   million sessions.
+ * - In SQLite others that write wait until the new indexes are built: a second or two for a million sessions. So does the
+ *   event loop, unless the client runs in a thread of its own, as `NodeSqliteClient` does.
  *
  * @category layers
  * @since 0.1.0
@@ -118,7 +120,7 @@ export const layerMigrations = (
 /**
  * Layer that stores sessions in a table that exists already. Building it sends one statement, which asks for the version
  * of the table: one that is missing or older is a `SessionConfigError` that names the migration to run. A database that
- * does not answer within a second is logged, and the application starts. The role needs no more than SELECT, INSERT,
+ * fails, or does not answer within a second, is logged, and the application starts. The role needs no more than SELECT, INSERT,
  * UPDATE and DELETE on the table.
  *
  * @category layers
@@ -137,7 +139,8 @@ export const layerStorage = (
   )
 
 /**
- * Layer that stores sessions in the given table, which it creates if it is missing.
+ * Layer that stores sessions in the given table, which it creates if it is missing, and brings over from an older
+ * version: `layerMigrations` and `layerStorage`. A database that cannot be reached is a defect.
  *
  * @category layers
  * @since 0.1.0
@@ -148,7 +151,8 @@ export const layerWith = (
   layerStorage(options).pipe(Layer.provide(layerMigrations(options)))
 
 /**
- * Layer that stores sessions in the table `effect_sessions`, which it creates if it is missing.
+ * Layer that stores sessions in the table `effect_sessions`, which it creates if it is missing, and brings over from an
+ * older version. A database that cannot be reached is a defect.
  *
  * @category layers
  * @since 0.1.0
@@ -186,7 +190,7 @@ export const ddl = (
   }
 ): ReadonlyArray<string> => {
   const table = options.table ?? defaultTable
-  if (!isTableName(table)) throw new SessionConfigError({ problems: [notAName] })
+  if (!isTableName(table)) throw new SessionConfigError({ layers: ["SessionBackendSql"], problems: [notAName] })
   const { inside, outside } = SqlTable.ddl(options.dialect, table, options.from ?? 0)
   return [...inside, ...outside]
 }
@@ -226,7 +230,7 @@ const configure = Effect.fnUntraced(function* (options: SessionBackendSqlOptions
   }
   if (dialect === undefined) problems.push("the SqlClient must be one for Postgres, SQLite, MySQL or MariaDB")
   return dialect === undefined || problems.length > 0
-    ? yield* new SessionConfigError({ problems })
+    ? yield* new SessionConfigError({ layers: ["SessionBackendSql"], problems })
     : ({ sql, dialect, table, maxConnections } satisfies Configuration)
 })
 
@@ -253,27 +257,25 @@ const checkVersion = (configuration: Configuration): Effect.Effect<void, Session
     const query = Effect.exit(outsideTransactionOf(configuration)(SqlMigrations.versionOf(configuration)))
     // A fiber of its own: a driver that cannot be interrupted while it connects does not delay the start.
     const answer = yield* Effect.timeoutOption(Fiber.join(yield* Effect.forkScoped(query)), checkTimeout)
-    if (Option.isNone(answer) || Exit.isFailure(answer.value)) {
-      const cause = Option.isNone(answer) ? "no answer" : describe(answer.value)
-      return yield* Effect.logWarning("session backend: the database does not answer yet").pipe(
+    const exit = Option.getOrUndefined(answer)
+    if (exit === undefined || Exit.isFailure(exit)) {
+      const cause = exit === undefined ? "no answer" : describeCause(Cause.squash(exit.cause))
+      return yield* Effect.logWarning("session backend: the version of the table could not be checked").pipe(
         Effect.annotateLogs({ table, cause })
       )
     }
-    const version = answer.value.value
+    const version = exit.value
     if (version === SqlTable.latestVersion) return
     const [, name] = SqlTable.versions[SqlTable.latestVersion - 1]
     const migration = `${String(SqlTable.latestVersion).padStart(4, "0")}_${name}`
+    const place = `${table === defaultTable ? "" : `table: "${table}", `}dialect: "${dialect}"`
     const problem =
       version === 0
-        ? `there is no table ${table}: make it (layerMigrations, or the statements of ddl({ dialect: "${dialect}" }))`
+        ? `there is no table ${table}: make it (layerMigrations, or the statements of ddl({ ${place} }))`
         : `table ${table} is of version ${version}: run migration ${migration} ` +
-          `(layerMigrations, or the statements of ddl({ dialect: "${dialect}", from: ${version} }))`
+          `(layerMigrations, or the statements of ddl({ ${place}, from: ${version} }))`
     return yield* new SessionConfigError({ layers: ["SessionBackendSql.layerStorage"], problems: [problem] })
   })
-
-/** The kind of a failure, without the texts of the driver. */
-const describe = (exit: Exit.Exit<unknown, SqlError>): string =>
-  Option.match(Exit.findErrorOption(exit), { onNone: () => "defect", onSome: ({ reason }) => reason._tag })
 
 /** An operation that waited for the one connection of a SQLite client would wait for the transaction it is called in. */
 const inTransaction = new SqlError({

@@ -350,6 +350,14 @@ withMysql("NodeMysqlClient", () => {
       assert.isTrue(Exit.isFailure(exit))
       assert.include(String(Exit.isFailure(exit) && Cause.pretty(exit.cause)), "the url is not a URL")
       assert.notInclude(JSON.stringify(exit), "hunter2")
+      for (const other of ["root:hunter2@127.0.0.1", "postgres://root:hunter2@127.0.0.1/test"]) {
+        const refused = yield* Effect.exit(open({ url: Redacted.make(other) }))
+        assert.include(
+          String(Exit.isFailure(refused) && Cause.pretty(refused.cause)),
+          "begin with mysql:// or mariadb://"
+        )
+        assert.notInclude(JSON.stringify(refused), "hunter2")
+      }
     })
   )
 

@@ -2,6 +2,8 @@
 import { afterAll, assert, beforeAll, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, Option } from "effect"
 import { Redis } from "effect/persistence"
+import { Cluster } from "ioredis"
+import { inspect } from "node:util"
 import * as IoRedis from "../src/IoRedis.ts"
 import * as NodeRedisCluster from "../src/NodeRedisCluster.ts"
 import * as NodeRedisSentinel from "../src/NodeRedisSentinel.ts"
@@ -77,6 +79,44 @@ withRedis("a Redis service", { timeout: 60_000 }, () => {
       assert.notInclude(log, host)
     })
   }
+
+  it("keeps the password and the arguments of commands out of the errors of ioredis", async () => {
+    const redis = await OwnRedis.start({ isDurable: false })
+    const errorOf = <A>(
+      layer: Layer.Layer<Redis.Redis, Redis.RedisError>,
+      use: Effect.Effect<A, Redis.RedisError, Redis.Redis>
+    ) =>
+      Effect.runPromise(Effect.flip(use.pipe(Effect.provide(layer), Effect.provide(silent)))).then((error) =>
+        inspect(error, { depth: 9 })
+      )
+    const options = { host, port: redis.port, password: "tr0ub4dor" }
+    const refused = await errorOf(
+      IoRedis.layer(options),
+      Effect.flatMap(Redis.Redis, (redis) => redis.send("GET", "tr0ub4dor", "one too many"))
+    )
+    assert.include(refused, "ERR wrong number of arguments")
+    assert.notInclude(refused, "tr0ub4dor")
+    const cluster = new Cluster([options], { lazyConnect: true, enableOfflineQueue: false, redisOptions: options })
+    const apart = await errorOf(
+      IoRedis.layerClient(cluster),
+      Effect.flatMap(Redis.Redis, (redis) => redis.send("PING"))
+    )
+    assert.include(apart, "Failed to refresh slots cache")
+    assert.notInclude(apart, "tr0ub4dor")
+    cluster.disconnect()
+    await Effect.runPromise(
+      Effect.flatMap(Redis.Redis, (redis) => redis.send("CONFIG", "SET", "requirepass", "another")).pipe(
+        Effect.provide(IoRedis.layer({ host, port: redis.port })),
+        Effect.provide(silent)
+      )
+    )
+    for (const protocol of [2, 3] as const) {
+      const error = await errorOf(IoRedis.layer({ ...options, protocol }), Effect.void)
+      assert.include(error, "WRONGPASS")
+      assert.notInclude(error, "tr0ub4dor")
+    }
+    await redis.dispose()
+  })
 
   it("waits for a Redis that is not there yet, if it is told to", async () => {
     const redis = await OwnRedis.start({ isDurable: false })

@@ -58,7 +58,20 @@ const limit = Duration.seconds(5)
 const closeLimit = Duration.seconds(1)
 
 const attempt = <A>(evaluate: (signal: AbortSignal) => PromiseLike<A>): Effect.Effect<A, Redis.RedisError> =>
-  Effect.tryPromise({ try: (signal) => evaluate(signal), catch: (cause) => new Redis.RedisError({ cause }) })
+  Effect.tryPromise({
+    try: (signal) => evaluate(signal),
+    catch: (cause) => new Redis.RedisError({ cause: withoutCommand(cause) })
+  })
+
+/** ioredis adds the command to an error, and its arguments with it: a password, or what a session holds. */
+const withoutCommand = (error: unknown): unknown => {
+  if (error instanceof Error) {
+    Reflect.deleteProperty(error, "command")
+    // That of the last server, where all of a Cluster have failed.
+    if ("lastNodeError" in error) withoutCommand(error.lastNodeError)
+  }
+  return error
+}
 
 const bounded = <A>(evaluate: () => PromiseLike<A>, what: string): Effect.Effect<A, Redis.RedisError> =>
   Effect.timeoutOrElse(attempt(evaluate), {
