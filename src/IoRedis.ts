@@ -4,7 +4,7 @@
  * **When to use**
  *
  * Use with `SessionBackendRedis` in an application that has ioredis already. `layer` opens a client with settings for
- * sessions; `layerClient` takes one that is there, a `Cluster` of ioredis too.
+ * sessions; `layerFromClient` takes one that is there, a `Cluster` of ioredis too.
  *
  * **Details**
  *
@@ -24,7 +24,7 @@
  * **Gotchas**
  *
  * - It needs `ioredis` 5.4.1 or later, a peer dependency, and is not part of the package's main entry point.
- * - The client of `layerClient` keeps its settings, and is yours to close. With ioredis's own defaults it sends commands
+ * - The client of `layerFromClient` keeps its settings, and is yours to close. With ioredis's own defaults it sends commands
  *   once Redis is back, long after they were reported as failed: give it those of the example.
  *
  * **Example** (Keeping sessions in Redis with ioredis)
@@ -53,7 +53,7 @@
  *   redisOptions: { autoResendUnfulfilledCommands: false, maxRetriesPerRequest: 0, socketTimeout: 5000 }
  * })
  *
- * export const SessionsLive = SessionBackendRedis.layer.pipe(Layer.provide(IoRedis.layerClient(cluster)))
+ * export const SessionsLive = SessionBackendRedis.layer.pipe(Layer.provide(IoRedis.layerFromClient(cluster)))
  * ```
  *
  * @since 0.1.0
@@ -158,7 +158,7 @@ export const layerConfig = (
  * @category layers
  * @since 0.1.0
  */
-export const layerClient = (
+export const layerFromClient = (
   client: IoRedisClient | Cluster,
   pool?: Redis.PoolOptions
 ): Layer.Layer<Redis.Redis, Redis.RedisError> => Layer.effect(Redis.Redis, fromClient(client, pool))

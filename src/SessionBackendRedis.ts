@@ -376,7 +376,7 @@ const refuseCluster = (redis: Redis.Redis["Service"], prefix: string): Effect.Ef
                 layers: ["SessionBackendRedis"],
                 problems: [
                   "Redis: this is one server of a Cluster, which has only a part of the keys. Use a client that sends " +
-                    "each command to the right one: `NodeRedisCluster`, or `IoRedis.layerClient` with a `Cluster`"
+                    "each command to the right one: `NodeRedisCluster`, or `IoRedis.layerFromClient` with a `Cluster`"
                 ]
               })
             )

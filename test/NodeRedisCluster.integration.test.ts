@@ -54,7 +54,10 @@ withRedis("a Redis Cluster", { timeout: 60_000 }, () => {
     (cluster) => Effect.sync(() => cluster.disconnect())
   )
   serviceTests("NodeRedisCluster", nodeRedis)
-  serviceTests("a Cluster of ioredis", Layer.unwrap(Effect.map(ioCluster, (cluster) => IoRedis.layerClient(cluster))))
+  serviceTests(
+    "a Cluster of ioredis",
+    Layer.unwrap(Effect.map(ioCluster, (cluster) => IoRedis.layerFromClient(cluster)))
+  )
 
   const run = <A>(effect: Effect.Effect<A, unknown, Redis.Redis>) =>
     Effect.runPromise(effect.pipe(Effect.provide(nodeRedis), Effect.provide(silent)))

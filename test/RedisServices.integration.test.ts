@@ -98,7 +98,7 @@ withRedis("a Redis service", { timeout: 60_000 }, () => {
     assert.notInclude(refused, "tr0ub4dor")
     const cluster = new Cluster([options], { lazyConnect: true, enableOfflineQueue: false, redisOptions: options })
     const apart = await errorOf(
-      IoRedis.layerClient(cluster),
+      IoRedis.layerFromClient(cluster),
       Effect.flatMap(Redis.Redis, (redis) => redis.send("PING"))
     )
     assert.include(apart, "Failed to refresh slots cache")

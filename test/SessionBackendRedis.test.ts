@@ -519,7 +519,7 @@ describe("SessionBackendRedis", () => {
         )
         assert.lengthOf(moved, 1)
         assert.include(moved[0], "NodeRedisCluster")
-        assert.include(moved[0], "IoRedis.layerClient")
+        assert.include(moved[0], "IoRedis.layerFromClient")
         assert.notInclude(moved[0], "10.0.0.1")
         for (const message of ["READONLY x", "CLUSTERDOWN x", "LOADING x", "NOPERM x", "The client is offline"]) {
           assert.deepStrictEqual(yield* built(() => fail(message)), [], message)
