@@ -364,10 +364,14 @@ const make = (configuration: Configuration): SessionBackend["Service"] => {
 
   /**
    * Waits for synchronous standbys, where there are any. A delete that finds nothing writes nothing and waits for nobody,
-   * and the one before it may have been cancelled while it waited: done here, and not there yet.
+   * and the one before it may have been cancelled while it waited: done here, and not there yet. Where there are none it
+   * writes nothing either, so that log-outs of sessions that are gone cost no writes.
    */
   const confirmed: Effect.Effect<unknown, SqlError> =
-    dialect === "pg" ? sql`SELECT pg_logical_emit_message(true, 'effect-sessions', '')::text` : Effect.void
+    dialect === "pg"
+      ? sql`SELECT CASE WHEN current_setting('synchronous_standby_names') <> ''
+          THEN pg_logical_emit_message(true, 'effect-sessions', '')::text END`
+      : Effect.void
 
   return {
     create: (record) =>
