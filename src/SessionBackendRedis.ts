@@ -41,6 +41,8 @@
  *   snapshots all since the last. A failover undoes what the replica had not received: with `min-replicas-to-write 1` and
  *   `min-replicas-max-lag 1` what was acknowledged in the two seconds after the link went silent, and writes fail while no
  *   replica follows. Set `replica-serve-stale-data no` too. Never read from replicas.
+ * - A failover may lose the index entry of a session that was created just before, and keep the session: in a Cluster the
+ *   two are on different shards. `revokeAll` and `list` do not find it then; a log-out by its token or its id ends it.
  * - A write that pauses for a planned failover (`FAILOVER`, `CLUSTER FAILOVER`) pauses reads too: they count as writes.
  * - `QUIT`, sent by `Redis.send`, is expected to close the connection, and the client to make it anew. node-redis does so;
  *   for ioredis it is the end of the client, so that a `Redis` service of your own has to reconnect instead.
