@@ -330,6 +330,8 @@ withServer("SessionBackendRedis, commands that fail", () => {
         const backend = yield* SessionBackend
         const record = newRecord()
         yield* backend.create(record)
+        // A primary waits five seconds for more replicas before it sends them anything.
+        yield* Effect.promise(() => old.command("CONFIG SET repl-diskless-sync-delay 0"))
         yield* Effect.promise(() => promoted.command(`REPLICAOF 127.0.0.1 ${old.port}`))
         yield* until(
           Effect.promise(async () => (await promoted.command("DBSIZE")).startsWith(":2")),
