@@ -25,7 +25,8 @@
  *
  * - It needs `ioredis` 5.4.1 or later, a peer dependency, and is not part of the package's main entry point.
  * - The client of `layerFromClient` keeps its settings, and is yours to close. With ioredis's own defaults it sends commands
- *   once Redis is back, long after they were reported as failed: give it those of the example.
+ *   once Redis is back, long after they were reported as failed, and again where it may have carried them out, so that an
+ *   update applies twice: give it those of the example.
  *
  * **Example** (Keeping sessions in Redis with ioredis)
  *
@@ -50,6 +51,8 @@
  * const cluster = new Cluster([{ host: "localhost", port: 7000 }], {
  *   lazyConnect: true,
  *   enableOfflineQueue: false,
+ *   // A command that has lost its connection may have been carried out, so it is not sent again.
+ *   retryDelayOnFailover: 0,
  *   redisOptions: { autoResendUnfulfilledCommands: false, maxRetriesPerRequest: 0, socketTimeout: 5000 }
  * })
  *

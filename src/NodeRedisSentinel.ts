@@ -10,11 +10,11 @@
  *
  * - It asks the Sentinels where the master is when the layer is built, when one of them says that this has changed, when
  *   the master answers `READONLY`, and every second (`scanInterval`). Reads go to the master, too.
- * - A command fails at once while there is no connection to a master. It is not kept to be sent later, and one whose
- *   caller has given up is not sent.
+ * - A command fails at once while there is no connection to a master. It is not kept to be sent later, one whose
+ *   caller has given up is not sent, and one that has lost its connection is not sent again.
  * - The settings are those that sessions need, as in the example of `SessionBackendRedis`; yours come first.
- * - The layer fails with a `RedisError` if no master can be reached within five seconds. With `startupTimeout` it goes on
- *   trying.
+ * - The layer fails with a `RedisError` if no master can be reached, after five seconds at most. With `startupTimeout` it
+ *   goes on trying.
  * - A subscription is moved to the new master. What was published meanwhile is missed. `reserve` opens a client of its
  *   own, with its own connections to Sentinel and master.
  * - Errors of the connections are logged as warnings, by their code alone. Scope closing waits a second for the commands
@@ -60,12 +60,16 @@ import { createSentinel } from "redis"
 import * as Service from "./internal/redisClient/service.ts"
 
 /**
- * Options of the Sentinel client: those of node-redis, except reading from replicas, and those of `reserve`.
+ * Options of the Sentinel client: those of node-redis, except reading from replicas and sending a
+ * command again, and those of `reserve`.
  *
  * @category options
  * @since 0.1.0
  */
-export type NodeRedisSentinelOptions = Omit<Parameters<typeof createSentinel>[0], "replicaPoolSize"> &
+export type NodeRedisSentinelOptions = Omit<
+  Parameters<typeof createSentinel>[0],
+  "replicaPoolSize" | "maxCommandRediscovers"
+> &
   Redis.PoolOptions & {
     /**
      * How long the layer goes on trying to connect, once a second, before it fails.
@@ -123,10 +127,11 @@ const makeClient = (options: NodeRedisSentinelOptions, log: (error: unknown) => 
   const { nodeClientOptions, sentinelClientOptions } = options
   const sentinel = createSentinel({
     scanInterval: 1000,
-    // Each is a second's wait, in which all commands would wait for one another. The next scan tries again.
-    maxCommandRediscovers: 2,
     ...options,
     replicaPoolSize: 0,
+    // It would send a command again whose connection was lost, and which may have been carried out: an update would find
+    // its own change, take it for another's, and apply itself to that. Where the master is, the next scan asks again.
+    maxCommandRediscovers: 0,
     passthroughClientErrorEvents: true,
     commandOptions: { timeout: 0, ...options.commandOptions },
     nodeClientOptions: {

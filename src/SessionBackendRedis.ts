@@ -41,6 +41,8 @@
  *   snapshots all since the last. A failover undoes what the replica had not received: with `min-replicas-to-write 1` and
  *   `min-replicas-max-lag 1` what was acknowledged in the two seconds after the link went silent, and writes fail while no
  *   replica follows. Set `replica-serve-stale-data no` too. Never read from replicas.
+ * - A failover may lose the index entry of a session that was created just before, and keep the session: in a Cluster the
+ *   two are on different shards. `revokeAll` and `list` do not find it then; a log-out by its token or its id ends it.
  * - A write that pauses for a planned failover (`FAILOVER`, `CLUSTER FAILOVER`) pauses reads too: they count as writes.
  * - `QUIT`, sent by `Redis.send`, is expected to close the connection, and the client to make it anew. node-redis does so;
  *   for ioredis it is the end of the client, so that a `Redis` service of your own has to reconnect instead.
@@ -180,18 +182,19 @@ const make = Effect.fnUntraced(function* (
 
   const keys = RedisKeys.make(prefix)
   const slack = Duration.toMillis(ttlSlack)
-  const { attempt, drop, entries: readEntries, fail, get, once } = RedisCommands.make(redis)
   const prepare = RedisCommands.prepare(redis)
-  const [createRecord, updateRecord, touchRecord, removeRecord, addEntry] = yield* Effect.provide(
+  const [createRecord, updateRecord, touchRecord, removeRecord, addEntry, relay] = yield* Effect.provide(
     Effect.all([
       prepare(Scripts.create),
       prepare(Scripts.update),
       prepare(Scripts.touch),
       prepare(Scripts.remove),
-      prepare(Scripts.addEntry)
+      prepare(Scripts.addEntry),
+      prepare(Scripts.relay)
     ]),
     Digest.layerWebCrypto
   )
+  const { attempt, drop, entries: readEntries, fail, get, once } = RedisCommands.make(redis, relay)
 
   /** The records of entries, asked for in flight together, as `get` answers them. */
   const readRecords = (namespace: string, entries: ReadonlyArray<string>) =>
@@ -296,7 +299,7 @@ const make = Effect.fnUntraced(function* (
       const most = Math.min(limit, batch)
       // One more for the entry that stays: every call drops the others it has read, so a loop of calls comes to an end.
       const count = except === undefined ? most : most + 1
-      const page = yield* attempt(operation, readEntries(index, undefined, count))
+      const page = yield* attempt(operation, readEntries(index, undefined, count, false))
       const entries = page.filter((entry) => RedisKeys.idOfEntry(entry) !== except).slice(0, most)
       // Every record is tried, even if the deletion of another fails, so that a failed call revokes what it can.
       const results = yield* Effect.all(
@@ -329,7 +332,7 @@ const make = Effect.fnUntraced(function* (
       const operation = "listByPrincipal"
       const index = keys.index(namespace, principal)
       const count = Math.min(limit, batch)
-      const page = yield* attempt(operation, readEntries(index, after, count))
+      const page = yield* attempt(operation, readEntries(index, after, count, true))
       const texts = yield* attempt(operation, readRecords(namespace, page))
       const records: Array<SessionRecord> = []
       const left: Array<string> = []

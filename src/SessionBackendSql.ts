@@ -60,7 +60,7 @@ import * as SqlMigrations from "./internal/backend/sqlMigrations.ts"
 import { isTransient, outcomeOf } from "./internal/backend/sqlOutcome.ts"
 import * as SqlStatements from "./internal/backend/sqlStatements.ts"
 import * as SqlTable from "./internal/backend/sqlTable.ts"
-import { describeCause } from "./internal/manager/describeCause.ts"
+import { describeCause } from "./internal/describeCause.ts"
 import { clockSlack, maxBatch, SessionBackend, SessionBackendError } from "./SessionBackend.ts"
 import type { Operation, SessionRecord, UpdateResult } from "./SessionBackend.ts"
 import { SessionConfigError } from "./SessionError.ts"
@@ -361,10 +361,14 @@ const make = (configuration: Configuration): SessionBackend["Service"] => {
 
   /**
    * Waits for synchronous standbys, where there are any. A delete that finds nothing writes nothing and waits for nobody,
-   * and the one before it may have been cancelled while it waited: done here, and not there yet.
+   * and the one before it may have been cancelled while it waited: done here, and not there yet. Where there are none it
+   * writes nothing either, so that log-outs of sessions that are gone cost no writes.
    */
   const confirmed: Effect.Effect<unknown, SqlError> =
-    dialect === "pg" ? sql`SELECT pg_logical_emit_message(true, 'effect-sessions', '')::text` : Effect.void
+    dialect === "pg"
+      ? sql`SELECT CASE WHEN current_setting('synchronous_standby_names') <> ''
+          THEN pg_logical_emit_message(true, 'effect-sessions', '')::text END`
+      : Effect.void
 
   return {
     create: (record) =>

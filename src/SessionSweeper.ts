@@ -12,7 +12,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import { withDeadline } from "./internal/manager/deadline.ts"
-import { describeCause } from "./internal/manager/describeCause.ts"
+import { describeCause } from "./internal/describeCause.ts"
 import { maxBatch, SessionBackend, SessionBackendError } from "./SessionBackend.ts"
 import { SessionConfigError } from "./SessionError.ts"
 

@@ -1,7 +1,7 @@
 /** The Redis backend on a Redis Cluster of its own, over node-redis and ioredis. */
 import { NodeRedis } from "@effect/platform-node"
 import { afterAll, assert, beforeAll, it } from "@effect/vitest"
-import { Effect, Layer } from "effect"
+import { Effect, Fiber, Layer, Option } from "effect"
 import { Redis } from "effect/persistence"
 import { Cluster } from "ioredis"
 import { createHash } from "node:crypto"
@@ -10,7 +10,7 @@ import * as IoRedis from "../src/IoRedis.ts"
 import * as NodeRedisCluster from "../src/NodeRedisCluster.ts"
 import * as SessionBackendRedis from "../src/SessionBackendRedis.ts"
 import { hasRedisServer, needing } from "./support/processes.ts"
-import { exampleSettings, silent } from "./support/redis.ts"
+import { exampleSettings, silent, until } from "./support/redis.ts"
 import { OwnCluster } from "./support/redisCluster.ts"
 import { serviceTests } from "./support/redisServiceTests.ts"
 
@@ -47,17 +47,44 @@ withRedis("a Redis Cluster", { timeout: 60_000 }, () => {
           {
             lazyConnect: true,
             enableOfflineQueue: false,
+            retryDelayOnFailover: 0,
             redisOptions: { autoResendUnfulfilledCommands: false, maxRetriesPerRequest: 0, socketTimeout: 5000 }
           }
         )
     ),
     (cluster) => Effect.sync(() => cluster.disconnect())
   )
-  serviceTests("NodeRedisCluster", nodeRedis)
-  serviceTests(
-    "a Cluster of ioredis",
-    Layer.unwrap(Effect.map(ioCluster, (cluster) => IoRedis.layerFromClient(cluster)))
-  )
+  const services = {
+    NodeRedisCluster: nodeRedis,
+    "a Cluster of ioredis": Layer.unwrap(Effect.map(ioCluster, (cluster) => IoRedis.layerFromClient(cluster)))
+  }
+  for (const [name, service] of Object.entries(services)) {
+    serviceTests(name, service)
+
+    it(`[R70] ${name}: a command that has lost its connection is answered, not sent again`, async () => {
+      const { node } = (await Promise.all([0, 1, 2].map((index) => cluster.master(index)))).find(
+        ({ slots }) => slots[0]![0] <= slotOf("queue") && slotOf("queue") <= slots[0]![1]
+      )!
+      const sent = async () => /id=(\d+)[^\n]*cmd=blpop/.exec(await node.command("CLIENT", "LIST"))?.[1]
+      await Effect.runPromise(
+        Effect.gen(function* () {
+          const redis = yield* Redis.Redis
+          const blocked = yield* Effect.forkChild(Effect.flip(redis.send("BLPOP", "queue", "0")))
+          yield* until(
+            Effect.map(Effect.promise(sent), (id) => id !== undefined),
+            "it is sent"
+          )
+          yield* Effect.promise(async () => node.command("CLIENT", "KILL", "ID", (await sent())!))
+          assert.isTrue(Option.isSome(yield* Effect.timeoutOption(Fiber.join(blocked), "5 seconds")))
+          yield* until(
+            Effect.match(redis.send("GET", "queue"), { onFailure: () => false, onSuccess: () => true }),
+            "the client has connected again"
+          )
+          assert.isUndefined(yield* Effect.promise(sent))
+        }).pipe(Effect.provide(service.pipe(Layer.provide(silent))))
+      )
+    })
+  }
 
   const run = <A>(effect: Effect.Effect<A, unknown, Redis.Redis>) =>
     Effect.runPromise(effect.pipe(Effect.provide(nodeRedis), Effect.provide(silent)))

@@ -22,14 +22,37 @@ withRedis("NodeRedisSentinel", { timeout: 60_000 }, () => {
   }, 60_000)
   afterAll(() => sentinel?.dispose())
 
-  serviceTests(
-    "over node-redis",
-    Layer.suspend(() => NodeRedisSentinel.layer({ name: sentinel.name, sentinelRootNodes: sentinel.rootNodes }))
-  )
-  serviceTests(
-    "over ioredis",
-    Layer.suspend(() => IoRedis.layer({ name: sentinel.name, sentinels: sentinel.rootNodes }))
-  )
+  const services = {
+    "over node-redis": Layer.suspend(() =>
+      NodeRedisSentinel.layer({ name: sentinel.name, sentinelRootNodes: sentinel.rootNodes })
+    ),
+    "over ioredis": Layer.suspend(() => IoRedis.layer({ name: sentinel.name, sentinels: sentinel.rootNodes }))
+  }
+  for (const [name, service] of Object.entries(services)) {
+    serviceTests(name, service)
+
+    it(`[R70] ${name}: a command that has lost its connection is answered, not sent again`, async () => {
+      const master = await sentinel.master()
+      const sent = async () => /id=(\d+)[^\n]*cmd=blpop/.exec(await master.command("CLIENT", "LIST"))?.[1]
+      await Effect.runPromise(
+        Effect.gen(function* () {
+          const redis = yield* Redis.Redis
+          const blocked = yield* Effect.forkChild(Effect.flip(redis.send("BLPOP", "queue", "0")))
+          yield* until(
+            Effect.map(Effect.promise(sent), (id) => id !== undefined),
+            "it is sent"
+          )
+          yield* Effect.promise(async () => master.command("CLIENT", "KILL", "ID", (await sent())!))
+          assert.isTrue(Option.isSome(yield* Effect.timeoutOption(Fiber.join(blocked), "5 seconds")))
+          yield* until(
+            Effect.match(redis.send("PING"), { onFailure: () => false, onSuccess: () => true }),
+            "the client has connected again"
+          )
+          assert.isUndefined(yield* Effect.promise(sent))
+        }).pipe(Effect.provide(service.pipe(Layer.provide(silent))))
+      )
+    })
+  }
 })
 
 withRedis("IoRedis", { timeout: 60_000 }, () => {

@@ -3,7 +3,7 @@ import { Effect, Fiber } from "effect"
 import { Redis } from "effect/persistence"
 import { TestClock } from "effect/testing"
 import { inspect } from "node:util"
-import { describeCause } from "../src/internal/manager/describeCause.ts"
+import { describeCause } from "../src/internal/describeCause.ts"
 import type { SessionBackendError } from "../src/SessionBackend.ts"
 import {
   backendOver,
@@ -236,23 +236,47 @@ describe("SessionBackendRedis, failures", () => {
       })
   )
 
-  it.effect("a primary that takes no writes at present is read from", () =>
+  it.effect(
+    "[R82] a primary that takes no writes at present is read from, once a script has shown that it is one",
+    () =>
+      Effect.gen(function* () {
+        for (const message of [
+          "NOREPLICAS Not enough good replicas to write.",
+          "MISCONF Redis is configured to save"
+        ]) {
+          const refusing = (text: string | null) =>
+            backendOver((command) =>
+              ["GETEX", "relay"].includes(command[0]!)
+                ? fail(message)
+                : command[0] === "GET"
+                  ? Effect.succeed(text)
+                  : willing(command)
+            )
+          const { backend, commands } = yield* refusing(stored)
+          assert.isTrue((yield* operations.read(backend))._tag === "Some")
+          assert.deepStrictEqual(names(commands), ["GETEX", "relay", "GET"])
+          assert.lengthOf((yield* operations.listByPrincipal(backend)).records, 1)
+          // That such a one has no record is no proof: it may be cut off from the others.
+          const { backend: without, commands: sent } = yield* refusing(null)
+          assert.isTrue((yield* operations.read(without))._tag === "None")
+          assert.deepStrictEqual(yield* operations.listByPrincipal(without), { records: [] })
+          assert.notInclude(names(sent), "ZREM")
+        }
+      })
+  )
+
+  it.effect("[R82] a replica that refuses a write for another reason is not taken for a primary", () =>
     Effect.gen(function* () {
-      for (const message of ["NOREPLICAS Not enough good replicas to write.", "MISCONF Redis is configured to save"]) {
-        const { backend, commands } = yield* backendOver((command) =>
-          command[0] === "GETEX" ? fail(message) : command[0] === "GET" ? Effect.succeed(stored) : willing(command)
-        )
-        assert.isTrue((yield* operations.read(backend))._tag === "Some")
-        assert.deepStrictEqual(names(commands), ["GETEX", "GET"])
-        assert.lengthOf((yield* operations.listByPrincipal(backend)).records, 1)
-        // That such a one has no record is no proof: it may be cut off from the others.
-        const { backend: without, commands: sent } = yield* backendOver((command) =>
-          command[0] === "GETEX" ? fail(message) : command[0] === "GET" ? Effect.succeed(null) : willing(command)
-        )
-        assert.isTrue((yield* operations.read(without))._tag === "None")
-        assert.deepStrictEqual(yield* operations.listByPrincipal(without), { records: [] })
-        assert.notInclude(names(sent), "ZREM")
-      }
+      const { backend, commands } = yield* backendOver(([name]) =>
+        name === "relay"
+          ? fail("READONLY You can't write against a read only replica.")
+          : fail("MISCONF Redis is configured to save")
+      )
+      const reading = yield* Effect.forkChild(Effect.flip(operations.read(backend)))
+      yield* TestClock.adjust("60 millis")
+      assert.strictEqual((yield* Fiber.join(reading)).outcome, "notApplied")
+      assert.notInclude(names(commands), "GET")
+      assert.include(names(commands), "QUIT")
     })
   )
 

@@ -3,6 +3,7 @@ import { NodeRedis } from "@effect/platform-node"
 import { assert } from "@effect/vitest"
 import { Effect, Exit, Fiber, Layer, ManagedRuntime, Option } from "effect"
 import { Redis } from "effect/persistence"
+import { rmSync } from "node:fs"
 import { setTimeout as pause } from "node:timers/promises"
 import { test } from "vitest"
 import { SessionBackend, type SessionBackendError } from "../src/SessionBackend.ts"
@@ -282,6 +283,45 @@ withServer("SessionBackendRedis, commands that fail", () => {
     )
   )
 
+  test(
+    "[R82] a replica whose disk fails authenticates nobody and ends nobody's sessions, and a primary goes on reading",
+    onServer(() =>
+      Effect.gen(function* () {
+        const redis = yield* Redis.Redis
+        const backend = yield* SessionBackend
+        const { client } = yield* NodeRedis.NodeRedis
+        const record = newRecord()
+        yield* backend.create(record)
+        yield* redis.send("CONFIG", "SET", "save", "3600 1")
+        const { dir } = yield* redis.send<{ readonly dir: string }>("CONFIG", "GET", "dir")
+        rmSync(dir, { recursive: true })
+        yield* redis.send("BGSAVE")
+        const code = (exit: Exit.Exit<unknown, SessionBackendError>) =>
+          (Option.getOrThrow(Exit.findErrorOption(exit)).cause as { readonly code?: string }).code
+        const missing = backend.delete(namespace, newRecord().id)
+        yield* until(Effect.map(Effect.exit(missing), Exit.isFailure), "the snapshot has failed")
+        assert.strictEqual(code(yield* Effect.exit(missing)), "MISCONF")
+        assert.deepStrictEqual(yield* backend.read(namespace, record.id), Option.some(record))
+        assert.lengthOf((yield* backend.listByPrincipal(namespace, "alice", { limit: 10 })).records, 1)
+
+        yield* redis.send("REPLICAOF", "127.0.0.1", "1")
+        for (const operation of [
+          backend.read(namespace, record.id),
+          backend.listByPrincipal(namespace, "alice", { limit: 10 }),
+          backend.listByPrincipal(namespace, "nobody", { limit: 10 }),
+          backend.deleteByPrincipal(namespace, "nobody", { limit: 10 })
+        ]) {
+          yield* until(
+            Effect.sync(() => client.isReady),
+            "the client has connected again"
+          )
+          const exit = yield* Effect.exit<unknown, SessionBackendError, never>(operation)
+          assert.isTrue(Exit.isFailure(exit))
+        }
+      })
+    )
+  )
+
   test("[R82] a primary demoted behind its address authenticates nobody from then on, and the client goes to the new one", async () => {
     const [old, promoted] = [await startServer(), await startServer()]
     const proxy = await Proxy.start(old.port)
@@ -290,6 +330,8 @@ withServer("SessionBackendRedis, commands that fail", () => {
         const backend = yield* SessionBackend
         const record = newRecord()
         yield* backend.create(record)
+        // A primary waits five seconds for more replicas before it sends them anything.
+        yield* Effect.promise(() => old.command("CONFIG SET repl-diskless-sync-delay 0"))
         yield* Effect.promise(() => promoted.command(`REPLICAOF 127.0.0.1 ${old.port}`))
         yield* until(
           Effect.promise(async () => (await promoted.command("DBSIZE")).startsWith(":2")),

@@ -611,6 +611,29 @@ withPostgres("SessionBackendSql on Postgres", () => {
     })
   )
 
+  it.live("[R84b] log-outs of what is gone write nothing, where no standby is to be waited for", () =>
+    Effect.gen(function* () {
+      const backend = yield* SessionBackend
+      const sql = yield* SqlClient.SqlClient
+      const { id, namespace } = record()
+      const logOut = Effect.andThen(
+        backend.delete(namespace, `${id}gone`),
+        backend.deleteByPrincipal(namespace, "nobody", { limit: 1 })
+      )
+      const written = Effect.gen(function* () {
+        const [before] = yield* sql<{ readonly at: string }>`SELECT pg_current_wal_insert_lsn()::text AS at`
+        for (let i = 0; i < 10; i++) yield* logOut
+        const [row] = yield* sql<{ readonly bytes: unknown }>`
+          SELECT pg_current_wal_insert_lsn() - ${before!.at}::pg_lsn AS bytes`
+        return Number(row!.bytes)
+      })
+      // Others may write to the same server meanwhile, though not each time.
+      let least = Infinity
+      for (let tries = 0; tries < 20 && least > 0; tries++) least = Math.min(least, yield* written)
+      assert.isBelow(least, 1000)
+    }).pipe(Effect.provide(SessionBackendSql.layerStorage().pipe(Layer.provideMerge(client()))))
+  )
+
   it.live("the statements use the indexes", () =>
     Effect.gen(function* () {
       const sql = yield* SqlClient.SqlClient

@@ -6,10 +6,10 @@ import * as Scripts from "../../src/internal/backend/redisScripts.ts"
 import { SessionBackend, type SessionRecord } from "../../src/SessionBackend.ts"
 import * as SessionBackendRedis from "../../src/SessionBackendRedis.ts"
 
-const { addEntry, create, remove, touch, update } = Scripts
+const { addEntry, create, relay, remove, touch, update } = Scripts
 
 const scriptNames = new Map(
-  Object.entries({ create, update, touch, remove, addEntry }).flatMap(([name, { lua }]) => [
+  Object.entries({ create, update, touch, remove, addEntry, relay }).flatMap(([name, { lua }]) => [
     [lua, name],
     [createHash("sha1").update(lua).digest("hex"), name]
   ])

@@ -9,7 +9,7 @@ import * as Digest from "effect/crypto/Digest"
 import * as Effect from "effect/Effect"
 import type { Redis, RedisError } from "effect/persistence/Redis"
 import type { Operation, SessionBackendError } from "../../SessionBackend.ts"
-import { codeOf, failure, isPrimary, isReplica, isTransient } from "./redisOutcome.ts"
+import { codeOf, failure, isReplica, isTransient, takesNoWrites } from "./redisOutcome.ts"
 import type { Script } from "./redisScripts.ts"
 
 /** The time between two connections that are given up. */
@@ -35,7 +35,12 @@ export const prepare =
         )
     })
 
-export const make = (redis: Redis["Service"]) => {
+export type Commands = ReturnType<typeof make>
+
+/** Sends a command, its arguments, by a script: `Scripts.relay`. */
+export type Relay = (key: string, ...command: ReadonlyArray<string>) => Command<unknown>
+
+export const make = (redis: Redis["Service"], relay: Relay) => {
   let leftAt = -Infinity
 
   /**
@@ -66,6 +71,13 @@ export const make = (redis: Redis["Service"]) => {
       isTransient(error) ? once(operation, Effect.delay(command, "50 millis")) : fail(operation, error)
     )
 
+  /** Sends a command that a replica refuses. Of a primary that refuses it too, since it takes no writes, asks `instead`. */
+  const onPrimary = <A, B>(name: string, [key, ...args]: readonly [string, ...Array<string>], instead: Command<B>) =>
+    Effect.catchIf(redis.send<A>(name, key, ...args), takesNoWrites, () =>
+      // Whether it is a primary shows here.
+      Effect.catchIf(relay(key, name, key, ...args) as Command<A>, takesNoWrites, (): Command<A | B> => instead)
+    )
+
   return {
     fail,
     once,
@@ -77,24 +89,28 @@ export const make = (redis: Redis["Service"]) => {
      * It may be cut off from the others, and so the answer that there is none is `undefined`, which is no proof.
      */
     get: (key: string): Command<string | null | undefined> =>
-      Effect.catchIf(redis.send<string | null>("GETEX", key), isPrimary, () =>
+      onPrimary<string | null, string | undefined>(
+        "GETEX",
+        [key],
         Effect.map(redis.send<string | null>("GET", key), (text) => text ?? undefined)
       ),
 
     /**
      * Reads at most `count` entries of an index, the newest first, after the given one. A replica's index may lack
-     * entries: that there are none is true if the server also takes a write, one that removes nothing.
+     * entries: that there are none is true if the server also takes a write, one that removes nothing. With `orRefuses` it
+     * is taken for true of a primary that takes no writes: enough to show, not to say that all are gone.
      */
-    entries: (index: string, after: string | undefined, count: number): Command<ReadonlyArray<string>> => {
+    entries: (
+      index: string,
+      after: string | undefined,
+      count: number,
+      orRefuses: boolean
+    ): Command<ReadonlyArray<string>> => {
       const from = after === undefined ? "+" : `(${after}`
       const range = ["BYLEX", "REV", "LIMIT", "0", String(count)]
+      const check = orRefuses ? onPrimary("ZREM", [index, ""], Effect.void) : redis.send("ZREM", index, "")
       return Effect.flatMap(redis.send<ReadonlyArray<string>>("ZRANGE", index, from, "-", ...range), (page) =>
-        page.length > 0
-          ? Effect.succeed(page)
-          : Effect.as(
-              Effect.catchIf(redis.send("ZREM", index, ""), isPrimary, () => Effect.void),
-              page
-            )
+        page.length > 0 ? Effect.succeed(page) : Effect.as(check, page)
       )
     },
 

@@ -49,8 +49,8 @@ export const isTransient = (error: RedisError): boolean => transient.has(codeOf(
 /** Whether a replica has answered. */
 export const isReplica = (error: RedisError): boolean => codeOf(error) === "READONLY"
 
-/** Whether a primary has answered, one that takes no writes at present. */
-export const isPrimary = (error: RedisError): boolean => /^(?:NOREPLICAS|MISCONF)$/.test(codeOf(error) ?? "")
+/** Whether a server takes no writes at present. A script is told so by a primary only, a command alone by a replica too. */
+export const takesNoWrites = (error: RedisError): boolean => /^(?:NOREPLICAS|MISCONF)$/.test(codeOf(error) ?? "")
 
 /** What an operation that only reads has written is known. */
 const onlyReads = (operation: Operation): boolean => operation === "read" || operation === "listByPrincipal"

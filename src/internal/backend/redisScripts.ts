@@ -116,6 +116,12 @@ if redis.call('DEL', KEYS[1]) == 0 then return false end
 return head`
 }
 
+/**
+ * Sends a command, its arguments. A replica refuses a write of a script with `READONLY` before it looks at anything else; a
+ * write on its own it may refuse with `MISCONF`, as a primary does.
+ */
+export const relay: Script<unknown> = { lua: "return redis.call(unpack(ARGV))" }
+
 /** An index with more entries than this is looked after. */
 const tidySize = 32
 

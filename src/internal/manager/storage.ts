@@ -13,7 +13,7 @@ import { maxBatch, SessionBackendError } from "../../SessionBackend.ts"
 import { SessionUnavailable } from "../../SessionError.ts"
 import { failure } from "../exit.ts"
 import { withDeadline } from "./deadline.ts"
-import { describeCause } from "./describeCause.ts"
+import { describeCause } from "../describeCause.ts"
 
 export const unavailable = {
   notApplied: failure(new SessionUnavailable({ outcome: "notApplied" })),
