@@ -250,7 +250,9 @@ const make = Effect.fnUntraced(function* (
     },
 
     read: (namespace, id) =>
-      Effect.map(attempt("read", get(keys.record(namespace, id))), (text) => RedisRecord.fromText(namespace, id, text)),
+      Effect.flatMap(attempt("read", get(keys.record(namespace, id))), (text) =>
+        text === undefined ? notProven : Effect.succeed(RedisRecord.fromText(namespace, id, text))
+      ),
 
     update: (namespace, id, expectedVersion, patch) => {
       if (!RedisRecord.areStorable(patch.extension, patch.data)) return notStorable("update")
@@ -387,6 +389,11 @@ const refuseCluster = (redis: Redis.Redis["Service"], prefix: string): Effect.Ef
       ),
     { concurrency: "unbounded", discard: true }
   )
+
+/** A primary that takes no writes may be cut off: what it does not know is not therefore gone. */
+const notProven = Effect.fail(
+  new SessionBackendError({ operation: "read", outcome: "notApplied", cause: { _tag: "PrimaryTakesNoWrites" } })
+)
 
 const notStorable = (operation: Operation): Effect.Effect<never, SessionBackendError> =>
   Effect.fail(new SessionBackendError({ operation, outcome: "notApplied", cause: new Error("a NUL in the record") }))

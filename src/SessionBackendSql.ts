@@ -315,7 +315,9 @@ const make = (configuration: Configuration): SessionBackend["Service"] => {
   const rowsAtMost = (limit: number): number => Math.min(limit, rowsPerStatement[dialect])
   const statements = SqlStatements.make(sql, configuration.table, dialect)
   const outsideTransaction = outsideTransactionOf(configuration)
-  const gate = SqlGate.make(configuration.maxConnections)
+  // SQLite has no connections that a server could refuse.
+  const gate: SqlGate.Gate =
+    dialect === "sqlite" ? (statement) => statement : SqlGate.make(configuration.maxConnections)
 
   const run = <A>(
     operation: Operation,

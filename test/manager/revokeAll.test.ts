@@ -7,6 +7,7 @@ import * as Fiber from "effect/Fiber"
 import * as TestClock from "effect/testing/TestClock"
 import { maxBatch } from "../../src/SessionBackend.ts"
 import { outcome } from "../support/outcome.ts"
+import { requestWith } from "../support/request.ts"
 import * as Stack from "../support/stack.ts"
 import { ada, eve, UserSession } from "../support/userSession.ts"
 import * as WatchedBackend from "../support/watchedBackend.ts"
@@ -142,6 +143,25 @@ describe("revokeAll of 3,001 sessions", () => {
         yield* revokeAll("ada")
         isOver = true
         assert.strictEqual(new Set(seen).size, 4, `turns of the event loop at each call: ${seen.join(", ")}`)
+      })
+    )
+  )
+
+  it.effect("a request's own session is the last to go: one that fails on the way can be sent again", () =>
+    withMany((watched) =>
+      Effect.gen(function* () {
+        const sessions = yield* UserSession.Manager
+        yield* TestClock.adjust(1)
+        const own = yield* sessions.create(ada)
+        // The store's failure is tried again at once, and so it fails twice.
+        watched.wire = (operation, run) =>
+          operation === "deleteByPrincipal" && [3, 4].includes(watched.count(operation))
+            ? WatchedBackend.failure(operation, "notApplied")
+            : run
+        assert.strictEqual(yield* outcome(requestWith(sessions, own.token).revokeAll), "SessionUnavailable unknown")
+        assert.strictEqual(yield* outcome(sessions.resolve(own.token)), "ok")
+        assert.strictEqual(yield* requestWith(sessions, own.token).revokeAll, count + 1 - 2 * maxBatch)
+        assert.strictEqual((yield* watched.records).length, 0)
       })
     )
   )
