@@ -247,7 +247,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
             undefined,
             write(encoded, session.token)
           ]),
-        true
+        "once"
       )
       return Effect.map(written, ([, replaced]) => replaced)
     })
@@ -257,8 +257,10 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
     const secret = yield* randomly(Token.randomSecret)
     const secretHash = yield* sha256(secret)
     const token = yield* tokens.issue({ id: session.id, secret })
-    const [, rotated] = yield* compareAndSet(session, ({ data }) =>
-      Exit.succeed([undefined, { patch: { secretHash }, data, token }])
+    const [, rotated] = yield* compareAndSet(
+      session,
+      ({ data }) => Exit.succeed([undefined, { patch: { secretHash }, data, token }]),
+      "alone"
     )
     return rotated
   })
