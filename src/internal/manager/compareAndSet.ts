@@ -53,6 +53,8 @@ const maxContention = 1000
 const pause = (round: number): Effect.Effect<void> =>
   Effect.flatMap(Random.next, (fraction) => Effect.sleep(Math.floor(fraction * Math.min(100, 5 * 2 ** round))))
 
+const tooSlow = () => Exit.succeed(undefined)
+
 /** A change that waits for its turn, or is made in another's. */
 interface Job<A, E> {
   readonly given: LiveSession<A>
@@ -62,13 +64,6 @@ interface Job<A, E> {
     session: LiveSession<A>
   ) => Effect.Effect<readonly [Write<A> | undefined, succeed: (session: LiveSession<A>) => void]>
   readonly fail: (exit: Exit.Exit<never, E>) => void
-}
-
-/** What became of a draft by a job, and how to answer the job once the draft is stored. */
-interface Made<A, E> {
-  readonly job: Job<A, E>
-  readonly patch: Write<A>["patch"] | undefined
-  readonly answer: (stored: SessionRecord) => void
 }
 
 export const make = <A, E>(options: {
@@ -90,18 +85,23 @@ export const make = <A, E>(options: {
   type Failure = SessionInvalid | E | SessionConflict | SessionUnavailable
   const inTurn = Serial.make<Job<A, Failure>, SessionRecord, Failure>(timeout, unavailable)
 
-  /** Makes a job's change of a draft. A refusal is answered later too: it may be the draft's fault. */
+  /**
+   * Makes a job's change of a draft, which is checked like any other record. It is answered once the draft is stored, with
+   * a refusal too: that may be the draft's fault.
+   */
   const change = (
     job: Job<A, Failure>,
     draft: SessionRecord,
-    session: Effect.Effect<LiveSession<A>, Failure>,
-    now: () => number
-  ): Effect.Effect<Made<A, Failure>> => {
+    now: () => number,
+    admitted: Effect.Effect<LiveSession<A>, Failure> = draft.secretHash === LiveSession.record(job.given).secretHash
+      ? Effect.suspend(() => admit(draft, job.given.token, now()))
+      : notFound
+  ) => {
     const failing = (exit: Exit.Exit<never, Failure>) => ({ job, patch: undefined, answer: () => job.fail(exit) })
     return Effect.catchCause(
-      Effect.flatMapEager(session, (session) =>
+      Effect.flatMapEager(admitted, (session) =>
         Effect.mapEager(job.change(session), ([written, succeed]) => {
-          const { data, patch, token } = written ?? { ...session, patch: undefined }
+          const { data, patch, token } = written ?? { data: session.data, patch: undefined, token: session.token }
           if (patch?.data !== undefined && draft.dataVersion > dataVersion) return failing(conflict)
           const answer = (stored: SessionRecord) => {
             if (stored === draft) return succeed(session)
@@ -143,13 +143,6 @@ export const make = <A, E>(options: {
           )
     }
 
-    /** Checks a draft like any other record. A verifier that hangs must not keep the turn: it is late, with nothing. */
-    const changeWithin = (millis: number, one: Job<A, Failure>, draft: SessionRecord) => {
-      const isKnown = draft.secretHash === LiveSession.record(one.given).secretHash
-      const session = isKnown ? Effect.suspend(() => admit(draft, one.given.token, now())) : notFound
-      return withDeadline(change(one, draft, session, now), millis, () => Exit.succeed(undefined))
-    }
-
     const held = LiveSession.record(given)
     let record = line.newest !== undefined && line.newest.version > held.version ? line.newest : held
     for (let round = 0; ; round++) {
@@ -158,36 +151,33 @@ export const make = <A, E>(options: {
       if (round > 1) yield* pause(round)
 
       const at = now()
+      // A verifier that hangs must not keep the turn.
       const own =
         record === held
-          ? yield* change(job, record, at < deadlines.expiryOf(record, at) ? Exit.succeed(given) : expired, now)
-          : yield* changeWithin(left(at), job, record)
+          ? yield* change(job, record, now, at < deadlines.expiryOf(record, at) ? Exit.succeed(given) : expired)
+          : yield* withDeadline(change(job, record, now), left(at), tooSlow)
       if (own === undefined) return job.fail(unavailable.notApplied)
       const all = [own]
       let { patch } = own
+      const until = now() + left(now()) / 4
       // Those that give up meanwhile are no longer among those that wait, and those that come are.
       for (const one of company === "together" ? line.waiting : []) {
-        if (one.job.company !== "together" || all.length === maxTogether) break
+        if (one.job.company !== "together" || all.length === maxTogether || now() > until) break
         one.isTaken = true
         const { data = record.data, dataVersion = record.dataVersion } = patch ?? {}
         const draft = patch === undefined ? record : { ...record, data, dataVersion, version: record.version + 1 }
+        const next = yield* withDeadline(change(one.job, draft, now), left(now()) / 8, tooSlow)
         // One that is slow keeps its place, for a turn of its own.
-        const next = yield* changeWithin(Math.max(0, at + timeout / 8 - now()) / 2, one.job, draft)
-        if (next === undefined) one.isTaken = false
-        else {
-          all.push(next)
-          patch = next.patch ?? patch
-        }
+        one.isTaken = next !== undefined
+        if (next !== undefined) all.push(next)
+        patch = next?.patch ?? patch
       }
       if (patch === undefined) return all.forEach((one) => one.answer(record))
 
       const exit = yield* Effect.exit(write(record, patch))
       if (Exit.isFailure(exit)) {
-        const isTold = exit.cause.reasons.every(Cause.isFailReason)
-        // An interruption is this request's own: what it did is unknown to the others.
-        return all.forEach((one) =>
-          one.job.fail(isTold || one === own ? Exit.failCause(exit.cause) : unavailable.unknown)
-        )
+        const failed = exit.cause.reasons.every(Cause.isFailReason) ? Exit.failCause(exit.cause) : unavailable.unknown
+        return all.forEach((one) => one.job.fail(failed))
       }
       const result = exit.value
       if (result._tag === "gone") return all.forEach((one) => one.job.fail(notFound))
