@@ -73,7 +73,7 @@ const scenarios: Record<string, Scenario> = {
     acts: {
       update1: updateHeld("update1"),
       update2: updateHeld("update2"),
-      update3: update("update3"),
+      update3: updateHeld("update3"),
       "update of another": updateHeld("update of another")
     },
     shared: true,

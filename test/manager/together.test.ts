@@ -149,11 +149,11 @@ describe("changes that wait", () => {
 
   it.effect("[R79] one whose verifier is slow holds no other up, and has a turn of its own", () =>
     Effect.gen(function* () {
-      const asked: Array<number> = []
-      const verifier = SessionVerifier.layer(UserSession, ({ data }) =>
-        // Slow for the one that comes upon these words, whoever it is.
+      const asked: Array<string> = []
+      const verifier = SessionVerifier.layer(UserSession, ({ data, version }) =>
         Effect.suspend(() => {
-          asked.push(data.words.length)
+          // A draft has the version that it is stored with: no version has two kinds of data but those of its drafts.
+          asked.push(`${data.words.join("")} ${version}`)
           return asked.length === 2 ? Effect.sleep(200) : Effect.void
         })
       )
@@ -162,17 +162,38 @@ describe("changes that wait", () => {
       assert.deepStrictEqual(yield* settle(fibers), ["ok", "ok", "ok", "ok"])
       assert.deepStrictEqual(yield* words, ["a", "b", "c", "slow"])
       assert.strictEqual(watched.count("update"), 3)
+      assert.deepStrictEqual(asked, ["a 2", "ab 3", "ab 3", "abc 3"])
+    }).pipe(Effect.provide(silent))
+  )
+
+  it.effect("[R79] verifiers that take their time: each is answered in little more than one call may take", () =>
+    Effect.gen(function* () {
+      const verifier = SessionVerifier.layer(UserSession, () => Effect.sleep(100))
+      const { session, sessions, words } = yield* setUp({ verifier })
+      const began = yield* Clock.currentTimeMillis
+      const answers = yield* settle(
+        yield* addAll(
+          sessions,
+          session,
+          Array.from({ length: 40 }, (_, i) => `w${i}`)
+        )
+      )
+      assert.isAtMost((yield* Clock.currentTimeMillis) - began, 1500)
+      const ok = answers.filter((answer) => answer === "ok").length
+      assert.isAbove(ok, 5)
+      assert.strictEqual((yield* words)?.length, ok)
     }).pipe(Effect.provide(silent))
   )
 
   it.effect("[R69] meet a log-out between their draft and their write: all are told, and nothing comes back", () =>
     Effect.gen(function* () {
-      const { session, sessions, words } = yield* setUp()
+      const { session, sessions, watched, words } = yield* setUp()
       const fibers = yield* addAll(sessions, session, ["a", "b", "c"])
       yield* TestClock.adjust(12)
       yield* sessions.destroy(session.token)
       assert.deepStrictEqual(yield* settle(fibers), ["ok", "SessionInvalid NotFound", "SessionInvalid NotFound"])
       assert.isUndefined(yield* words)
+      assert.strictEqual(watched.count("update"), 2)
     }).pipe(Effect.provide(silent))
   )
 

@@ -104,7 +104,6 @@ export const make = <A, E>(options: {
           const { data, patch, token } = written ?? { data: session.data, patch: undefined, token: session.token }
           if (patch?.data !== undefined && draft.dataVersion > dataVersion) return failing(conflict)
           const answer = (stored: SessionRecord) => {
-            if (stored === draft) return succeed(session)
             // If another has written since, the data at hand are no longer the newest.
             const isNewest = stored.data === (patch?.data ?? draft.data)
             const newest = isNewest ? data : Result.getOrElse(decode(stored.data), () => data)
@@ -186,7 +185,6 @@ export const make = <A, E>(options: {
         return all.forEach((one) => one.answer(result.record))
       }
       record = result.record
-      for (const one of line.waiting) one.isTaken = false
     }
   })
 

@@ -53,7 +53,7 @@ export const make = <J, V, E>(
         const { promise: news, resolve: wake } = Promise.withResolvers<void>()
         let answer: Exit.Exit<A, E> | undefined
         const job = jobOf((exit) => {
-          answer ??= exit
+          answer = exit
           line.waiting.delete(one)
           wake()
         })
