@@ -9,7 +9,8 @@
  * - A session that was destroyed or revoked never comes back: a change is a compare-and-set on the record's version, and
  *   a touch needs the record to be there.
  * - No update is lost: on a newer version the session is checked again and `f` runs again. Changes of one session wait
- *   for each other within a process; between processes they retry with full jitter, for a second at most.
+ *   for each other within a process, and those that wait are written together, so that `version` may grow by one for
+ *   several. Between processes they retry with full jitter, for a second at most.
  * - Every backend call has a deadline. A backend that fails or is late is a `SessionUnavailable`, never "no session".
  *   Writes are not interrupted.
  * - The cause of a failure is logged by its names and codes. No log line holds a token, a key or session data.
