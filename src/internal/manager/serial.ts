@@ -49,15 +49,14 @@ export const make = <J, V, E>(
         const close = () => {
           if (lines.get(key) === line) lines.delete(key)
         }
-        // A waiting request awaits a promise: on Workers one request must not wake another.
-        const { promise: news, resolve: wake } = Promise.withResolvers<void>()
         let answer: Exit.Exit<A, E> | undefined
+        let wake = () => {}
         const job = jobOf((exit) => {
           answer = exit
           line.waiting.delete(one)
           wake()
         })
-        const one: Waiting<J> = { job, isTaken: false, wake }
+        const one: Waiting<J> = { job, isTaken: false, wake: () => wake() }
 
         const inTurn = Effect.onExitPrimitive(
           Effect.suspend(() => turn(job, line)),
@@ -81,6 +80,9 @@ export const make = <J, V, E>(
           lines.set(key, line)
           return answered
         }
+        // A waiting request awaits a promise: on Workers one request must not wake another.
+        const { promise: news, resolve } = Promise.withResolvers<void>()
+        wake = resolve
         line.waiting.add(one)
         const before = line.turns
         const woken = Effect.callback<void, E>((resume) => {
