@@ -1,8 +1,9 @@
-/** Where the example keeps its sessions: `SESSION_BACKEND=memory|sqlite|redis|postgres`, memory if it is not set. */
+/** Where the example keeps its sessions: `SESSION_BACKEND=memory|sqlite|redis|postgres|mysql`, memory if it is not set. */
 import { NodeRedis } from "@effect/platform-node"
 import { PgClient } from "@effect/sql-pg"
 import { Config, Effect, Layer, Redacted } from "effect"
 import { SessionBackendMemory, SessionBackendRedis, SessionBackendSql, SessionSweeper } from "effect-sessions"
+import * as NodeMysqlClient from "effect-sessions/NodeMysqlClient"
 import * as NodeSqliteClient from "effect-sessions/NodeSqliteClient"
 
 // SQL databases do not forget by themselves: the sweeper deletes what has expired.
@@ -23,6 +24,14 @@ const Postgres = Sql.pipe(
         Config.withDefault(Redacted.make("postgres://postgres@127.0.0.1:5432/postgres"))
       ),
       applicationName: Config.succeed("sessions")
+    })
+  )
+)
+
+const Mysql = Sql.pipe(
+  Layer.provide(
+    NodeMysqlClient.layerConfig({
+      url: Config.Redacted("MYSQL_URL").pipe(Config.withDefault(Redacted.make("mysql://root@127.0.0.1:3306/test")))
     })
   )
 )
@@ -50,12 +59,13 @@ const backends = {
   memory: SessionBackendMemory.layer,
   sqlite: Layer.orDie(Sqlite),
   redis: Layer.orDie(Redis),
-  postgres: Layer.orDie(Postgres)
+  postgres: Layer.orDie(Postgres),
+  mysql: Layer.orDie(Mysql)
 }
 
 export const Backend = Layer.unwrap(
   Effect.gen(function* () {
-    const name = yield* Config.Literals(["memory", "sqlite", "redis", "postgres"], "SESSION_BACKEND").pipe(
+    const name = yield* Config.Literals(["memory", "sqlite", "redis", "postgres", "mysql"], "SESSION_BACKEND").pipe(
       Config.withDefault("memory")
     )
     return backends[name]

@@ -10,15 +10,16 @@
  *
  * - The file is opened in WAL mode with `synchronous = FULL`: acknowledged writes survive a crash of the process and of
  *   the machine.
+ * - `node:sqlite` is synchronous, so it runs in a worker thread of its own. The event loop goes on while a statement runs,
+ *   while a commit waits for the disk, and while the lock of another process is waited for.
  * - One connection serves all fibers, a statement or a transaction at a time. A transaction takes the write lock when it
  *   begins (`BEGIN IMMEDIATE`).
  *
  * **Gotchas**
  *
- * - `node:sqlite` is synchronous: while a statement runs, or waits for another connection's write lock, the event loop is
- *   blocked. So give sessions a database file of their own: in the file of the application, a session operation could
- *   wait for the lock of a transaction that cannot end until the event loop runs again.
+ * - Statements of other fibers wait while one runs. So give sessions a database file, and a client, of their own.
  * - A session operation inside a transaction of the same client fails at once.
+ * - A statement that has begun is not interrupted: its effect ends when it has ended.
  * - A stream reads all rows before it emits the first.
  * - This module needs Node, and is not part of the package's main entry point. Node 22 prints a warning that its SQLite
  *   is experimental.
@@ -49,7 +50,7 @@ import type { Connection } from "effect/sql/SqlConnection"
 import { classifySqliteError, SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
 import * as Stream from "effect/Stream"
-import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite"
+import { Worker } from "node:worker_threads"
 
 /**
  * Options of the SQLite client.
@@ -61,7 +62,7 @@ export interface NodeSqliteClientOptions {
   /** Path of the database file, created if it is missing. `":memory:"` keeps everything in this process. */
   readonly filename: string
   /**
-   * How long a statement waits, blocking the event loop, for the write lock of another connection.
+   * How long a statement waits for the write lock of another connection.
    *
    * @default "1 second"
    */
@@ -78,15 +79,12 @@ export const make = (
   options: NodeSqliteClientOptions
 ): Effect.Effect<SqlClient.SqlClient, SqlError, Scope.Scope | Reactivity.Reactivity> =>
   Effect.gen(function* () {
-    const database = yield* Effect.acquireRelease(
-      attempt("connect", () => open(options), `cannot open ${options.filename}`),
-      (database) => Effect.sync(() => database.close())
-    )
+    const worker = yield* Effect.acquireRelease(open(options), close)
     return yield* SqlClient.make({
       ...SqlClient.makeSqliteAcquirers({
-        connection: Effect.succeed(makeConnection(database)),
+        connection: Effect.succeed(makeConnection(worker)),
         semaphore: yield* Semaphore.make(1),
-        isTransaction: () => database.isTransaction
+        isTransaction: () => worker.isTransaction
       }),
       compiler: Statement.makeCompilerSqlite(),
       driver: "node-sqlite",
@@ -109,66 +107,164 @@ export const layer = (options: NodeSqliteClientOptions): Layer.Layer<SqlClient.S
 // internal
 // -----------------------------------------------------------------------------
 
-const open = (options: NodeSqliteClientOptions): DatabaseSync => {
-  const database = new DatabaseSync(options.filename, {
-    timeout: Duration.toMillis(Duration.fromInputUnsafe(options.busyTimeout ?? "1 second"))
-  })
+/** What a statement answers: rows as objects, rows as arrays, or what SQLite says of a statement without rows. */
+type Mode = "rows" | "values" | "raw"
+
+interface Command {
+  readonly sql: string
+  readonly params: ReadonlyArray<unknown>
+  readonly mode: Mode
+}
+
+type Reply = { readonly isTransaction: boolean } & (
+  | { readonly value: unknown }
+  /** An error as it can be sent from thread to thread. */
+  | { readonly error: { readonly message: string } }
+)
+
+interface Database {
+  /** Whether a transaction was open after the last reply. */
+  readonly isTransaction: boolean
+  /** Statements are answered in the order they are sent. With `undefined` the database is closed. */
+  readonly send: (statement: Command | undefined) => Promise<unknown>
+}
+
+/**
+ * The other thread, as text: what bundlers and loaders do to functions and to paths of files does not reach it. It keeps
+ * the last hundred statements prepared; a session store needs about fifteen.
+ */
+const source = `
+const { parentPort, workerData } = require("node:worker_threads")
+const { DatabaseSync } = require("node:sqlite")
+let database
+const prepared = new Map()
+const prepare = (sql) => {
+  let statement = prepared.get(sql)
+  if (statement === undefined) {
+    if (prepared.size >= 100) prepared.clear()
+    prepared.set(sql, (statement = database.prepare(sql)))
+  }
+  return statement
+}
+const run = ({ sql, params, mode }) => {
+  const statement = prepare(sql)
+  if (mode === "raw" && statement.columns().length === 0) return statement.run(...params)
+  statement.setReturnArrays(mode === "values")
+  return statement.all(...params)
+}
+const reply = (evaluate) => {
+  let answer
+  try {
+    answer = { value: evaluate() }
+  } catch ({ message, code, errcode, errstr }) {
+    answer = { error: { message, code, errcode, errstr } }
+  }
+  parentPort.postMessage({ ...answer, isTransaction: database !== undefined && database.isOpen && database.isTransaction })
+}
+parentPort.on("message", (statement) => {
+  if (statement !== undefined) return reply(() => run(statement))
+  reply(() => database.close())
+  parentPort.close()
+})
+reply(() => {
+  database = new DatabaseSync(workerData.filename, { timeout: workerData.timeout })
   database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL")
-  return database
-}
+})
+`
 
-/** How many prepared statements are kept. A session store needs about ten. */
-const preparedCapacity = 100
+const open = (options: NodeSqliteClientOptions): Effect.Effect<Database, SqlError> =>
+  attempt(
+    "connect",
+    async () => {
+      const worker = new Worker(source, {
+        eval: true,
+        // Of the program, such as loaders: this thread needs none.
+        execArgv: [],
+        workerData: {
+          filename: options.filename,
+          timeout: Duration.toMillis(Duration.fromInputUnsafe(options.busyTimeout ?? "1 second"))
+        }
+      })
+      const waiting: Array<(reply: Reply) => void> = []
+      let isTransaction = false
+      let ended: Error | undefined
+      const next = (): Promise<unknown> => {
+        // The thread keeps the program running as long as it has something to do, and no longer.
+        if (waiting.length === 0) worker.ref()
+        return new Promise((resolve, reject) =>
+          waiting.push((reply) => {
+            if (waiting.length === 0) worker.unref()
+            if ("error" in reply) reject(Object.assign(new Error(reply.error.message), reply.error))
+            else resolve(reply.value)
+          })
+        )
+      }
+      worker.on("message", (reply: Reply) => {
+        isTransaction = reply.isTransaction
+        waiting.shift()?.(reply)
+      })
+      const end = (error: Error) => {
+        ended ??= error
+        isTransaction = false
+        for (const answer of waiting.splice(0)) answer({ isTransaction, error: ended })
+      }
+      worker.on("error", end).on("exit", () => end(new Error("The thread of the database has ended")))
+      await next().catch((error: unknown) => {
+        void worker.terminate()
+        throw error
+      })
+      return {
+        get isTransaction() {
+          return isTransaction
+        },
+        send: (statement) => {
+          if (ended !== undefined) return Promise.reject(ended)
+          worker.postMessage(statement, [])
+          return next()
+        }
+      }
+    },
+    `cannot open ${options.filename}`
+  )
 
-const makeConnection = (database: DatabaseSync): Connection => {
-  const prepared = new Map<string, StatementSync>()
-  const prepare = (sql: string): StatementSync => {
-    let statement = prepared.get(sql)
-    if (statement === undefined) {
-      if (prepared.size >= preparedCapacity) prepared.clear()
-      prepared.set(sql, (statement = database.prepare(sql)))
-    }
-    return statement
+const close = (database: Database): Effect.Effect<void> =>
+  Effect.promise(() => database.send(undefined).catch(() => undefined))
+
+const makeConnection = (database: Database): Connection => {
+  const run = (sql: string, params: ReadonlyArray<unknown>, mode: Mode) =>
+    attempt("execute", () => database.send({ sql, params, mode }))
+  const execute: Connection["execute"] = (sql, params, transformRows) => {
+    // In this mode the thread answers rows as objects.
+    const rows = run(sql, params, "rows") as Effect.Effect<ReadonlyArray<object>, SqlError>
+    return transformRows === undefined ? rows : Effect.map(rows, transformRows)
   }
-  const rows = (statement: StatementSync, params: ReadonlyArray<unknown>): ReadonlyArray<object> => {
-    statement.setReturnArrays(false)
-    return statement.all(...bind(params))
-  }
-  const values = (statement: StatementSync, params: ReadonlyArray<unknown>): ReadonlyArray<ReadonlyArray<unknown>> => {
-    statement.setReturnArrays(true)
-    // `all` is typed for rows as objects; after `setReturnArrays(true)` each row is an array.
-    return statement.all(...bind(params)) as ReadonlyArray<unknown> as ReadonlyArray<ReadonlyArray<unknown>>
-  }
-  const execute =
-    (prepare: (sql: string) => StatementSync): Connection["execute"] =>
-    (sql, params, transformRows) => {
-      const result = attempt("execute", () => rows(prepare(sql), params))
-      return transformRows === undefined ? result : Effect.map(result, transformRows)
-    }
+  const values: Connection["executeValues"] = (sql, params) =>
+    // In this mode the thread answers rows as arrays.
+    run(sql, params, "values") as Effect.Effect<ReadonlyArray<ReadonlyArray<unknown>>, SqlError>
   return {
-    execute: execute(prepare),
-    executeUnprepared: execute((sql) => database.prepare(sql)),
-    executeValues: (sql, params) => attempt("execute", () => values(prepare(sql), params)),
-    executeValuesUnprepared: (sql, params) => attempt("execute", () => values(database.prepare(sql), params)),
-    executeRaw: (sql, params) =>
-      attempt("execute", () => {
-        const statement = prepare(sql)
-        return statement.columns().length > 0 ? rows(statement, params) : statement.run(...bind(params))
-      }),
+    execute,
+    executeUnprepared: execute,
+    executeValues: values,
+    executeValuesUnprepared: values,
+    executeRaw: (sql, params) => run(sql, params, "raw"),
     executeStream: (sql, params, transformRows) =>
-      Stream.unwrap(Effect.map(execute(prepare)(sql, params, transformRows), Stream.fromIterable))
+      Stream.unwrap(Effect.map(execute(sql, params, transformRows), Stream.fromIterable))
   }
 }
 
-/** Parameters are not checked here: `node:sqlite` throws for a value that SQLite cannot hold. */
-const bind = (params: ReadonlyArray<unknown>): Array<SQLInputValue> => params as Array<SQLInputValue>
-
-const attempt = <A>(operation: string, evaluate: () => A, what = `${operation} failed`): Effect.Effect<A, SqlError> =>
-  Effect.try({
-    try: evaluate,
-    catch: (cause) => {
-      // The classifier expects SQLite's numeric code in `errno`; `node:sqlite` names it `errcode`.
-      if (cause instanceof Error && "errcode" in cause) Object.assign(cause, { errno: cause.errcode })
-      return new SqlError({ reason: classifySqliteError(cause, { message: `NodeSqliteClient: ${what}`, operation }) })
-    }
-  })
+/** Waits for the end whatever happens: a statement sent to the other thread is not taken back. */
+const attempt = <A>(
+  operation: string,
+  evaluate: () => Promise<A>,
+  what = `${operation} failed`
+): Effect.Effect<A, SqlError> =>
+  Effect.uninterruptible(
+    Effect.tryPromise({
+      try: evaluate,
+      catch: (cause) => {
+        // The classifier expects SQLite's numeric code in `errno`; `node:sqlite` names it `errcode`.
+        if (cause instanceof Error && "errcode" in cause) Object.assign(cause, { errno: cause.errcode })
+        return new SqlError({ reason: classifySqliteError(cause, { message: `NodeSqliteClient: ${what}`, operation }) })
+      }
+    })
+  )

@@ -279,7 +279,12 @@ export interface SessionManager<A, R extends ReadonlyArray<Tagged>> {
   readonly revoke: (id: SessionId, owner: { readonly principal: string }) => Effect.Effect<boolean, SessionUnavailable>
   /** Ends a session by its id, whatever its principal: for an administrator. */
   readonly revokeAny: (id: SessionId) => Effect.Effect<boolean, SessionUnavailable>
-  /** Ends all of a principal's sessions, except one. Answers how many. */
+  /**
+   * Ends all of a principal's sessions, except one, the newest first. Answers how many.
+   *
+   * However many there are, each call of the store has its own deadline, and other work goes on in between. If it fails or
+   * is interrupted, those it has ended by then stay ended.
+   */
   readonly revokeAll: (
     principal: string,
     options?: { readonly except?: SessionId | undefined }

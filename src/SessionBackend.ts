@@ -12,6 +12,8 @@
  * - The manager checks the deadlines of a record on every read. Expiry in the store (the TTL of a Redis key,
  *   `deleteExpired`) only frees space: `read` may return an expired record and must not hide one.
  * - `update` and `touch` never bring a deleted record back, and `update` changes a record only at the expected version.
+ * - What has no bound is done in batches: `deleteByPrincipal` and `deleteExpired` delete at most `limit` records a call, and
+ *   `more` says whether to call again. So each call keeps a deadline, and other work goes on between two of them.
  * - `lastSeenAt` and `idleExpiresAt` only move forward, with one exception: a stored `lastSeenAt` that is later than the
  *   given one by more than `clockSlack` comes from a wrong clock, and `update` and `touch` set both to the given values.
  *
@@ -102,6 +104,26 @@ export interface SessionPage {
 }
 
 /**
+ * A record that was deleted.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type DeletedRecord = Pick<SessionRecord, "namespace" | "id" | "principal">
+
+/**
+ * What one call has deleted. While `more` is true there may be more to delete, even if this call has deleted fewer than
+ * its limit, or none; a loop of calls comes to an end.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface DeletedBatch {
+  readonly deleted: ReadonlyArray<DeletedRecord>
+  readonly more: boolean
+}
+
+/**
  * The name of a backend operation, as errors and logs show it.
  *
  * @category models
@@ -144,6 +166,14 @@ export class SessionBackendError extends Data.TaggedError("SessionBackendError")
 export const clockSlack: Duration.Duration = Duration.minutes(10)
 
 /**
+ * How many records one call deletes at most: 1,000.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const maxBatch = 1000
+
+/**
  * The storage port, with the rules in this module's documentation.
  *
  * @category services
@@ -178,15 +208,18 @@ export class SessionBackend extends Context.Service<
       id: string,
       options?: { readonly principal?: string | undefined }
     ) => Effect.Effect<boolean, SessionBackendError>
-    /** Deletes all records of a principal, except one id, and returns how many. */
+    /**
+     * Deletes at most `limit` of a principal's records, 1 to `maxBatch`, those with the latest `createdAt` first, except
+     * one id. Once a call has answered `more: false`, none of the records from before that call is left.
+     */
     readonly deleteByPrincipal: (
       namespace: string,
       principal: string,
-      options?: { readonly except?: string | undefined }
-    ) => Effect.Effect<number, SessionBackendError>
+      options: { readonly limit: number; readonly except?: string | undefined }
+    ) => Effect.Effect<DeletedBatch, SessionBackendError>
     /**
-     * Returns a page of a principal's records, in an order that is the same for every walk: a record that is there
-     * during the whole walk is returned exactly once.
+     * Returns a page of a principal's records, those with the latest `createdAt` first: a record that is there during
+     * the whole walk is returned exactly once. A page may hold fewer records than `limit`, even none, and have a `next`.
      */
     readonly listByPrincipal: (
       namespace: string,
@@ -194,12 +227,13 @@ export class SessionBackend extends Context.Service<
       options: { readonly limit: number; readonly after?: string | undefined }
     ) => Effect.Effect<SessionPage, SessionBackendError>
     /**
-     * Deletes at most `limit` records, of all namespaces, whose idle or absolute deadline is at or before `before`, and
-     * returns how many. A record touched in the meantime stays.
+     * Deletes at most `limit` records, 1 to `maxBatch`, of all namespaces, whose idle or absolute deadline was
+     * `clockSlack` or more before `now`: a server whose clock is ahead by less ends nobody's session. A record touched in
+     * the meantime stays. One whose deadline was less than half an hour before `now` may be left for later.
      */
     readonly deleteExpired: (options: {
-      readonly before: number
+      readonly now: number
       readonly limit: number
-    }) => Effect.Effect<number, SessionBackendError>
+    }) => Effect.Effect<DeletedBatch, SessionBackendError>
   }
 >()("effect-sessions/SessionBackend") {}

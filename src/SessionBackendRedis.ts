@@ -1,21 +1,35 @@
 /**
  * The storage port over Redis, through the `Redis` service of `effect/persistence`.
  *
+ * **When to use**
+ *
+ * Use over one Redis with replicas to fail over to, through `NodeRedis` of `@effect/platform-node` or, where Sentinel says
+ * which is the primary, `NodeRedisSentinel`; and over a Redis Cluster through `NodeRedisCluster`.
+ *
  * **Details**
  *
  * - `<prefix>:s:<namespace>:<id>` is a string with a session, `<prefix>:p:<namespace>:<principal>` a sorted set with when
- *   each session of a principal ends, and its id. Namespace and principal are base64url.
- * - A read is one `GET`. An update and a touch are one Lua script each. Creating or deleting a principal's session takes
- *   two commands, an anonymous one takes one.
+ *   each session of a principal was created, and its id. Namespace and principal are base64url.
+ * - A read is one `GETEX`. An update and a touch are one Lua script each. Creating or deleting a principal's session takes
+ *   two commands, an anonymous one takes one. Each command and each script has one key, so in a Cluster it does not matter
+ *   where a key is. A server that does not know a script is sent its text.
  * - Every key has a time-to-live, up to the nearer deadline plus `ttlSlack`; it is extended, never shortened. Redis
- *   removes what has expired, so `deleteExpired` does nothing and returns 0.
+ *   removes what has expired, so `deleteExpired` does nothing.
  * - `create` writes the record, then the index entry; a delete removes the record, then the entry. A failure in between
- *   leaves a record whose token was given to no client, or an entry without a record, which the next walk removes.
- * - An error reply that says "not now" (`READONLY`, `LOADING`, `MOVED`, `TRYAGAIN`, `CLUSTERDOWN`, `NOSCRIPT`) is
- *   retried once after 50 ms, except in `create`.
- * - It needs Redis 5 or later and is tested on Redis 7. Its user needs these rights:
- *   `~<prefix>:* +evalsha +script|load +exists +get +mget +set +getrange +setrange +del +pttl +pexpire +time +zadd +zrem
- *   +zrangebylex +zremrangebylex`, and `+info` for the check of the eviction policy.
+ *   leaves a record whose token was given to no client, or an entry without a record. A create looks at a few entries of a
+ *   long index, after it has answered, and drops those without a record, as a walk does; so an index stays about as long
+ *   as its principal has sessions.
+ * - An error reply that says "not now" (`READONLY`, `LOADING`, `MOVED`, `TRYAGAIN`, `CLUSTERDOWN`) is retried once after
+ *   50 ms, except in `create`.
+ * - Only a primary is believed. Reads are by a command that a replica refuses with `READONLY`, and no script of a replica
+ *   answers that a record is gone. The connection to a replica is given up by `QUIT`, once a second at most, so that the
+ *   client makes one to whatever its address leads to by then. Until that is a primary, every operation fails.
+ * - A failure's `cause` has the `code` that Redis, the driver or the system gives.
+ * - It needs Redis 6.2 or later and is tested on Redis 7. Its user needs these rights:
+ *   `~<prefix>:* +evalsha +eval +exists +get +getex +set +getrange +setrange +del +pttl +pexpire +time +zadd +zcard
+ *   +zrandmember +zrange +zrem`, and `+info` for the check of the eviction policy.
+ * - The layer fails over a server of a Cluster whose client does not send each command to the right server. A Redis that
+ *   does not answer delays the layer's checks by one second at most.
  *
  * **Gotchas**
  *
@@ -24,8 +38,14 @@
  *   deleting.
  * - What a crash or a failover of Redis undoes includes log-outs: a session revoked in that time is valid again until its
  *   deadline. With `appendfsync always` a crash undoes nothing that was acknowledged, with `everysec` about a second, with
- *   snapshots all since the last; a failover undoes what the replica had not received. Never read from replicas.
- * - It is for one Redis, with replicas to fail over to, not for a Cluster: the client of `NodeRedis` does not support one.
+ *   snapshots all since the last. A failover undoes what the replica had not received: with `min-replicas-to-write 1` and
+ *   `min-replicas-max-lag 1` what was acknowledged in the two seconds after the link went silent, and writes fail while no
+ *   replica follows. Set `replica-serve-stale-data no` too. Never read from replicas.
+ * - A failover may lose the index entry of a session that was created just before, and keep the session: in a Cluster the
+ *   two are on different shards. `revokeAll` and `list` do not find it then; a log-out by its token or its id ends it.
+ * - A write that pauses for a planned failover (`FAILOVER`, `CLUSTER FAILOVER`) pauses reads too: they count as writes.
+ * - `QUIT`, sent by `Redis.send`, is expected to close the connection, and the client to make it anew. node-redis does so;
+ *   for ioredis it is the end of the client, so that a `Redis` service of your own has to reconnect instead.
  * - Use the client settings of the example: by default node-redis queues writes while it is offline and sends them once
  *   it is back, long after they were reported as failed.
  * - A write in progress when Redis freezes was reported as `"unknown"` and may still be carried out when it thaws. It does
@@ -63,17 +83,19 @@
  *
  * @since 0.1.0
  */
+import * as Digest from "effect/crypto/Digest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redis from "effect/persistence/Redis"
+import * as RedisCommands from "./internal/backend/redisCommands.ts"
 import * as RedisKeys from "./internal/backend/redisKeys.ts"
-import { afterWrite, attempt, failure } from "./internal/backend/redisOutcome.ts"
+import { afterWrite, codeOf } from "./internal/backend/redisOutcome.ts"
 import * as RedisRecord from "./internal/backend/redisRecord.ts"
 import * as Scripts from "./internal/backend/redisScripts.ts"
 import { clockSlack, SessionBackend, SessionBackendError } from "./SessionBackend.ts"
-import type { Operation, SessionRecord } from "./SessionBackend.ts"
+import type { DeletedRecord, Operation, SessionRecord } from "./SessionBackend.ts"
 import { SessionConfigError } from "./SessionError.ts"
 
 /**
@@ -98,7 +120,8 @@ export interface SessionBackendRedisOptions {
 }
 
 /**
- * Layer that stores sessions in Redis with the given options. Fails with every problem of the options.
+ * Layer that stores sessions in Redis with the given options. Fails with every problem of the options, and if it is over
+ * one server of a Cluster.
  *
  * @category layers
  * @since 0.1.0
@@ -118,18 +141,19 @@ export const layerWith = (
   return Layer.effect(
     SessionBackend,
     Option.isNone(ttlSlack) || problems.length > 0
-      ? Effect.fail(new SessionConfigError({ problems }))
+      ? Effect.fail(new SessionConfigError({ layers: ["SessionBackendRedis.layerWith"], problems }))
       : make(prefix, ttlSlack.value)
   )
 }
 
 /**
- * Layer that stores sessions in Redis, with keys that begin with `effect-sessions`.
+ * Layer that stores sessions in Redis, with keys that begin with `effect-sessions`. Fails if it is over one server of a
+ * Cluster.
  *
  * @category layers
  * @since 0.1.0
  */
-export const layer: Layer.Layer<SessionBackend, never, Redis.Redis> = Layer.effect(
+export const layer: Layer.Layer<SessionBackend, SessionConfigError, Redis.Redis> = Layer.effect(
   SessionBackend,
   Effect.suspend(() => make(defaultPrefix, clockSlack))
 )
@@ -140,62 +164,94 @@ export const layer: Layer.Layer<SessionBackend, never, Redis.Redis> = Layer.effe
 
 const defaultPrefix = "effect-sessions"
 
-/** How many index entries are read at a time. */
+/** How many index entries one call looks at. More would hold the event loop too long. */
 const batch = 100
+
+/** How long the checks of a server may delay the layer. */
+const checkMillis = 1000
 
 const make = Effect.fnUntraced(function* (
   prefix: string,
   ttlSlack: Duration.Duration
-): Effect.fn.Return<SessionBackend["Service"], never, Redis.Redis> {
+): Effect.fn.Return<SessionBackend["Service"], SessionConfigError, Redis.Redis> {
   const redis = yield* Redis.Redis
-  yield* warnOfEviction(redis)
+  yield* Effect.timeoutOption(
+    Effect.all([warnOfEviction(redis), refuseCluster(redis, prefix)], { concurrency: 2, discard: true }),
+    checkMillis
+  )
 
   const keys = RedisKeys.make(prefix)
   const slack = Duration.toMillis(ttlSlack)
-  const createRecord = redis.eval(Scripts.create)
-  const updateRecord = redis.eval(Scripts.update)
-  const touchRecord = redis.eval(Scripts.touch)
-  const removeRecord = redis.eval(Scripts.remove)
-  const addEntry = redis.eval(Scripts.addEntry)
+  const prepare = RedisCommands.prepare(redis)
+  const [createRecord, updateRecord, touchRecord, removeRecord, addEntry, relay] = yield* Effect.provide(
+    Effect.all([
+      prepare(Scripts.create),
+      prepare(Scripts.update),
+      prepare(Scripts.touch),
+      prepare(Scripts.remove),
+      prepare(Scripts.addEntry),
+      prepare(Scripts.relay)
+    ]),
+    Digest.layerWebCrypto
+  )
+  const { attempt, drop, entries: readEntries, fail, get, once } = RedisCommands.make(redis, relay)
 
-  /** The entries of an index after the given one, at most `count`. */
-  const readEntries = (operation: Operation, index: string, after: string | undefined, count: number) => {
-    const range = [after === undefined ? "-" : `(${after}`, "+", "LIMIT", "0", String(count)]
-    return attempt(operation, redis.send<ReadonlyArray<string>>("ZRANGEBYLEX", index, ...range))
-  }
+  /** The records of entries, asked for in flight together, as `get` answers them. */
+  const readRecords = (namespace: string, entries: ReadonlyArray<string>) =>
+    Effect.all(
+      entries.map((entry) => get(keys.record(namespace, RedisKeys.idOfEntry(entry)))),
+      { concurrency: "unbounded" }
+    )
 
-  /** Removes entries whose records are gone. If that fails, the next walk removes them. */
-  const dropEntries = (index: string, entries: ReadonlyArray<string>) =>
-    entries.length === 0 ? Effect.void : Effect.ignore(redis.send("ZREM", index, ...entries))
+  /**
+   * Drops the entries, of some, whose records are gone. A record is written before its entry, so an entry without one is
+   * left over, not ahead; and an id is made for one session, so none will be written again. Whether it succeeds does not
+   * matter: another create, or a walk, will find what is left.
+   */
+  const tidy = (namespace: string, index: string, entries: ReadonlyArray<string>) =>
+    Effect.ignore(
+      Effect.flatMap(readRecords(namespace, entries), (texts) =>
+        drop(
+          index,
+          entries.filter((_, i) => texts[i] === null)
+        )
+      )
+    )
 
   return {
     create: (record) => {
       const { id, namespace, principal } = record
       if (!RedisRecord.areStorable(principal, record.extension, record.data)) return notStorable("create")
       const key = keys.record(namespace, id)
-      const untilEnd = Math.max(0, record.absoluteExpiresAt - record.createdAt) + slack
-      const ttl = Math.min(Math.max(0, record.idleExpiresAt - record.createdAt) + slack, untilEnd)
+      // Redis takes no time-to-live of 0.
+      const untilEnd = Math.max(1, Math.max(0, record.absoluteExpiresAt - record.createdAt) + slack)
+      const ttl = Math.min(Math.max(1, Math.max(0, record.idleExpiresAt - record.createdAt) + slack), untilEnd)
       const times = [ttl, untilEnd].map(RedisRecord.wholeMillis)
-      return createRecord(key, ...times, RedisRecord.toText(record)).pipe(
-        Effect.mapError((error) => failure("create", error)),
-        Effect.flatMap((end): Effect.Effect<"created" | "exists", SessionBackendError> => {
+      return Effect.flatMap(
+        once("create", createRecord(key, ...times, RedisRecord.toText(record))),
+        (end): Effect.Effect<"created" | "exists", SessionBackendError> => {
           if (end === null) return Effect.succeed("exists")
           if (principal === undefined) return Effect.succeed("created")
-          return Effect.matchEffect(addEntry(keys.index(namespace, principal), end, id), {
-            onSuccess: () => Effect.succeed("created" as const),
+          const index = keys.index(namespace, principal)
+          return Effect.matchEffect(addEntry(index, end, RedisKeys.entry(record)), {
+            onSuccess: (some) =>
+              Effect.as(
+                some.length === 0 ? Effect.void : Effect.forkDetach(tidy(namespace, index, some)),
+                "created" as const
+              ),
             // Once the record is deleted again nothing was created, even if the entry still arrives.
             onFailure: (error) =>
               Effect.flatMap(Effect.result(attempt("create", removeRecord(key))), ({ _tag }) =>
-                Effect.fail(failure("create", error, _tag === "Success" ? "notApplied" : "unknown"))
+                fail("create", error, _tag === "Success" ? "notApplied" : "unknown")
               )
           })
-        })
+        }
       )
     },
 
     read: (namespace, id) =>
-      Effect.map(attempt("read", redis.send<string | null>("GET", keys.record(namespace, id))), (text) =>
-        RedisRecord.fromText(namespace, id, text)
+      Effect.flatMap(attempt("read", get(keys.record(namespace, id))), (text) =>
+        text === undefined ? notProven : Effect.succeed(RedisRecord.fromText(namespace, id, text))
       ),
 
     update: (namespace, id, expectedVersion, patch) => {
@@ -232,63 +288,66 @@ const make = Effect.fnUntraced(function* (
       const owner = options?.principal === undefined ? [] : [options.principal]
       return Effect.flatMap(attempt("delete", removeRecord(keys.record(namespace, id), ...owner)), (head) => {
         if (head === null) return Effect.succeed(false)
-        const { end, principal } = RedisRecord.endAndPrincipal(head)
-        if (principal === undefined) return Effect.succeed(true)
-        return Effect.as(dropEntries(keys.index(namespace, principal), [`${end}${id}`]), true)
+        const record = Option.getOrUndefined(RedisRecord.fromHead(namespace, id, head))
+        if (record?.principal === undefined) return Effect.succeed(true)
+        // If that fails, `tidy` or a walk drops it.
+        return Effect.as(Effect.ignore(drop(keys.index(namespace, record.principal), [RedisKeys.entry(record)])), true)
       })
     },
 
-    deleteByPrincipal: Effect.fnUntraced(function* (namespace, principal, options) {
+    deleteByPrincipal: Effect.fnUntraced(function* (namespace, principal, { except, limit }) {
       const operation = "deleteByPrincipal"
       const index = keys.index(namespace, principal)
-      let deleted = 0
-      let after: string | undefined
-      for (;;) {
-        const page = yield* Effect.mapError(readEntries(operation, index, after, batch), (error) =>
-          deleted === 0 ? error : afterWrite(error)
-        )
-        const entries = page.filter((entry) => Scripts.idOfEntry(entry) !== options?.except)
-        // Every record is tried, even if the deletion of another fails, so that a failed call revokes what it can.
-        const removals = entries.map((entry) =>
-          Effect.result(attempt(operation, removeRecord(keys.record(namespace, Scripts.idOfEntry(entry)), principal)))
-        )
-        const results = yield* Effect.all(removals, { concurrency: "unbounded" })
-        let failed: SessionBackendError | undefined
-        for (const result of results) {
-          if (result._tag === "Success") deleted += result.success === null ? 0 : 1
-          else if (failed?.outcome !== "unknown") failed = result.failure
+      const most = Math.min(limit, batch)
+      // One more for the entry that stays: every call drops the others it has read, so a loop of calls comes to an end.
+      const count = except === undefined ? most : most + 1
+      const page = yield* attempt(operation, readEntries(index, undefined, count, false))
+      const entries = page.filter((entry) => RedisKeys.idOfEntry(entry) !== except).slice(0, most)
+      // Every record is tried, even if the deletion of another fails, so that a failed call revokes what it can.
+      const results = yield* Effect.all(
+        entries.map((entry) =>
+          Effect.result(attempt(operation, removeRecord(keys.record(namespace, RedisKeys.idOfEntry(entry)), principal)))
+        ),
+        { concurrency: "unbounded" }
+      )
+      const deleted: Array<DeletedRecord> = []
+      const done: Array<string> = []
+      let failed: SessionBackendError | undefined
+      for (const [i, result] of results.entries()) {
+        if (result._tag === "Failure") {
+          if (failed?.outcome !== "unknown") failed = result.failure
+          continue
         }
-        if (failed !== undefined) return yield* deleted === 0 ? failed : afterWrite(failed)
-        yield* dropEntries(index, entries)
-        if (page.length < batch) return deleted
-        after = page.at(-1)
+        // Where there was none of this principal, the entry was left over.
+        done.push(entries[i]!)
+        if (result.success !== null) deleted.push({ namespace, id: RedisKeys.idOfEntry(entries[i]!), principal })
       }
+      const more = page.length === count && entries.length > 0
+      const dropped = yield* Effect.result(attempt(operation, drop(index, done)))
+      // Entries that stay would be read by the next call again, and so by one after the other without end.
+      if (dropped._tag === "Failure" && more) failed ??= dropped.failure
+      if (failed !== undefined) return yield* deleted.length === 0 ? failed : afterWrite(failed)
+      return { deleted, more }
     }),
 
     listByPrincipal: Effect.fnUntraced(function* (namespace, principal, { after, limit }) {
       const operation = "listByPrincipal"
       const index = keys.index(namespace, principal)
+      const count = Math.min(limit, batch)
+      const page = yield* attempt(operation, readEntries(index, after, count, true))
+      const texts = yield* attempt(operation, readRecords(namespace, page))
       const records: Array<SessionRecord> = []
-      let next = after
-      while (records.length < limit) {
-        const count = Math.min(limit - records.length, batch)
-        const page = yield* readEntries(operation, index, next, count)
-        if (page.length === 0) return { records }
-        const ids = page.map(Scripts.idOfEntry)
-        const recordKeys = ids.map((id) => keys.record(namespace, id))
-        const texts = yield* attempt(operation, redis.send<ReadonlyArray<string | null>>("MGET", ...recordKeys))
-        const found = ids.map((id, i) => RedisRecord.fromText(namespace, id, texts[i] ?? null))
-        records.push(...found.flatMap(Option.toArray))
-        // A record is written before its entry, so an entry without one is left over, not ahead.
-        const left = page.filter((_, i) => Option.isNone(found[i]!))
-        yield* dropEntries(index, left)
-        if (page.length < count) return { records }
-        next = page.at(-1)
+      const left: Array<string> = []
+      for (const [i, entry] of page.entries()) {
+        const record = Option.getOrUndefined(RedisRecord.fromText(namespace, RedisKeys.idOfEntry(entry), texts[i]))
+        if (record?.principal === principal) records.push(record)
+        else if (texts[i] === null || record !== undefined) left.push(entry)
       }
-      return { records, next }
+      yield* Effect.ignore(drop(index, left))
+      return page.length < count ? { records } : { records, next: page.at(-1) }
     }),
 
-    deleteExpired: () => Effect.succeed(0)
+    deleteExpired: () => Effect.succeed({ deleted: [], more: false })
   }
 })
 
@@ -306,6 +365,35 @@ const warnOfEviction = (redis: Redis.Redis["Service"]): Effect.Effect<void> =>
     // Some servers forbid INFO; sessions work without it.
     Effect.ignore
   )
+
+/** How many keys are tried: with two servers of equal size, one answers for all of them once in 2^32 times. */
+const probes = 32
+
+/** A server of a Cluster refuses the keys of the others, unless the client sends each to its own. */
+const refuseCluster = (redis: Redis.Redis["Service"], prefix: string): Effect.Effect<void, SessionConfigError> =>
+  Effect.forEach(
+    Array.from({ length: probes }, (_, i) => `${prefix}:probe:${i}`),
+    (key) =>
+      Effect.catch(redis.send("GETEX", key), (error) =>
+        codeOf(error) === "MOVED"
+          ? Effect.fail(
+              new SessionConfigError({
+                layers: ["SessionBackendRedis"],
+                problems: [
+                  "Redis: this is one server of a Cluster, which has only a part of the keys. Use a client that sends " +
+                    "each command to the right one: `NodeRedisCluster`, or `IoRedis.layerFromClient` with a `Cluster`"
+                ]
+              })
+            )
+          : Effect.void
+      ),
+    { concurrency: "unbounded", discard: true }
+  )
+
+/** A primary that takes no writes may be cut off: what it does not know is not therefore gone. */
+const notProven = Effect.fail(
+  new SessionBackendError({ operation: "read", outcome: "notApplied", cause: { _tag: "PrimaryTakesNoWrites" } })
+)
 
 const notStorable = (operation: Operation): Effect.Effect<never, SessionBackendError> =>
   Effect.fail(new SessionBackendError({ operation, outcome: "notApplied", cause: new Error("a NUL in the record") }))

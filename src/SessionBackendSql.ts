@@ -1,14 +1,19 @@
 /**
- * The storage port over a SQL database, through the `SqlClient` the application provides: Postgres (12 or later) and
- * SQLite (3.37 or later).
+ * The storage port over a SQL database, through the `SqlClient` the application provides: Postgres (12 or later), SQLite
+ * (3.37 or later), MySQL (8.0 or later) and MariaDB (10.6 or later; tested on 10.11).
  *
  * **Details**
  *
- * - Each operation is one statement. An `update` or a `touch` that changes no row takes a second one, to find out why.
+ * - Each operation is one statement. An `update` or a `touch` that changes no row takes a second one, to find out why, and
+ *   in SQLite `deleteExpired` takes two.
  * - The table has a row for each session. Run `SessionSweeper` beside it: nothing else removes expired rows.
  * - A serialization failure or a deadlock is retried once, except in `create`. Every other failure is a
  *   `SessionBackendError`, with the error of the database as its `cause`.
- * - A schema is chosen by the `search_path` of the role or the connection, as for `SqlMessageStorage` in Effect.
+ * - SQLite runs inside the process, so it deletes and lists few rows at a time: other work goes on in between.
+ * - A schema is chosen by the `search_path` of the role or the connection, as for `SqlMessageStorage` in Effect; in MySQL
+ *   the table is in the database of the connection.
+ * - MySQL does not answer a change with its row: there `update` takes two statements, and the record it answers may
+ *   already have later changes. A batch of deletions is a transaction. `layerMigrations` needs the right to CREATE, too.
  *
  * **Gotchas**
  *
@@ -18,8 +23,12 @@
  *   application also uses is built once for both. In a shared pool, handlers that hold a connection for their transaction
  *   while they wait for a second one can use up the pool and wait for one another. A SQLite client has one connection:
  *   session operations inside a transaction of the same client fail.
- * - With `synchronous_commit = off` a crash of Postgres may undo the latest log-outs. Never read sessions from a replica:
- *   it may not have received a log-out yet.
+ * - With `synchronous_commit = off` a crash of Postgres may undo the latest log-outs; so may one of MySQL with
+ *   `innodb_flush_log_at_trx_commit` other than 1, its default. Never read sessions from a replica: it may not have
+ *   received a log-out yet.
+ * - MySQL: use READ COMMITTED, as `NodeMysqlClient` does: at REPEATABLE READ batches of deletions lock gaps between rows,
+ *   and log-ins wait for them. With binary logs that needs `binlog_format` ROW or MIXED, the defaults. Its tables have to
+ *   be InnoDB's.
  *
  * **Example** (Storing sessions in Postgres)
  *
@@ -35,18 +44,25 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Migrator from "effect/sql/Migrator"
+import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
+import * as SqlGate from "./internal/backend/sqlGate.ts"
+import * as SqlMigrations from "./internal/backend/sqlMigrations.ts"
 import { isTransient, outcomeOf } from "./internal/backend/sqlOutcome.ts"
+import * as SqlStatements from "./internal/backend/sqlStatements.ts"
 import * as SqlTable from "./internal/backend/sqlTable.ts"
-import { clockSlack, SessionBackend, SessionBackendError } from "./SessionBackend.ts"
-import type { Operation, UpdateResult } from "./SessionBackend.ts"
+import { describeCause } from "./internal/describeCause.ts"
+import { clockSlack, maxBatch, SessionBackend, SessionBackendError } from "./SessionBackend.ts"
+import type { Operation, SessionRecord, UpdateResult } from "./SessionBackend.ts"
 import { SessionConfigError } from "./SessionError.ts"
 
 /**
@@ -63,11 +79,31 @@ export interface SessionBackendSqlOptions {
    * @default "effect_sessions"
    */
   readonly table?: string | undefined
+  /**
+   * How many statements the client can run at the same time: the connections of its pool. Sessions send no more than
+   * that at once; the others wait for their turn.
+   *
+   * @default what a `PgClient` is configured for, 10 with other clients
+   */
+  readonly maxConnections?: number | undefined
 }
 
 /**
- * Layer that creates the table, its indexes and its migration history where they are missing, and provides nothing: for
- * a deploy step. Several processes may build it at once. A refusal by the database is a defect.
+ * Layer that creates the table, its indexes and its migration history where they are missing, brings a table of an older
+ * version over, and provides nothing: for a deploy step. Several processes may build it at once. A database that refuses
+ * it, or cannot be reached, is a defect.
+ *
+ * **Details**
+ *
+ * It runs the statements of `ddl`, beside servers of this version and the one before, which go on working. Nothing is
+ * dropped but superseded indexes.
+ *
+ * - In Postgres a table that is there is changed at once, whatever its size, as soon as no transaction uses it: each try
+ *   holds up others for a quarter of a second at most, and after 30 tries the build dies. Its new indexes are then built
+ *   `CONCURRENTLY`, which takes as long as the table is large and waits for transactions that are older. Indexes left
+ *   behind half-built are built anew. Only an owner of the table may do so.
+ * - In SQLite others that write wait until the new indexes are built: a second or two for a million sessions. So does the
+ *   event loop, unless the client runs in a thread of its own, as `NodeSqliteClient` does.
  *
  * @category layers
  * @since 0.1.0
@@ -77,17 +113,15 @@ export const layerMigrations = (
 ): Layer.Layer<never, SessionConfigError, SqlClient.SqlClient> =>
   Layer.effectDiscard(
     Effect.gen(function* () {
-      const { dialect, sql, table } = yield* configure(options)
-      yield* Migrator.make({})({
-        loader: Migrator.fromRecord({ "0001_create": SqlTable.create(sql, dialect, table) }),
-        table: `${table}_migrations`
-      }).pipe(Effect.provideService(SqlClient.SqlClient, sql), Effect.orDie)
+      yield* Effect.orDie(SqlMigrations.migrate(yield* configure(options)))
     })
   )
 
 /**
- * Layer that stores sessions in a table that exists already. Building it sends no statement. The role needs no more than
- * SELECT, INSERT, UPDATE and DELETE on the table.
+ * Layer that stores sessions in a table that exists already. Building it sends one statement, which asks for the version
+ * of the table: one that is missing or older is a `SessionConfigError` that names the migration to run. A database that
+ * fails, or does not answer within a second, is logged, and the application starts. The role needs no more than SELECT, INSERT,
+ * UPDATE and DELETE on the table.
  *
  * @category layers
  * @since 0.1.0
@@ -97,11 +131,16 @@ export const layerStorage = (
 ): Layer.Layer<SessionBackend, SessionConfigError, SqlClient.SqlClient> =>
   Layer.effect(
     SessionBackend,
-    Effect.suspend(() => Effect.map(configure(options), make))
+    Effect.gen(function* () {
+      const configuration = yield* configure(options)
+      yield* checkVersion(configuration)
+      return make(configuration)
+    })
   )
 
 /**
- * Layer that stores sessions in the given table, which it creates if it is missing.
+ * Layer that stores sessions in the given table, which it creates if it is missing, and brings over from an older
+ * version: `layerMigrations` and `layerStorage`. A database that cannot be reached is a defect.
  *
  * @category layers
  * @since 0.1.0
@@ -112,38 +151,131 @@ export const layerWith = (
   layerStorage(options).pipe(Layer.provide(layerMigrations(options)))
 
 /**
- * Layer that stores sessions in the table `effect_sessions`, which it creates if it is missing.
+ * Layer that stores sessions in the table `effect_sessions`, which it creates if it is missing, and brings over from an
+ * older version. A database that cannot be reached is a defect.
  *
  * @category layers
  * @since 0.1.0
  */
 export const layer: Layer.Layer<SessionBackend, SessionConfigError, SqlClient.SqlClient> = layerWith()
 
+/**
+ * The statements that make the table, or bring one over from an older version, in the order to run them: for databases
+ * whose migrations are run elsewhere, with `layerStorage` in the application. `layerMigrations` runs the same ones. Throws
+ * a `SessionConfigError` if `table` is no plain name.
+ *
+ * **Gotchas**
+ *
+ * - For Postgres, statements with `CONCURRENTLY` cannot run in a transaction. If one is broken off it leaves an index
+ *   marked `INVALID`, to be dropped before it is run again; `layerMigrations` does so itself.
+ *
+ * **Example** (Printing the schema)
+ *
+ * ```ts
+ * import { SessionBackendSql } from "effect-sessions"
+ *
+ * export const schema = SessionBackendSql.ddl({ dialect: "sqlite" }).map((statement) => `${statement};`).join("\n")
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const ddl = (
+  options: Pick<SessionBackendSqlOptions, "table"> & {
+    readonly dialect: "pg" | "sqlite" | "mysql"
+    /**
+     * The version of the table that is there. Without it the statements make a new one.
+     */
+    readonly from?: 1 | undefined
+  }
+): ReadonlyArray<string> => {
+  const table = options.table ?? defaultTable
+  if (!isTableName(table)) throw new SessionConfigError({ layers: ["SessionBackendSql"], problems: [notAName] })
+  const { inside, outside } = SqlTable.ddl(options.dialect, table, options.from ?? 0)
+  return [...inside, ...outside]
+}
+
 // -----------------------------------------------------------------------------
 // internal
 // -----------------------------------------------------------------------------
 
+const defaultTable = "effect_sessions"
+
+// Postgres cuts names at 63 bytes, and those of the indexes and the history are longer than the table's.
+const isTableName = (table: string): boolean => /^[A-Za-z_][A-Za-z0-9_]{0,47}$/.test(table)
+
+const notAName =
+  "table must be 1 to 48 letters, digits and underscores, and not begin with a digit; " +
+  "a schema is chosen by the search_path"
+
+interface Configuration extends SqlMigrations.Place {
+  readonly maxConnections: number
+}
+
 const configure = Effect.fnUntraced(function* (options: SessionBackendSqlOptions | undefined) {
-  const sql = (yield* SqlClient.SqlClient).withoutTransforms()
-  const table = options?.table ?? "effect_sessions"
-  const dialect = sql.onDialectOrElse<SqlTable.Dialect | undefined, SqlTable.Dialect, SqlTable.Dialect>({
-    pg: () => "pg",
-    sqlite: () => "sqlite",
+  const client = yield* SqlClient.SqlClient
+  const sql = client.withoutTransforms()
+  const maxConnections = options?.maxConnections ?? SqlGate.capacityOf(client)
+  const table = options?.table ?? defaultTable
+  const dialect = sql.onDialectOrElse({
+    pg: () => "pg" as const,
+    sqlite: () => "sqlite" as const,
+    mysql: () => "mysql" as const,
     orElse: () => undefined
   })
   const problems: Array<string> = []
-  // Postgres cuts names at 63 bytes, and those of the indexes and the history are longer than the table's.
-  if (!/^[A-Za-z_][A-Za-z0-9_]{0,47}$/.test(table)) {
-    problems.push(
-      "table must be 1 to 48 letters, digits and underscores, and not begin with a digit; " +
-        "a schema is chosen by the search_path"
-    )
+  if (!isTableName(table)) problems.push(notAName)
+  if (!Number.isInteger(maxConnections) || maxConnections < 1) {
+    problems.push("maxConnections must be a whole number of at least 1")
   }
-  if (dialect === undefined) problems.push("the SqlClient must be one for Postgres or SQLite")
+  if (dialect === undefined) problems.push("the SqlClient must be one for Postgres, SQLite, MySQL or MariaDB")
   return dialect === undefined || problems.length > 0
-    ? yield* new SessionConfigError({ problems })
-    : { sql, dialect, table }
+    ? yield* new SessionConfigError({ layers: ["SessionBackendSql"], problems })
+    : ({ sql, dialect, table, maxConnections } satisfies Configuration)
 })
+
+// -----------------------------------------------------------------------------
+// Storage
+// -----------------------------------------------------------------------------
+
+/** Runs a statement on a connection of its own, outside any transaction of the caller. */
+const outsideTransactionOf =
+  ({ dialect, sql }: Configuration) =>
+  <A>(statement: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> =>
+    Effect.contextWith((context: Context.Context<never>) => {
+      if (Option.isNone(Context.getOption(context, sql.transactionService))) return statement
+      if (dialect === "sqlite") return Effect.fail(inTransaction)
+      return Effect.updateContext(statement, Context.omit(sql.transactionService))
+    })
+
+/** How long building the layer waits for the database. */
+const checkTimeout = "1 second"
+
+const checkVersion = (configuration: Configuration): Effect.Effect<void, SessionConfigError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const { dialect, table } = configuration
+    const query = Effect.exit(outsideTransactionOf(configuration)(SqlMigrations.versionOf(configuration)))
+    // A fiber of its own: a driver that cannot be interrupted while it connects does not delay the start.
+    const answer = yield* Effect.timeoutOption(Fiber.join(yield* Effect.forkScoped(query)), checkTimeout)
+    const exit = Option.getOrUndefined(answer)
+    if (exit === undefined || Exit.isFailure(exit)) {
+      const cause = exit === undefined ? "no answer" : describeCause(Cause.squash(exit.cause))
+      return yield* Effect.logWarning("session backend: the version of the table could not be checked").pipe(
+        Effect.annotateLogs({ table, cause })
+      )
+    }
+    const version = exit.value
+    if (version === SqlTable.latestVersion) return
+    const [, name] = SqlTable.versions[SqlTable.latestVersion - 1]
+    const migration = `${String(SqlTable.latestVersion).padStart(4, "0")}_${name}`
+    const place = `${table === defaultTable ? "" : `table: "${table}", `}dialect: "${dialect}"`
+    const problem =
+      version === 0
+        ? `there is no table ${table}: make it (layerMigrations, or the statements of ddl({ ${place} }))`
+        : `table ${table} is of version ${version}: run migration ${migration} ` +
+          `(layerMigrations, or the statements of ddl({ ${place}, from: ${version} }))`
+    return yield* new SessionConfigError({ layers: ["SessionBackendSql.layerStorage"], problems: [problem] })
+  })
 
 /** An operation that waited for the one connection of a SQLite client would wait for the transaction it is called in. */
 const inTransaction = new SqlError({
@@ -154,26 +286,38 @@ const inTransaction = new SqlError({
   })
 })
 
-const make = ({
-  dialect,
-  sql,
-  table: name
-}: Effect.Success<ReturnType<typeof configure>>): SessionBackend["Service"] => {
-  const table = sql(name)
-  const columns = sql.literal(SqlTable.columnNames)
-  const expiresAt = SqlTable.expiresAt(sql, dialect)
-  const later = sql.literal(dialect === "pg" ? "GREATEST" : "MAX")
-  // A sweep locks the rows it has found, or it would delete one that was touched in the meantime. It skips rows that are
-  // locked, so it is never part of a deadlock, and two sweeps share the work. In SQLite statements run one at a time.
-  const locking = sql.literal(dialect === "pg" ? "FOR UPDATE SKIP LOCKED" : "")
+/**
+ * How many rows one statement deletes or returns at most. SQLite runs in this process: what it does at a time, nothing else
+ * is done. MySQL finds each row of a batch by its key, so a large table on a slow disk needs small batches to keep a deadline.
+ */
+const rowsPerStatement: Readonly<Record<SqlTable.Dialect, number>> = {
+  pg: maxBatch,
+  sqlite: 50,
+  mysql: 250
+}
 
-  /** Runs a statement on a connection of its own, outside any transaction of the caller. */
-  const outsideTransaction = <A>(statement: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> =>
-    Effect.contextWith((context: Context.Context<never>) => {
-      if (Option.isNone(Context.getOption(context, sql.transactionService))) return statement
-      if (dialect === "sqlite") return Effect.fail(inTransaction)
-      return Effect.updateContext(statement, Context.omit(sql.transactionService))
-    })
+const slack = Duration.toMillis(clockSlack)
+
+/** A place in a walk: the two columns it is ordered by. */
+const encodeCursor = ({ createdAt, id }: SessionRecord): string => `${createdAt}.${id}`
+
+const decodeCursor = (cursor: string): readonly [createdAt: number, id: string] => {
+  const dot = cursor.indexOf(".")
+  return [Number(cursor.slice(0, dot)), cursor.slice(dot + 1)]
+}
+
+const make = (configuration: Configuration): SessionBackend["Service"] => {
+  const { dialect, sql } = configuration
+  const table = sql(configuration.table)
+  const columns = sql.literal(SqlTable.columnNames)
+  const earlier = sql.literal(SqlTable.syntaxOf[dialect].least)
+  const later = sql.literal(SqlTable.syntaxOf[dialect].greatest)
+  const rowsAtMost = (limit: number): number => Math.min(limit, rowsPerStatement[dialect])
+  const statements = SqlStatements.make(sql, configuration.table, dialect)
+  const outsideTransaction = outsideTransactionOf(configuration)
+  // SQLite has no connections that a server could refuse.
+  const gate: SqlGate.Gate =
+    dialect === "sqlite" ? (statement) => statement : SqlGate.make(configuration.maxConnections)
 
   const run = <A>(
     operation: Operation,
@@ -181,7 +325,7 @@ const make = ({
     outcome: (error: SqlError) => SessionBackendError["outcome"] = outcomeOf
   ): Effect.Effect<A, SessionBackendError> =>
     Effect.mapError(
-      outsideTransaction(statement),
+      outsideTransaction(gate(statement)),
       (cause) => new SessionBackendError({ operation, outcome: outcome(cause), cause })
     )
 
@@ -202,20 +346,38 @@ const make = ({
       (rows) => Option.map(Option.fromUndefinedOr(rows[0]), SqlTable.fromRow)
     )
 
-  /** A stored `lastSeenAt` beyond this comes from a wrong clock. */
-  const aheadOf = (lastSeenAt: number): number => lastSeenAt + Duration.toMillis(clockSlack)
+  /** A stored `lastSeenAt` beyond this comes from a wrong clock: only then is anything set back. */
+  const isAhead = (lastSeenAt: number) => sql`last_seen_at > ${lastSeenAt + slack}`
+
+  /**
+   * Moves the times. `sweep_at` stays where it is, so that a touch changes no index; except where the deadline is set back.
+   * `last_seen_at` comes last: the others depend on what it was.
+   */
+  const extend = ({ idleExpiresAt, lastSeenAt }: Pick<SessionRecord, "idleExpiresAt" | "lastSeenAt">) => sql`
+              sweep_at = CASE WHEN ${isAhead(lastSeenAt)} THEN ${earlier}(sweep_at, ${SqlTable.sweepAt(idleExpiresAt)})
+                ELSE sweep_at END,
+              idle_expires_at = CASE WHEN ${isAhead(lastSeenAt)} THEN ${idleExpiresAt}
+                ELSE ${later}(idle_expires_at, ${idleExpiresAt}) END,
+              last_seen_at = CASE WHEN ${isAhead(lastSeenAt)} THEN ${lastSeenAt}
+                ELSE ${later}(last_seen_at, ${lastSeenAt}) END`
+
+  /**
+   * Waits for synchronous standbys, where there are any. A delete that finds nothing writes nothing and waits for nobody,
+   * and the one before it may have been cancelled while it waited: done here, and not there yet. Where there are none it
+   * writes nothing either, so that log-outs of sessions that are gone cost no writes.
+   */
+  const confirmed: Effect.Effect<unknown, SqlError> =
+    dialect === "pg"
+      ? sql`SELECT CASE WHEN current_setting('synchronous_standby_names') <> ''
+          THEN pg_logical_emit_message(true, 'effect-sessions', '')::text END`
+      : Effect.void
 
   return {
     create: (record) =>
       Effect.map(
         // Not retried: the caller tries again with another id.
-        run(
-          "create",
-          sql`
-            INSERT INTO ${table} ${sql.insert(SqlTable.toRow(record))} ON CONFLICT (namespace, id) DO NOTHING
-            RETURNING id`
-        ),
-        (rows) => (rows.length === 1 ? "created" : "exists")
+        run("create", statements.insert(SqlTable.toRow(record))),
+        (isCreated) => (isCreated ? "created" : "exists")
       ),
 
     read: (namespace, id) => select("read", namespace, id),
@@ -224,21 +386,19 @@ const make = ({
       Effect.flatMap(
         write(
           "update",
-          sql<SqlTable.Row>`
-            UPDATE ${table} SET
+          statements.changeAndRead(
+            { namespace, id },
+            sql`
               version = version + 1,
               secret_hash = COALESCE(${patch.secretHash ?? null}, secret_hash),
               data = COALESCE(${patch.data ?? null}, data),
               data_version = COALESCE(${patch.dataVersion ?? null}, data_version),
               extension = COALESCE(${patch.extension ?? null}, extension),
-              last_seen_at = CASE WHEN last_seen_at > ${aheadOf(patch.lastSeenAt)} THEN ${patch.lastSeenAt}
-                ELSE ${later}(last_seen_at, ${patch.lastSeenAt}) END,
-              idle_expires_at = CASE WHEN last_seen_at > ${aheadOf(patch.lastSeenAt)} THEN ${patch.idleExpiresAt}
-                ELSE ${later}(idle_expires_at, ${patch.idleExpiresAt}) END
-            WHERE namespace = ${namespace} AND id = ${id} AND version = ${expectedVersion}
-            RETURNING ${columns}`
+              ${extend(patch)}`,
+            sql`AND version = ${expectedVersion}`
+          )
         ),
-        ([row]): Effect.Effect<UpdateResult, SessionBackendError> =>
+        (row): Effect.Effect<UpdateResult, SessionBackendError> =>
           row !== undefined
             ? Effect.succeed({ _tag: "updated", record: SqlTable.fromRow(row) })
             : Effect.map(select("update", namespace, id), (found): UpdateResult =>
@@ -246,71 +406,83 @@ const make = ({
               )
       ),
 
-    touch: (namespace, id, { idleExpiresAt, lastSeenAt }) =>
+    touch: (namespace, id, seen) =>
       Effect.flatMap(
         write(
           "touch",
-          sql`
-            UPDATE ${table} SET
-              last_seen_at = ${lastSeenAt},
-              idle_expires_at = CASE WHEN last_seen_at > ${aheadOf(lastSeenAt)} THEN ${idleExpiresAt}
-                ELSE ${later}(idle_expires_at, ${idleExpiresAt}) END
-            WHERE namespace = ${namespace} AND id = ${id}
-              AND (last_seen_at < ${lastSeenAt} OR last_seen_at > ${aheadOf(lastSeenAt)})
-            RETURNING id`
+          statements.change(
+            { namespace, id },
+            extend(seen),
+            sql`AND (last_seen_at < ${seen.lastSeenAt} OR ${isAhead(seen.lastSeenAt)})`
+          )
         ),
-        (rows) =>
-          rows.length === 1
+        (isTouched) =>
+          isTouched
             ? Effect.succeed("touched" as const)
             : Effect.map(select("touch", namespace, id), (record) => (Option.isSome(record) ? "unchanged" : "gone"))
       ),
 
-    delete: (namespace, id, options) => {
-      const owned = options?.principal === undefined ? sql.literal("") : sql`AND principal = ${options.principal}`
-      return Effect.map(
-        write("delete", sql`DELETE FROM ${table} WHERE namespace = ${namespace} AND id = ${id} ${owned} RETURNING id`),
-        (rows) => rows.length === 1
-      )
-    },
+    delete: (namespace, id, options) =>
+      write(
+        "delete",
+        Effect.tap(
+          statements.remove(
+            { namespace, id },
+            options?.principal === undefined ? sql.literal("") : sql`AND principal = ${options.principal}`
+          ),
+          (isRemoved) => (isRemoved ? Effect.void : confirmed)
+        )
+      ),
 
     deleteByPrincipal: (namespace, principal, options) => {
-      const others = options?.except === undefined ? sql.literal("") : sql`AND id <> ${options.except}`
+      const others = options.except === undefined ? sql.literal("") : sql`AND id <> ${options.except}`
+      const limit = rowsAtMost(options.limit)
       return Effect.map(
         write(
           "deleteByPrincipal",
-          sql`DELETE FROM ${table} WHERE namespace = ${namespace} AND principal = ${principal} ${others} RETURNING id`
+          Effect.tap(
+            statements.removeNewest(namespace, sql`AND principal = ${principal} ${others}`, limit),
+            ({ ids }) => (ids.length > 0 ? Effect.void : confirmed)
+          )
         ),
-        (rows) => rows.length
+        ({ found, ids }) => ({ deleted: ids.map((id) => ({ namespace, id, principal })), more: found === limit })
       )
     },
 
-    listByPrincipal: (namespace, principal, { after, limit }) => {
-      const rest = after === undefined ? sql.literal("") : sql`AND id > ${after}`
+    listByPrincipal: (namespace, principal, options) => {
+      const limit = rowsAtMost(options.limit)
+      const rest = Option.match(Option.fromUndefinedOr(options.after), {
+        onNone: () => sql.literal(""),
+        onSome: (after) => statements.olderThan(...decodeCursor(after))
+      })
       return Effect.map(
         query(
           "listByPrincipal",
           sql<SqlTable.Row>`
             SELECT ${columns} FROM ${table} WHERE namespace = ${namespace} AND principal = ${principal} ${rest}
-            ORDER BY id LIMIT ${limit}`
+            ORDER BY created_at DESC, id DESC ${statements.atMost(limit)}`
         ),
         (rows) => {
           const records = rows.map(SqlTable.fromRow)
-          return { records, next: records.length === limit ? records.at(-1)?.id : undefined }
+          const last = records.at(-1)
+          return { records, next: last !== undefined && records.length === limit ? encodeCursor(last) : undefined }
         }
       )
     },
 
-    deleteExpired: ({ before, limit }) =>
-      Effect.map(
-        write(
-          "deleteExpired",
-          sql`
-            WITH expired AS MATERIALIZED (
-              SELECT namespace, id FROM ${table} WHERE ${expiresAt} <= ${before} LIMIT ${limit} ${locking}
-            )
-            DELETE FROM ${table} WHERE (namespace, id) IN (SELECT namespace, id FROM expired) RETURNING id`
-        ),
-        (rows) => rows.length
+    deleteExpired: (options) => {
+      const limit = rowsAtMost(options.limit)
+      return Effect.map(
+        write("deleteExpired", statements.sweep(options.now - slack, limit)),
+        ({ examined, removed }) => ({
+          deleted: removed.map(({ id, namespace, principal }) => ({
+            namespace: String(namespace),
+            id: String(id),
+            principal: principal === null ? undefined : String(principal)
+          })),
+          more: examined === limit
+        })
       )
+    }
   }
 }

@@ -9,7 +9,8 @@
  * - A session that was destroyed or revoked never comes back: a change is a compare-and-set on the record's version, and
  *   a touch needs the record to be there.
  * - No update is lost: on a newer version the session is checked again and `f` runs again. Changes of one session wait
- *   for each other within a process; between processes they retry with full jitter, for a second at most.
+ *   for each other within a process, and those that wait are written together, so that `version` may grow by one for
+ *   several. Between processes they retry with full jitter, for a second at most.
  * - Every backend call has a deadline. A backend that fails or is late is a `SessionUnavailable`, never "no session".
  *   Writes are not interrupted.
  * - The cause of a failure is logged by its names and codes. No log line holds a token, a key or session data.
@@ -247,7 +248,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
             undefined,
             write(encoded, session.token)
           ]),
-        true
+        "once"
       )
       return Effect.map(written, ([, replaced]) => replaced)
     })
@@ -257,8 +258,10 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
     const secret = yield* randomly(Token.randomSecret)
     const secretHash = yield* sha256(secret)
     const token = yield* tokens.issue({ id: session.id, secret })
-    const [, rotated] = yield* compareAndSet(session, ({ data }) =>
-      Exit.succeed([undefined, { patch: { secretHash }, data, token }])
+    const [, rotated] = yield* compareAndSet(
+      session,
+      ({ data }) => Exit.succeed([undefined, { patch: { secretHash }, data, token }]),
+      "alone"
     )
     return rotated
   })

@@ -12,8 +12,8 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import { withDeadline } from "./internal/manager/deadline.ts"
-import { describeCause } from "./internal/manager/describeCause.ts"
-import { SessionBackend, SessionBackendError } from "./SessionBackend.ts"
+import { describeCause } from "./internal/describeCause.ts"
+import { maxBatch, SessionBackend, SessionBackendError } from "./SessionBackend.ts"
 import { SessionConfigError } from "./SessionError.ts"
 
 /**
@@ -25,7 +25,7 @@ import { SessionConfigError } from "./SessionError.ts"
 export interface SessionSweeperOptions {
   /** @default 5 minutes */
   readonly interval?: Duration.Input | undefined
-  /** How many records one batch deletes at most. @default 1000 */
+  /** How many records one batch deletes at most: 1 to `SessionBackend.maxBatch`. @default 1000 */
   readonly batch?: number | undefined
 }
 
@@ -45,9 +45,10 @@ const timedOut = () =>
  *
  * **Details**
  *
- * Each round deletes batches until one is not full. A round that fails is logged; the next one starts as usual. The
- * pause between rounds is jittered, so that many processes do not sweep at once. Fails with a `SessionConfigError` on
- * options that are none.
+ * Each round deletes batches until nothing is left to delete, and lets other work go on between two of them. What
+ * expired less than `SessionBackend.clockSlack` ago stays: a server whose clock is ahead ends nobody's session. A round
+ * that fails is logged; the next one starts as usual. The pause between rounds is jittered, so that many processes do not
+ * sweep at once. Fails with a `SessionConfigError` on options that are none.
  *
  * @category layers
  * @since 0.1.0
@@ -55,18 +56,20 @@ const timedOut = () =>
 export const layer = (options: SessionSweeperOptions = {}): Layer.Layer<never, SessionConfigError, SessionBackend> =>
   Layer.effectDiscard(
     Effect.gen(function* () {
-      const { batch: limit = 1000, interval = "5 minutes" } = options
+      const { batch: limit = maxBatch, interval = "5 minutes" } = options
       const problems: Array<string> = []
-      if (!(Number.isSafeInteger(limit) && limit >= 1)) problems.push("batch must be a whole number from 1 up")
+      if (!(Number.isSafeInteger(limit) && limit >= 1 && limit <= maxBatch)) {
+        problems.push(`batch must be a whole number from 1 to ${maxBatch}`)
+      }
       if (!Option.exists(Duration.fromInput(interval), Duration.isPositive)) {
         problems.push("interval must be a duration above zero")
       }
       if (problems.length > 0) return yield* new SessionConfigError({ layers: ["SessionSweeper.layer"], problems })
       const backend = yield* SessionBackend
-      const batch = Effect.flatMap(Clock.currentTimeMillis, (before) =>
-        withDeadline(backend.deleteExpired({ before, limit }), batchTimeout, timedOut)
+      const batch = Effect.flatMap(Clock.currentTimeMillis, (now) =>
+        withDeadline(backend.deleteExpired({ now, limit }), batchTimeout, timedOut)
       )
-      const round = Effect.repeat(batch, { while: (deleted) => deleted >= limit }).pipe(
+      const round = Effect.repeat(Effect.tap(batch, Effect.yieldNow), { while: ({ more }) => more }).pipe(
         Effect.catchCause((cause) =>
           Effect.logWarning("sweeping expired sessions failed").pipe(
             Effect.annotateLogs({ cause: describeCause(Cause.squash(cause)) })

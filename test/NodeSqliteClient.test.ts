@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as KeyValueStore from "effect/persistence/KeyValueStore"
 import * as SqlClient from "effect/sql/SqlClient"
@@ -152,6 +153,49 @@ describe("NodeSqliteClient", () => {
         yield* sql`INSERT INTO numbers (n) VALUES (3)`
       }).pipe(Effect.provide(file))
     })
+  )
+
+  it.live("holds the event loop neither while a statement runs nor while it waits for a lock", () =>
+    Effect.gen(function* () {
+      const filename = yield* temporaryFile
+      yield* Effect.gen(function* () {
+        const sql = yield* numbers
+        /** Whether a timer fires before the statement has ended. */
+        const letsOthersRun = <A, E>(statement: Effect.Effect<A, E>) =>
+          Effect.gen(function* () {
+            let hasFired = false
+            const timer = setTimeout(() => (hasFired = true), 1)
+            yield* statement
+            clearTimeout(timer)
+            return hasFired
+          })
+        const long = sql`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000) SELECT max(i) FROM n`
+        assert.isTrue(yield* letsOthersRun(long))
+        const other = new DatabaseSync(filename)
+        other.exec("BEGIN IMMEDIATE")
+        // The lock is given back by this thread, which must not be the one that waits.
+        setTimeout(() => other.exec("COMMIT"), 50)
+        assert.isTrue(yield* letsOthersRun(sql`INSERT INTO numbers (n) VALUES (3)`))
+        other.close()
+        assert.deepStrictEqual(yield* sql`SELECT count(*) FROM numbers`.values, [[3]])
+      }).pipe(Effect.provide(NodeSqliteClient.layer({ filename, busyTimeout: "20 seconds" })))
+    })
+  )
+
+  it.live("an interrupted statement is waited for, so that nothing of it happens later", () =>
+    Effect.gen(function* () {
+      const sql = yield* numbers
+      const slow = sql`
+        INSERT INTO numbers (n)
+        SELECT max(i) FROM (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500000) SELECT i FROM n)`
+      const fiber = yield* Effect.forkChild(sql.withTransaction(slow))
+      yield* Effect.sleep("5 millis")
+      yield* Fiber.interrupt(fiber)
+      assert.deepStrictEqual(yield* sql`SELECT count(*) FROM numbers`.values, [[2]])
+      // The transaction has ended with it.
+      yield* sql.withTransaction(sql`INSERT INTO numbers (n) VALUES (4)`)
+      assert.deepStrictEqual(yield* sql`SELECT count(*) FROM numbers`.values, [[3]])
+    }).pipe(Effect.provide(memory))
   )
 
   it.effect("serves Effect's own modules", () =>

@@ -2,12 +2,14 @@ import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Fiber, Layer, Logger, Option, Schema } from "effect"
 import { Redis } from "effect/persistence"
 import { TestClock } from "effect/testing"
+import * as RedisKeys from "../src/internal/backend/redisKeys.ts"
 import { SessionBackend, type SessionBackendError } from "../src/SessionBackend.ts"
 import * as SessionBackendRedis from "../src/SessionBackendRedis.ts"
 import {
   anonymously,
   backendOver,
   end,
+  entry,
   fail,
   fake,
   head,
@@ -24,15 +26,15 @@ import {
 
 describe("SessionBackendRedis", () => {
   describe("commands", () => {
-    it.effect("read is one GET", () =>
+    it.effect("read is one GETEX, which a replica refuses", () =>
       Effect.gen(function* () {
         const { backend, commands } = yield* backendOver(willing)
         assert.deepStrictEqual(yield* backend.read(record.namespace, record.id), Option.some(record))
-        assert.deepStrictEqual(commands, [["GET", recordKey]])
+        assert.deepStrictEqual(commands, [["GETEX", recordKey]])
       })
     )
 
-    it.effect("reads that are under way at once are one GET each, and nothing is sent before they are run", () =>
+    it.effect("reads that are under way at once are one GETEX each, and nothing is sent before they are run", () =>
       Effect.gen(function* () {
         const { backend, commands } = yield* backendOver((command) => Effect.delay(willing(command), 1))
         const ids = Array.from({ length: 40 }, (_, i) => record.id.slice(3) + (100 + i))
@@ -46,7 +48,7 @@ describe("SessionBackendRedis", () => {
         )
         assert.deepStrictEqual(
           commands,
-          ids.map((id) => ["GET", recordKey.replace(record.id, id)])
+          ids.map((id) => ["GETEX", recordKey.replace(record.id, id)])
         )
       })
     )
@@ -94,7 +96,7 @@ describe("SessionBackendRedis", () => {
         assert.deepStrictEqual(commands, [
           // 30 minutes idle and 10 of slack; as long as the session may live, and 10 of slack.
           ["create", recordKey, String(40 * minute), String((12 * 60 + 10) * minute), head + tail],
-          ["addEntry", indexKey, end, record.id]
+          ["addEntry", indexKey, end, entry()]
         ])
       })
     )
@@ -194,7 +196,7 @@ describe("SessionBackendRedis", () => {
         )
         assert.strictEqual(yield* backend.delete(record.namespace, record.id), true)
         const index = `t:p:YXBwL1VzZXI:${Buffer.from("alice:of:colons").toString("base64url")}`
-        assert.deepStrictEqual(commands[1], ["ZREM", index, `${end}${record.id}`])
+        assert.deepStrictEqual(commands[1], ["ZREM", index, entry()])
       })
     )
 
@@ -207,9 +209,9 @@ describe("SessionBackendRedis", () => {
         assert.strictEqual(yield* backend.delete(record.namespace, record.id, { principal: "bob" }), true)
         assert.deepStrictEqual(commands, [
           ["remove", recordKey],
-          ["ZREM", indexKey, `${end}${record.id}`],
+          ["ZREM", indexKey, entry()],
           ["remove", recordKey, "bob"],
-          ["ZREM", indexKey, `${end}${record.id}`]
+          ["ZREM", indexKey, entry()]
         ])
       })
     )
@@ -226,8 +228,8 @@ describe("SessionBackendRedis", () => {
       Effect.gen(function* () {
         const { backend, commands } = yield* backendOver(([name, ...args]) =>
           Effect.succeed(
-            name === "ZRANGEBYLEX"
-              ? [`${end}one`, `${end}two`, `${end}three`]
+            name === "ZRANGE"
+              ? [entry("one"), entry("two"), entry("three")]
               : name === "remove"
                 ? args[0]!.endsWith("one")
                   ? null
@@ -235,43 +237,182 @@ describe("SessionBackendRedis", () => {
                 : 1
           )
         )
-        assert.strictEqual(yield* backend.deleteByPrincipal(record.namespace, "alice", { except: "three" }), 1)
+        const options = { limit: 10, except: "three" }
+        assert.deepStrictEqual(yield* backend.deleteByPrincipal(record.namespace, "alice", options), {
+          deleted: [{ namespace: record.namespace, id: "two", principal: "alice" }],
+          more: false
+        })
         assert.deepStrictEqual(commands, [
-          ["ZRANGEBYLEX", indexKey, "-", "+", "LIMIT", "0", "100"],
+          // One more than the limit, for the one that stays.
+          ["ZRANGE", indexKey, "+", "-", "BYLEX", "REV", "LIMIT", "0", "11"],
           ["remove", "t:s:YXBwL1VzZXI:one", "alice"],
           ["remove", "t:s:YXBwL1VzZXI:two", "alice"],
-          ["ZREM", indexKey, `${end}one`, `${end}two`]
+          ["ZREM", indexKey, entry("one"), entry("two")]
         ])
       })
     )
 
-    it.effect("listByPrincipal drops entries without a record, and goes on until the page is full", () =>
+    it.effect("[R49] a loop of deleteByPrincipal ends, whoever the records belong to and whichever stays", () =>
       Effect.gen(function* () {
-        const pages = [[`${end}one`, `${end}two`], [`${end}three`]]
-        const there = (key: string) => (key.endsWith("one") ? null : stored)
-        const { backend, commands } = yield* backendOver(([name, ...keys]) =>
-          Effect.succeed(name === "ZRANGEBYLEX" ? pages.shift() : name === "MGET" ? keys.map(there) : 1)
-        )
-        const page = yield* backend.listByPrincipal(record.namespace, "alice", { limit: 2, after: "x" })
-        assert.deepStrictEqual(
-          page.records.map(({ id }) => id),
-          ["two", "three"]
-        )
-        assert.strictEqual(page.next, `${end}three`)
-        assert.deepStrictEqual(commands, [
-          ["ZRANGEBYLEX", indexKey, "(x", "+", "LIMIT", "0", "2"],
-          ["MGET", "t:s:YXBwL1VzZXI:one", "t:s:YXBwL1VzZXI:two"],
-          ["ZREM", indexKey, `${end}one`],
-          ["ZRANGEBYLEX", indexKey, `(${end}two`, "+", "LIMIT", "0", "1"],
-          ["MGET", "t:s:YXBwL1VzZXI:three"]
-        ])
+        for (const limit of [1, 2, 3, 1000]) {
+          for (const except of [undefined, "5", "nobody"]) {
+            // Every third entry is of somebody else's record, or of none.
+            let index = Array.from({ length: 9 }, (_, i) => entry(String(i), i)).toReversed()
+            const { backend } = yield* backendOver(([name, key, ...args]) =>
+              Effect.sync(() => {
+                if (name === "ZRANGE") return index.slice(0, Number(args.at(-1)))
+                if (name === "remove") return Number(key!.at(-1)) % 3 === 0 ? null : `${end}:${head}`
+                index = index.filter((each) => !args.includes(each))
+                return 1
+              })
+            )
+            const deleted: Array<string> = []
+            let more = true
+            for (let calls = 0; more; calls++) {
+              assert.isBelow(calls, 20, `limit ${limit}, except ${except}`)
+              const batch = yield* backend.deleteByPrincipal(record.namespace, "alice", { limit, except })
+              assert.isAtMost(batch.deleted.length, limit)
+              deleted.push(...batch.deleted.map(({ id }) => id))
+              more = batch.more
+            }
+            // The newest first.
+            assert.deepStrictEqual(
+              deleted,
+              ["8", "7", "5", "4", "2", "1"].filter((id) => id !== except)
+            )
+            assert.deepStrictEqual(index, except === "5" ? [entry("5", 5)] : [])
+          }
+        }
       })
+    )
+
+    it.effect(
+      "listByPrincipal asks for each record by its own command, and drops what has none or somebody else's",
+      () =>
+        Effect.gen(function* () {
+          const { backend, commands } = yield* backendOver(([name, key]) =>
+            Effect.succeed(
+              name === "ZRANGE"
+                ? [entry("three", 3), entry("two", 2), entry("one", 1)]
+                : name === "GETEX"
+                  ? key!.endsWith("three")
+                    ? null
+                    : key!.endsWith("one")
+                      ? stored.replace("alice", "bob")
+                      : stored
+                  : 1
+            )
+          )
+          const page = yield* backend.listByPrincipal(record.namespace, "alice", { limit: 3, after: "x" })
+          assert.deepStrictEqual(page, { records: [{ ...record, id: "two" }], next: entry("one", 1) })
+          assert.deepStrictEqual(commands, [
+            ["ZRANGE", indexKey, "(x", "-", "BYLEX", "REV", "LIMIT", "0", "3"],
+            ["GETEX", "t:s:YXBwL1VzZXI:three"],
+            ["GETEX", "t:s:YXBwL1VzZXI:two"],
+            ["GETEX", "t:s:YXBwL1VzZXI:one"],
+            ["ZREM", indexKey, entry("three", 3), entry("one", 1)]
+          ])
+          const last = yield* backend.listByPrincipal(record.namespace, "alice", { limit: 4 })
+          assert.isUndefined(last.next)
+        })
+    )
+
+    it.effect("a call looks at a bounded number of entries, however many it may return", () =>
+      Effect.gen(function* () {
+        const { backend, commands } = yield* backendOver(willing)
+        yield* backend.listByPrincipal(record.namespace, "alice", { limit: 1_000_000 })
+        yield* backend.deleteByPrincipal(record.namespace, "alice", { limit: 1000 })
+        const counts = commands.filter(([name]) => name === "ZRANGE").map((command) => Number(command.at(-1)))
+        assert.isAtMost(Math.max(...counts), 250)
+      })
+    )
+
+    it.effect("an empty index is believed only if the server takes a write", () =>
+      Effect.gen(function* () {
+        const empty = (reply: Effect.Effect<unknown, Redis.RedisError>) =>
+          backendOver(([name]) => (name === "ZRANGE" ? Effect.succeed([]) : name === "QUIT" ? fail("x") : reply))
+        const taking = yield* empty(Effect.succeed(0))
+        assert.deepStrictEqual(yield* operations.listByPrincipal(taking.backend), { records: [] })
+        assert.deepStrictEqual(yield* operations.deleteByPrincipal(taking.backend), { deleted: [], more: false })
+        assert.deepStrictEqual(taking.commands[1], ["ZREM", indexKey, ""])
+        // A primary that takes none may be cut off from the one that has taken its place. It may say so, not end a walk.
+        for (const message of ["NOREPLICAS Not enough", "MISCONF Redis is"]) {
+          const { backend } = yield* empty(fail(message))
+          assert.deepStrictEqual(yield* operations.listByPrincipal(backend), { records: [] })
+          assert.strictEqual((yield* Effect.flip(operations.deleteByPrincipal(backend))).outcome, "notApplied")
+        }
+        for (const operation of [operations.listByPrincipal, operations.deleteByPrincipal]) {
+          const { backend } = yield* empty(fail("READONLY You can't"))
+          const fiber = yield* Effect.forkChild(Effect.flip<unknown, unknown, never>(operation(backend)))
+          yield* TestClock.adjust("1 second")
+          assert.strictEqual(((yield* Fiber.join(fiber)) as SessionBackendError).outcome, "notApplied")
+        }
+      })
+    )
+
+    it.effect(
+      "a create drops the entries without a record, of those it is shown, and never fails or waits for that",
+      () =>
+        Effect.gen(function* () {
+          const shown = ["one", "two", "three"].map((id) => entry(id))
+          const over = (getex: (key: string) => Effect.Effect<unknown, Redis.RedisError>, zrem = willing) =>
+            backendOver((command) =>
+              command[0] === "addEntry"
+                ? Effect.succeed(shown)
+                : command[0] === "GETEX"
+                  ? getex(command[1]!)
+                  : command[0] === "ZREM"
+                    ? zrem(command)
+                    : willing(command)
+            )
+          const dropsOf = (commands: ReadonlyArray<ReadonlyArray<string>>) =>
+            Effect.map(Effect.andThen(Effect.yieldNow, TestClock.adjust(1)), () =>
+              commands.filter(([name]) => name === "ZREM")
+            )
+          const some = yield* over((key) => Effect.succeed(key.endsWith("two") ? stored : null))
+          assert.strictEqual(yield* operations.create(some.backend), "created")
+          assert.deepStrictEqual(yield* dropsOf(some.commands), [["ZREM", indexKey, shown[0], shown[2]]])
+
+          // What cannot be asked, or not of one that is a primary beyond doubt, stays.
+          for (const message of ["READONLY You can't", "CLUSTERDOWN", "Socket closed unexpectedly"]) {
+            const refused = yield* over((key) => (key.endsWith("two") ? Effect.succeed(null) : fail(message)))
+            assert.strictEqual(yield* operations.create(refused.backend), "created", message)
+            assert.deepStrictEqual(yield* dropsOf(refused.commands), [], message)
+          }
+          const isolated = yield* over(() => fail("NOREPLICAS Not enough good replicas to write."))
+          assert.strictEqual(yield* operations.create(isolated.backend), "created")
+          assert.deepStrictEqual(yield* dropsOf(isolated.commands), [])
+
+          const hanging = yield* over(() => Effect.never)
+          assert.strictEqual(yield* operations.create(hanging.backend), "created")
+          const failing = yield* over(
+            () => Effect.succeed(null),
+            () => fail("OOM")
+          )
+          assert.strictEqual(yield* operations.create(failing.backend), "created")
+          assert.lengthOf(yield* dropsOf(failing.commands), 1)
+        })
+    )
+
+    it.effect(
+      "an entry sorts after those of the former version, which begin with digits, and as its creation does",
+      () =>
+        Effect.sync(() => {
+          const times = [-1, 0, 1, 1000.5, 1764129600000, 1e15, Infinity]
+          const entries = times.map((createdAt) => RedisKeys.entry({ createdAt, id: "id" }))
+          assert.deepStrictEqual(entries, entries.toSorted())
+          for (const each of entries) {
+            assert.isAbove(each.localeCompare("9999999999999999id", "en"), 0)
+            assert.strictEqual(RedisKeys.idOfEntry(each), "id")
+          }
+          assert.strictEqual(RedisKeys.idOfEntry(`${end}id`), "id")
+        })
     )
 
     it.effect("deleteExpired leaves the work to Redis", () =>
       Effect.gen(function* () {
         const { backend, commands } = yield* backendOver(willing)
-        assert.strictEqual(yield* backend.deleteExpired({ before: Infinity, limit: 10 }), 0)
+        assert.deepStrictEqual(yield* backend.deleteExpired({ now: Infinity, limit: 10 }), { deleted: [], more: false })
         assert.deepStrictEqual(commands, [])
       })
     )
@@ -286,7 +427,7 @@ describe("SessionBackendRedis", () => {
             const odd = { ...record, id: id + hostile, namespace: namespace + hostile, principal: principal + hostile }
             yield* Effect.ignore(backend.create(odd))
             yield* backend.read(odd.namespace, odd.id)
-            yield* backend.deleteByPrincipal(odd.namespace, odd.principal)
+            yield* backend.deleteByPrincipal(odd.namespace, odd.principal, { limit: 10 })
           }
           for (const command of commands) {
             assert.match(command[1]!, /^t:s:[\w-]*:(?:[\w-]+|~[\w-]*)$|^t:p:[\w-]*:[\w-]+$/)
@@ -362,13 +503,47 @@ describe("SessionBackendRedis", () => {
       })
     )
 
+    it.effect("[R87c] refuses one server of a Cluster, and names what to use; a transient answer refuses nothing", () =>
+      Effect.gen(function* () {
+        const built = (reply: (key: string) => Effect.Effect<unknown, Redis.RedisError>) =>
+          Effect.gen(function* () {
+            const redis = yield* Redis.make({
+              send: (name, key) => (name === "INFO" ? Effect.succeed("") : reply(key!)) as any,
+              subscribe: () => Effect.die("not used"),
+              connect: Effect.die("not used")
+            })
+            return yield* SessionBackend.pipe(
+              Effect.as([] as ReadonlyArray<string>),
+              Effect.provide(SessionBackendRedis.layer.pipe(Layer.provide(Layer.succeed(Redis.Redis, redis)))),
+              Effect.catchTag("SessionConfigError", (error) => Effect.succeed(error.problems))
+            )
+          })
+        const moved = yield* built((key) =>
+          key.endsWith("7") ? fail("MOVED 1234 10.0.0.1:6379") : Effect.succeed(null)
+        )
+        assert.lengthOf(moved, 1)
+        assert.include(moved[0], "NodeRedisCluster")
+        assert.include(moved[0], "IoRedis.layerFromClient")
+        assert.notInclude(moved[0], "10.0.0.1")
+        for (const message of ["READONLY x", "CLUSTERDOWN x", "LOADING x", "NOPERM x", "The client is offline"]) {
+          assert.deepStrictEqual(yield* built(() => fail(message)), [], message)
+        }
+        // One that does not answer delays it by a second.
+        const waiting = yield* Effect.forkChild(built(() => Effect.never))
+        yield* TestClock.adjust("999 millis")
+        assert.isUndefined(waiting.pollUnsafe())
+        yield* TestClock.adjust("1 millis")
+        assert.deepStrictEqual(yield* Fiber.join(waiting), [])
+      })
+    )
+
     it.effect("[R87c] warns of an eviction policy other than noeviction, and takes a refusal to tell", () =>
       Effect.gen(function* () {
         const warnings = (info: Effect.Effect<unknown, Redis.RedisError>) =>
           Effect.gen(function* () {
             const logged: Array<string> = []
             const redis = yield* Redis.make({
-              send: () => info as any,
+              send: (name) => (name === "INFO" ? info : Effect.succeed(null)) as any,
               subscribe: () => Effect.die("not used"),
               connect: Effect.die("not used")
             })

@@ -3,7 +3,30 @@ import { Effect, Fiber } from "effect"
 import { Redis } from "effect/persistence"
 import { TestClock } from "effect/testing"
 import { inspect } from "node:util"
-import { backendOver, end, fail, head, names, operations, record, type Reply, willing } from "./support/fakeRedis.ts"
+import { describeCause } from "../src/internal/describeCause.ts"
+import type { SessionBackendError } from "../src/SessionBackend.ts"
+import {
+  backendOver,
+  end,
+  entry,
+  fail,
+  head,
+  names,
+  operations,
+  record,
+  recordKey,
+  type Reply,
+  stored,
+  willing
+} from "./support/fakeRedis.ts"
+
+/** The failure of an operation, after the time in which it tries once more. */
+const failureOf = (operation: Effect.Effect<unknown, SessionBackendError>) =>
+  Effect.gen(function* () {
+    const fiber = yield* Effect.forkChild(Effect.flip(operation))
+    yield* TestClock.adjust("1 second")
+    return yield* Fiber.join(fiber)
+  })
 
 describe("SessionBackendRedis, failures", () => {
   it.effect("[R74] a create whose entry could not be written takes the record back", () =>
@@ -27,7 +50,7 @@ describe("SessionBackendRedis, failures", () => {
     })
   )
 
-  it.effect("outcome is notApplied only when that is certain", () =>
+  it.effect("outcome is notApplied only when that is certain, as it always is for a read", () =>
     Effect.gen(function* () {
       const outcomes: Record<string, "notApplied" | "unknown"> = {
         "OOM command not allowed when used memory > 'maxmemory'.": "notApplied",
@@ -38,6 +61,11 @@ describe("SessionBackendRedis, failures", () => {
         "The client is offline": "notApplied",
         "The client is closed": "notApplied",
         "The queue is full": "notApplied",
+        "Stream isn't writeable and enableOfflineQueue options is false": "notApplied",
+        "CROSSSLOT Keys in request don't hash to the same slot": "notApplied",
+        // As Redis 6.2 reports what a script was refused.
+        "ERR Error running script (call to f_4a610f): @user_script:5: @user_script: 5: -OOM command not allowed":
+          "notApplied",
         "Socket closed unexpectedly": "unknown",
         "read ECONNRESET": "unknown",
         "ERR something else: OOM ": "unknown",
@@ -46,12 +74,11 @@ describe("SessionBackendRedis, failures", () => {
       for (const [message, outcome] of Object.entries(outcomes)) {
         const { backend } = yield* backendOver(() => fail(message))
         for (const [name, operation] of Object.entries(operations)) {
-          const fiber = yield* Effect.forkChild(Effect.flip(operation(backend) as Effect.Effect<unknown, any>))
-          yield* TestClock.adjust("1 second")
-          const failed = yield* Fiber.join(fiber)
+          const failed = yield* failureOf(operation(backend))
           assert.strictEqual(failed._tag, "SessionBackendError")
           assert.strictEqual(failed.operation, name)
-          assert.strictEqual(failed.outcome, outcome, `${name}: ${message}`)
+          const isRead = name === "read" || name === "listByPrincipal"
+          assert.strictEqual(failed.outcome, isRead ? "notApplied" : outcome, `${name}: ${message}`)
         }
       }
     })
@@ -67,7 +94,8 @@ describe("SessionBackendRedis, failures", () => {
           )
           const fiber = yield* Effect.forkChild(Effect.exit(operation(backend) as Effect.Effect<unknown, any>))
           yield* TestClock.adjust("49 millis")
-          assert.strictEqual(commands.length, 1, `${name} waits`)
+          const sent = commands.filter(([name]) => name !== "QUIT")
+          assert.lengthOf(sent, 1, `${name} waits`)
           yield* TestClock.adjust("1 millis")
           const exit = yield* Fiber.join(fiber)
           assert.strictEqual(exit._tag, name === "create" ? "Failure" : "Success", `${name}: ${code}`)
@@ -77,16 +105,45 @@ describe("SessionBackendRedis, failures", () => {
     })
   )
 
-  it.effect("scripts flushed anew while they were being loaded anew are loaded once more", () =>
+  it.effect("a server that does not know a script is sent its text, and no call waits for another's", () =>
     Effect.gen(function* () {
-      let flushes = 2
+      const known = new Set<string>()
       const { backend, commands } = yield* backendOver((command) =>
-        flushes-- > 0 ? fail("NOSCRIPT No matching script.") : willing(command)
+        command[0] === "EVAL"
+          ? command.includes("lost")
+            ? Effect.never
+            : Effect.sync(() => {
+                known.add(command[1]!)
+                return null
+              })
+          : known.has(command[0]!)
+            ? Effect.succeed(null)
+            : fail("NOSCRIPT No matching script.")
       )
-      const fiber = yield* Effect.forkChild(operations.touch(backend))
-      yield* TestClock.adjust("50 millis")
-      assert.strictEqual(yield* Fiber.join(fiber), "touched")
-      assert.deepStrictEqual(names(commands), ["touch", "touch", "touch"])
+      const touch = (id: string) => backend.touch(record.namespace, id, { lastSeenAt: 1, idleExpiresAt: 2 })
+      // One whose reply is lost: the key is the script's only one.
+      const { backend: losing } = yield* backendOver((command) =>
+        command[0] === "EVAL" && command[2]!.endsWith(":lost") ? Effect.never : fail("NOSCRIPT No matching script.")
+      )
+      const lost = yield* Effect.forkChild(losing.touch(record.namespace, "lost", { lastSeenAt: 1, idleExpiresAt: 2 }))
+      yield* TestClock.adjust("1 second")
+      assert.isUndefined(lost.pollUnsafe())
+      const other = yield* Effect.forkChild(
+        Effect.flip(losing.touch(record.namespace, "other", { lastSeenAt: 1, idleExpiresAt: 2 }))
+      )
+      yield* TestClock.adjust("1 second")
+      assert.isDefined(other.pollUnsafe(), "it does not wait for the lost reply")
+      yield* Fiber.interrupt(lost)
+
+      assert.strictEqual(yield* touch("a"), "gone")
+      assert.strictEqual(yield* touch("b"), "gone")
+      const key = (id: string) => recordKey.replace(record.id, id)
+      const args = ["1", "2", "600000"].map((arg, i) => (i < 2 ? arg.padStart(16) : arg))
+      assert.deepStrictEqual(commands, [
+        ["touch", key("a"), ...args],
+        ["EVAL", "touch", key("a"), ...args],
+        ["touch", key("b"), ...args]
+      ])
     })
   )
 
@@ -108,20 +165,149 @@ describe("SessionBackendRedis, failures", () => {
 
   it.effect("a revocation that fails half-way has tried every record, and does not know its outcome", () =>
     Effect.gen(function* () {
-      const page = ["one", "two", "three"].map((id) => `${end}${id}`)
+      const page = ["one", "two", "three"].map((id) => entry(id))
       const reply =
         (refused: (key: string) => boolean): Reply =>
         ([name, key]) =>
-          name === "ZRANGEBYLEX"
+          name === "ZRANGE"
             ? Effect.succeed(page)
-            : refused(key!)
-              ? fail("NOAUTH Authentication required.")
-              : Effect.succeed(`${end}:${head}`)
+            : name === "ZREM"
+              ? Effect.succeed(1)
+              : refused(key!)
+                ? fail("NOAUTH Authentication required.")
+                : Effect.succeed(`${end}:${head}`)
       const half = yield* backendOver(reply((key) => key.endsWith("one")))
       assert.strictEqual((yield* Effect.flip(operations.deleteByPrincipal(half.backend))).outcome, "unknown")
-      assert.deepStrictEqual(names(half.commands), ["ZRANGEBYLEX", "remove", "remove", "remove"])
+      assert.deepStrictEqual(names(half.commands), ["ZRANGE", "remove", "remove", "remove", "ZREM"])
+      // What is deleted does not come up again.
+      assert.deepStrictEqual(half.commands.at(-1)!.slice(2), page.slice(1))
       const none = yield* backendOver(reply(() => true))
       assert.strictEqual((yield* Effect.flip(operations.deleteByPrincipal(none.backend))).outcome, "notApplied")
+    })
+  )
+
+  it.effect("entries that cannot be dropped end a loop of revocations, which would read them again and again", () =>
+    Effect.gen(function* () {
+      const { backend } = yield* backendOver(([name, , ...args]) =>
+        name === "ZRANGE"
+          ? Effect.succeed(Array.from({ length: Number(args.at(-1)) }, (_, i) => entry(String(i))))
+          : name === "ZREM"
+            ? fail("NOPERM this user has no permissions to run the 'zrem' command")
+            : Effect.succeed(null)
+      )
+      const failed = yield* Effect.flip(backend.deleteByPrincipal(record.namespace, "alice", { limit: 3 }))
+      assert.strictEqual(failed.operation, "deleteByPrincipal")
+    })
+  )
+
+  it.effect(
+    "[R82] after READONLY the connection is given up, once a second at most, and reads fail until a primary answers",
+    () =>
+      Effect.gen(function* () {
+        let isReplica = true
+        const { backend, commands } = yield* backendOver(([name]) =>
+          name === "QUIT"
+            ? Effect.succeed("OK")
+            : isReplica
+              ? fail("READONLY You can't write against a read only replica.")
+              : Effect.succeed(stored)
+        )
+        const quits = () => commands.filter(([name]) => name === "QUIT").length
+        const reads = yield* Effect.forkChild(
+          Effect.all(
+            Array.from({ length: 5 }, () => Effect.flip(operations.read(backend))),
+            { concurrency: "unbounded" }
+          )
+        )
+        yield* TestClock.adjust("60 millis")
+        for (const { cause, outcome } of yield* Fiber.join(reads)) {
+          assert.strictEqual(outcome, "notApplied")
+          assert.strictEqual((cause as { readonly code?: string }).code, "READONLY")
+        }
+        assert.strictEqual(quits(), 1)
+        const write = Effect.andThen(Effect.flip(operations.create(backend)), TestClock.adjust("900 millis"))
+        yield* write
+        assert.strictEqual(quits(), 1)
+        yield* write
+        yield* write
+        assert.strictEqual(quits(), 2)
+        isReplica = false
+        assert.isTrue((yield* operations.read(backend))._tag === "Some")
+      })
+  )
+
+  it.effect(
+    "[R82] a primary that takes no writes at present is read from, once a script has shown that it is one",
+    () =>
+      Effect.gen(function* () {
+        for (const message of [
+          "NOREPLICAS Not enough good replicas to write.",
+          "MISCONF Redis is configured to save"
+        ]) {
+          const refusing = (text: string | null) =>
+            backendOver((command) =>
+              ["GETEX", "relay"].includes(command[0]!)
+                ? fail(message)
+                : command[0] === "GET"
+                  ? Effect.succeed(text)
+                  : willing(command)
+            )
+          const { backend, commands } = yield* refusing(stored)
+          assert.isTrue((yield* operations.read(backend))._tag === "Some")
+          assert.deepStrictEqual(names(commands), ["GETEX", "relay", "GET"])
+          assert.lengthOf((yield* operations.listByPrincipal(backend)).records, 1)
+          // That such a one has no record is no proof: it may be cut off from the others.
+          const { backend: without, commands: sent } = yield* refusing(null)
+          assert.strictEqual((yield* Effect.flip(operations.read(without))).outcome, "notApplied")
+          assert.deepStrictEqual(yield* operations.listByPrincipal(without), { records: [] })
+          assert.notInclude(names(sent), "ZREM")
+        }
+      })
+  )
+
+  it.effect("[R82] a replica that refuses a write for another reason is not taken for a primary", () =>
+    Effect.gen(function* () {
+      const { backend, commands } = yield* backendOver(([name]) =>
+        name === "relay"
+          ? fail("READONLY You can't write against a read only replica.")
+          : fail("MISCONF Redis is configured to save")
+      )
+      const reading = yield* Effect.forkChild(Effect.flip(operations.read(backend)))
+      yield* TestClock.adjust("60 millis")
+      assert.strictEqual((yield* Fiber.join(reading)).outcome, "notApplied")
+      assert.notInclude(names(commands), "GET")
+      assert.include(names(commands), "QUIT")
+    })
+  )
+
+  it.effect("[R85a] the log names the code of a failure, and nothing of what was sent", () =>
+    Effect.gen(function* () {
+      const coded = (message: string, code: string) => Object.assign(new Error(message), { code })
+      class ClientOfflineError extends Error {}
+      const causes: ReadonlyArray<readonly [unknown, string]> = [
+        [new Error("READONLY You can't write"), "READONLY"],
+        [new Error("CROSSSLOT Keys in request"), "CROSSSLOT"],
+        [new Error("NOREPLICAS Not enough good replicas"), "NOREPLICAS"],
+        [new Error("MOVED 1234 10.0.0.1:6379"), "MOVED"],
+        [new Error("LOADING Redis is loading"), "LOADING"],
+        [new Error("ERR unknown command 'EVALSHA', with args beginning with: 'canary'"), "ERR"],
+        [
+          new Error(
+            "ERR Error running script (call to f_4a610f): @user_script:5: @user_script: 5: -READONLY You can't"
+          ),
+          "READONLY"
+        ],
+        [coded("connect ECONNREFUSED 127.0.0.1:6379", "ECONNREFUSED"), "ECONNREFUSED"],
+        [coded("", "ECONNREFUSED"), "ECONNREFUSED"],
+        [new ClientOfflineError("The client is offline"), "ClientOfflineError"]
+      ]
+      for (const [cause, code] of causes) {
+        const { backend } = yield* backendOver(() => Effect.fail(new Redis.RedisError({ cause })))
+        const failed = yield* failureOf(operations.read(backend))
+        assert.strictEqual(describeCause(failed.cause), `RedisError ${code}`)
+      }
+      const { backend } = yield* backendOver(() => Effect.fail(new Redis.RedisError({ cause: { command: "canary" } })))
+      assert.strictEqual(describeCause((yield* failureOf(operations.read(backend))).cause), "RedisError")
     })
   )
 

@@ -2,6 +2,7 @@ import { assert, describe, it, layer } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import * as SqlClient from "effect/sql/SqlClient"
@@ -9,7 +10,7 @@ import type { Connection } from "effect/sql/SqlConnection"
 import * as SqlError from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
 import * as Tracer from "effect/Tracer"
-import { mkdtempSync, rmSync } from "node:fs"
+import { mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
@@ -17,10 +18,18 @@ import { inspect } from "node:util"
 import { Worker } from "node:worker_threads"
 import { isTransient, outcomeOf } from "../src/internal/backend/sqlOutcome.ts"
 import * as NodeSqliteClient from "../src/NodeSqliteClient.ts"
-import { type Operation, SessionBackend, type SessionBackendError, type SessionRecord } from "../src/SessionBackend.ts"
+import {
+  type DeletedBatch,
+  type Operation,
+  SessionBackend,
+  type SessionBackendError,
+  type SessionRecord
+} from "../src/SessionBackend.ts"
 import * as SessionBackendSql from "../src/SessionBackendSql.ts"
 import type { SessionConfigError } from "../src/SessionError.ts"
 import * as SessionBackendTest from "../src/testing/SessionBackendTest.ts"
+import { watchLoop } from "./support/loopWatch.ts"
+import * as Version1 from "./support/sqlVersion1.ts"
 
 const memory = NodeSqliteClient.layer({ filename: ":memory:" })
 
@@ -67,11 +76,14 @@ const operations: Record<
     backend.touch(namespace, id, { lastSeenAt: 1_000_002, idleExpiresAt: 1_001_002 }),
   delete: (backend, { id, namespace, principal }) => backend.delete(namespace, id, { principal }),
   deleteByPrincipal: (backend, { id, namespace, principal }) =>
-    backend.deleteByPrincipal(namespace, principal!, { except: id }),
+    backend.deleteByPrincipal(namespace, principal!, { limit: 10, except: id }),
   listByPrincipal: (backend, { id, namespace, principal }) =>
-    backend.listByPrincipal(namespace, principal!, { limit: 2, after: id }),
-  deleteExpired: (backend) => backend.deleteExpired({ before: 1, limit: 10 })
+    backend.listByPrincipal(namespace, principal!, { limit: 2, after: `1000000.${id}` }),
+  deleteExpired: (backend) => backend.deleteExpired({ now: 1, limit: 10 })
 }
+
+/** How many statements an operation takes that finds what it is to change. */
+const statementsOf = (name: Operation): number => (name === "deleteExpired" ? 2 : 1)
 
 const names = Object.keys(operations) as ReadonlyArray<Operation>
 
@@ -139,27 +151,78 @@ describe("SessionBackendSql", () => {
     })
   )
 
-  it.effect("[R49] walks, revocations and sweeps go through however many sessions there are", () =>
+  it.effect("[R49] walks, revocations and sweeps go through however many sessions there are, a few at a time", () =>
     Effect.gen(function* () {
       const backend = yield* SessionBackend
       const { namespace } = record()
-      for (let i = 0; i < 12_000; i++) yield* backend.create(record({ id: String(i), principal: "alice" }))
+      const fill = Effect.forEach(
+        Array.from({ length: 3000 }, (_, n) => record({ id: String(n), principal: "alice", createdAt: 1_000_000 + n })),
+        backend.create,
+        { discard: true }
+      )
+      const newestFirst = Array.from({ length: 3000 }, (_, n) => String(2999 - n))
+      yield* fill
       const listed: Array<string> = []
       let after: string | undefined
       do {
-        const page = yield* backend.listByPrincipal(namespace, "alice", { limit: 7000, after })
+        const page = yield* backend.listByPrincipal(namespace, "alice", { limit: 1000, after })
+        assert.isAtMost(page.records.length, 50)
         listed.push(...page.records.map(({ id }) => id))
         after = page.next
       } while (after !== undefined)
-      assert.lengthOf(listed, 12_000)
-      assert.strictEqual(new Set(listed).size, 12_000)
-      assert.strictEqual(yield* backend.deleteByPrincipal(namespace, "alice", { except: "7" }), 11_999)
-      assert.isTrue(Option.isSome(yield* backend.read(namespace, "7")))
-      assert.strictEqual(yield* backend.deleteByPrincipal(namespace, "alice"), 1)
-      for (let i = 0; i < 12_000; i++) yield* backend.create(record({ id: String(i), principal: "alice" }))
-      assert.strictEqual(yield* backend.deleteExpired({ before: 1_001_000, limit: 11_000 }), 11_000)
-      assert.strictEqual(yield* backend.deleteExpired({ before: 1_001_000, limit: 11_000 }), 1000)
+      assert.deepStrictEqual(listed, newestFirst)
+      const all = (batch: Effect.Effect<DeletedBatch, SessionBackendError>) =>
+        Effect.gen(function* () {
+          const ids: Array<string> = []
+          for (;;) {
+            const { deleted, more } = yield* batch
+            assert.isAtMost(deleted.length, 50)
+            ids.push(...deleted.map(({ id }) => id))
+            if (!more) return ids
+          }
+        })
+      const revoked = yield* all(backend.deleteByPrincipal(namespace, "alice", { limit: 1000, except: "7" }))
+      // Each batch is of the newest; within one the order is nobody's concern.
+      assert.sameMembers(revoked.slice(0, 50), newestFirst.slice(0, 50))
+      assert.sameMembers(
+        revoked,
+        newestFirst.filter((id) => id !== "7")
+      )
+      assert.deepStrictEqual(yield* all(backend.deleteByPrincipal(namespace, "alice", { limit: 1 })), ["7"])
+      yield* fill
+      const swept = yield* all(backend.deleteExpired({ now: 1_001_000 + 30 * 60_000, limit: 1000 }))
+      assert.sameMembers(swept, newestFirst)
     }).pipe(Effect.provide(SessionBackendSql.layer.pipe(Layer.provide(memory))))
+  )
+
+  it.effect("a sweep puts the rows that were touched off, and comes to those behind them", () =>
+    Effect.gen(function* () {
+      const backend = yield* SessionBackend
+      const sql = yield* SqlClient.SqlClient
+      const { namespace } = record()
+      const now = 1_001_000 + 30 * 60_000
+      for (let n = 0; n < 120; n++) {
+        const id = String(n)
+        yield* backend.create(record({ id, absoluteExpiresAt: 90_000_000 }))
+        if (n < 110) yield* backend.touch(namespace, id, { lastSeenAt: now, idleExpiresAt: now + n })
+      }
+      const due = sql<{ due: number }>`SELECT count(*) AS due FROM effect_sessions WHERE sweep_at <= ${now - 600_000}`
+      const deleted: Array<string> = []
+      let calls = 0
+      let isMore = true
+      while (isMore) {
+        const batch = yield* backend.deleteExpired({ now, limit: 20 })
+        deleted.push(...batch.deleted.map(({ id }) => id))
+        isMore = batch.more
+        calls++
+      }
+      assert.sameMembers(deleted, ["110", "111", "112", "113", "114", "115", "116", "117", "118", "119"])
+      assert.isAtMost(calls, 8)
+      assert.strictEqual((yield* due)[0]?.due, 0)
+      // Off, and not too far: they are swept when their own time comes.
+      const later = yield* backend.deleteExpired({ now: now + 200 + 25 * 60_000, limit: 50 })
+      assert.lengthOf(later.deleted, 50)
+    }).pipe(Effect.provide(SessionBackendSql.layer.pipe(Layer.provideMerge(memory))))
   )
 
   it.live("[R70] two threads with a client each on one new file keep all their updates", () =>
@@ -186,20 +249,23 @@ describe("SessionBackendSql", () => {
   )
 
   describe("statements", () => {
-    it.effect("one for each operation, and a second to say why an update or a touch found nothing to change", () =>
-      Effect.gen(function* () {
-        const { backend, statements } = yield* watched
-        const count = <A, E>(operation: Effect.Effect<A, E>) => Effect.map(operation, () => statements.splice(0).length)
-        for (const name of names) {
-          yield* backend.delete(record().namespace, record().id)
-          yield* backend.create(record())
-          statements.length = 0
-          assert.strictEqual(yield* count(operations[name](backend, record())), 1, name)
-        }
-        const gone = record({ id: "none", namespace: "none" })
-        assert.strictEqual(yield* count(operations.update(backend, gone)), 2)
-        assert.strictEqual(yield* count(operations.touch(backend, gone)), 2)
-      })
+    it.effect(
+      "one for each operation, two for a sweep, and a second to say why an update or a touch found nothing",
+      () =>
+        Effect.gen(function* () {
+          const { backend, statements } = yield* watched
+          const count = <A, E>(operation: Effect.Effect<A, E>) =>
+            Effect.map(operation, () => statements.splice(0).length)
+          for (const name of names) {
+            yield* backend.delete(record().namespace, record().id)
+            yield* backend.create(record())
+            statements.length = 0
+            assert.strictEqual(yield* count(operations[name](backend, record())), statementsOf(name), name)
+          }
+          const gone = record({ id: "none", namespace: "none" })
+          assert.strictEqual(yield* count(operations.update(backend, gone)), 2)
+          assert.strictEqual(yield* count(operations.touch(backend, gone)), 2)
+        })
     )
 
     it.effect("[R67] are the same whatever the values, which only ever are parameters", () =>
@@ -258,9 +324,11 @@ describe("SessionBackendSql", () => {
             rows.map(({ detail }) => detail).join("; ")
           )
         )
-        assert.include(plans[0], "effect_sessions_principal")
-        assert.include(plans[1], "effect_sessions_principal")
-        assert.include(plans[2], "effect_sessions_expiry")
+        assert.lengthOf(plans, 4)
+        assert.include(plans[0], "effect_sessions_newest")
+        assert.include(plans[1], "effect_sessions_newest")
+        assert.include(plans[2], "effect_sessions_sweep")
+        assert.include(plans[3], "effect_sessions_sweep")
         for (const plan of plans) assert.notMatch(plan, /SCAN effect_sessions|TEMP B-TREE FOR ORDER/)
       }).pipe(Effect.provide(memory))
     )
@@ -343,7 +411,7 @@ describe("SessionBackendSql", () => {
           statements.length = 0
           failures.push(deadlock)
           yield* operations[name](backend, record())
-          assert.strictEqual(statements.splice(0).length, 2, name)
+          assert.strictEqual(statements.splice(0).length, statementsOf(name) + 1, name)
           failures.push(serialization, serialization)
           yield* Effect.flip(operations[name](backend, record()))
           assert.strictEqual(statements.splice(0).length, 2, name)
@@ -454,7 +522,12 @@ describe("SessionBackendSql", () => {
             assert.match(found[0]!, /^table must be 1 to 48 letters/)
           }
         }
-        yield* Layer.build(SessionBackendSql.layerStorage({ table: "a".repeat(48) })).pipe(Effect.provide(statements))
+        assert.throws(
+          () => SessionBackendSql.ddl({ dialect: "pg", table: `a"; drop` }),
+          /table must be 1 to 48 letters/
+        )
+        const longest = "a".repeat(48)
+        yield* Layer.build(SessionBackendSql.layerWith({ table: longest })).pipe(Effect.provide(memory))
       })
     )
 
@@ -465,13 +538,13 @@ describe("SessionBackendSql", () => {
           SqlClient.make({
             acquirer: Effect.die("a statement was sent"),
             compiler: Statement.makeCompiler({
-              dialect: "mysql",
+              dialect: "mssql",
               placeholder: () => "?",
               onIdentifier: (name) => name,
               onCustom: () => ["", []],
               onRecordUpdate: () => ["", []]
             }),
-            driver: "mysql",
+            driver: "mssql",
             spanAttributes: []
           })
         ).pipe(Layer.provide(Reactivity.layer))
@@ -495,8 +568,133 @@ describe("SessionBackendSql", () => {
         // The name at its longest, in letters that SQL would fold.
         assert.isTrue(Option.isNone(yield* use("Aa_1".repeat(12), read)))
         const history = yield* sql`SELECT name FROM one_migrations`.values
-        assert.deepStrictEqual(history, [["create"]])
+        assert.deepStrictEqual(history, [["create"], ["sweep_at"]])
       }).pipe(Effect.provide(memory))
     )
+
+    it.effect("tell by name of a table that is missing or of an older version, and of the migration to run", () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const storage = SessionBackendSql.layerStorage({ table: "old" })
+        assert.match(
+          (yield* problems(storage))[0]!,
+          /^there is no table old: make it \(layerMigrations.*ddl\(\{ table: "old", dialect: "sqlite" \}/
+        )
+        yield* Version1.create(sql, "old")
+        assert.match(
+          (yield* problems(storage))[0]!,
+          /^table old is of version 1: run migration 0002_sweep_at \(layerMigrations.*ddl\(\{ table: "old", dialect: "sqlite", from: 1 \}/
+        )
+        for (const statement of SessionBackendSql.ddl({ dialect: "sqlite", table: "old", from: 1 })) {
+          yield* sql.unsafe(statement)
+        }
+        yield* Layer.build(storage)
+        // A table made elsewhere is left as it is, and the history made up for.
+        yield* Layer.build(SessionBackendSql.layerMigrations({ table: "old" }))
+        assert.deepStrictEqual(yield* sql`SELECT name FROM old_migrations`.values, [["create"], ["sweep_at"]])
+        for (const statement of SessionBackendSql.ddl({ dialect: "sqlite", table: "elsewhere" })) {
+          yield* sql.unsafe(statement)
+        }
+        yield* Layer.build(SessionBackendSql.layerWith({ table: "elsewhere" }))
+      }).pipe(Effect.provide(memory))
+    )
+
+    it.effect("a database that fails while the layer is built is logged, and the application starts", () =>
+      Effect.gen(function* () {
+        const logs: Array<unknown> = []
+        const log = Logger.make(({ message }) => void logs.push(message))
+        const failing = Layer.effect(
+          SqlClient.SqlClient,
+          SqlClient.make({
+            acquirer: Effect.fail(new SqlError.SqlError({ reason: lost })),
+            compiler: Statement.makeCompilerSqlite(),
+            driver: "none",
+            spanAttributes: []
+          })
+        ).pipe(Layer.provide(Reactivity.layer))
+        yield* Layer.build(SessionBackendSql.layerStorage()).pipe(
+          Effect.provide(failing),
+          Effect.provide(Logger.layer([log]))
+        )
+        assert.include(String(logs), "the version of the table could not be checked")
+      })
+    )
   })
+
+  describe("migrations", () => {
+    const schemaOf = (sql: SqlClient.SqlClient, table: string) =>
+      Effect.gen(function* () {
+        const columns = yield* sql`SELECT name, type, "notnull", pk FROM pragma_table_info(${table})`.values
+        const indexes = yield* sql<{ sql: string }>`
+          SELECT sql FROM sqlite_schema WHERE tbl_name = ${table} AND type = 'index' AND sql IS NOT NULL ORDER BY name`
+        return [columns, indexes.map(({ sql }) => sql.replaceAll(table, "x"))]
+      })
+
+    it.effect("bring a table of version 1 over, to what a new one is, and keep what it holds", () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        yield* Version1.create(sql, "old")
+        const old = Version1.server(sql, "old")
+        const live = record({ id: "live", idleExpiresAt: 9_000_000, absoluteExpiresAt: 9_000_000 })
+        yield* old.create(live)
+        yield* old.create(record({ id: "expired" }))
+        const now = 1_001_000 + 30 * 60_000
+        yield* Effect.gen(function* () {
+          const backend = yield* SessionBackend
+          assert.deepStrictEqual(yield* backend.read(live.namespace, "live"), Option.some(live))
+          // A server of version 1 goes on writing.
+          yield* old.create(record({ id: "late" }))
+          const { deleted } = yield* backend.deleteExpired({ now, limit: 100 })
+          assert.sameMembers(
+            deleted.map(({ id }) => id),
+            ["expired", "late"]
+          )
+          assert.deepStrictEqual(yield* sql`SELECT id, sweep_at FROM old`.values, [["live", 9_000_000]])
+        }).pipe(Effect.provide(SessionBackendSql.layerWith({ table: "old" })))
+        yield* Layer.build(SessionBackendSql.layerWith({ table: "fresh" }))
+        const [columns, indexes] = yield* schemaOf(sql, "old")
+        assert.deepStrictEqual([columns, indexes], yield* schemaOf(sql, "fresh"))
+        assert.lengthOf(columns!, 16)
+        assert.lengthOf(indexes!, 2)
+      }).pipe(Effect.provide(memory))
+    )
+
+    it("docs/sql-schema.md shows the statements that are run", () => {
+      const page = readFileSync(join(import.meta.dirname, "../docs/sql-schema.md"), "utf8")
+      const shown = [...page.matchAll(/^```sql\n([\s\S]*?)^```$/gm)].map(([, text]) => text)
+      const text = (options: Parameters<typeof SessionBackendSql.ddl>[0]) =>
+        SessionBackendSql.ddl(options)
+          .map((statement) => `${statement};\n`)
+          .join("")
+      for (const dialect of ["pg", "sqlite"] as const) {
+        assert.include(shown, text({ dialect }))
+        assert.include(shown, text({ dialect, from: 1 }))
+      }
+      assert.include(shown, text({ dialect: "mysql" }))
+    })
+  })
+
+  it.live("the event loop goes on while thousands of sessions are revoked and swept", () =>
+    Effect.gen(function* () {
+      const filename = yield* temporaryFile
+      yield* Effect.gen(function* () {
+        const backend = yield* SessionBackend
+        const sql = yield* SqlClient.SqlClient
+        yield* sql`
+          WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
+          INSERT INTO effect_sessions
+          SELECT 'n', lower(hex(randomblob(11))), '', 1, CASE WHEN i % 2 = 0 THEN 'alice' ELSE 'bob' END, printf('%0200d', i),
+            1, '{}', i, i, i, 1, i, i, 1, 0 FROM n`
+        const blocked = watchLoop()
+        const repeated = (batch: Effect.Effect<DeletedBatch, SessionBackendError>) =>
+          Effect.repeat(Effect.tap(batch, Effect.yieldNow), { while: ({ more }) => more })
+        yield* repeated(backend.deleteByPrincipal("n", "alice", { limit: 1000 }))
+        yield* repeated(backend.deleteExpired({ now: 9_000_000, limit: 1000 }))
+        const block = blocked()
+        assert.deepStrictEqual(yield* sql`SELECT count(*) FROM effect_sessions`.values, [[0]])
+        // Without a thread of its own, a batch's commit and the checkpoints hold it as long as the disk takes.
+        assert.isBelow(block, 200)
+      }).pipe(Effect.provide(SessionBackendSql.layer.pipe(Layer.provideMerge(NodeSqliteClient.layer({ filename })))))
+    })
+  )
 })

@@ -74,6 +74,24 @@ const bugs = {
   "delete only hides, and a write shows again": ["[R69] late writes after delete never bring a record back"],
   "delete leaves the index entry": ["a principal whose records were deleted can log in again"],
   "deleteByPrincipal ignores except": ["[R49] deleteByPrincipal spares the one id excepted"],
+  "deleteByPrincipal ignores its limit": [
+    "[R49] deleteByPrincipal in batches deletes the latest created first, to the last"
+  ],
+  "deleteByPrincipal begins with the oldest": [
+    "[R49] deleteByPrincipal in batches deletes the latest created first, to the last"
+  ],
+  "deleteByPrincipal says there is no more after a full batch": [
+    "[R49] deleteByPrincipal in batches deletes the latest created first, to the last",
+    "[R49] deleteByPrincipal in batches comes to an end beside the one id excepted"
+  ],
+  "deleteByPrincipal sees more in the one excepted": [
+    "[R49] deleteByPrincipal in batches comes to an end beside the one id excepted"
+  ],
+  "deleteByPrincipal answers what it looked at": ["concurrent deleteByPrincipal count every record once"],
+  "deleteByPrincipal answers no principal": [
+    "[R49] deleteByPrincipal answers what it deleted: namespace, id and principal"
+  ],
+  "a walk begins with the oldest": ["a walk answers the latest created first, whatever was touched or updated since"],
   "deleteByPrincipal leaves one behind": [
     "[R49] deleteByPrincipal removes all records of the principal, counts them, and leaves all others"
   ],
@@ -89,13 +107,24 @@ const bugs = {
   "read expires records by a clock of its own": [
     "[R44] read, update, touch and create go by the record, not by its deadlines"
   ],
-  "the deadline's own millisecond is spared": [
-    "[R42] deleteExpired takes a deadline at its very millisecond, and none after it"
+  "a sweep leaves no slack": ["[R42] deleteExpired takes what is overdue, and nothing that a clock may be wrong about"],
+  "a sweep has a millisecond too little slack": [
+    "[R42] deleteExpired takes what is overdue, and nothing that a clock may be wrong about"
+  ],
+  "a sweep waits for more than half an hour": [
+    "[R42] deleteExpired takes what is overdue, and nothing that a clock may be wrong about"
   ],
   "the absolute deadline is not swept": [
-    "[R42] deleteExpired takes a deadline at its very millisecond, and none after it"
+    "[R42] deleteExpired takes what is overdue, and nothing that a clock may be wrong about"
   ],
-  "a sweep has no limit": ["deleteExpired takes at most as many as it is told, and says how many"],
+  "a sweep has no limit": ["deleteExpired takes at most as many as it is told, and says which, to the last"],
+  "a sweep says there is no more after a full batch": [
+    "deleteExpired takes at most as many as it is told, and says which, to the last"
+  ],
+  "a sweep finds the same live records for ever": ["deleteExpired comes to an end beside many that it must leave"],
+  "a sweep answers no principal": [
+    "deleteExpired removes expired records of every namespace, with or without a principal"
+  ],
   "a sweep selects, then deletes": ["deleteExpired against touch: a record that was touched stays, the other is gone"],
   "a sweep leaves the index entry": ["[R69] what is swept leaves no ghost, neither in the listing nor for late writes"],
   "a sweep does nothing": ["deleteExpired removes expired records of every namespace, with or without a principal"],
@@ -154,8 +183,15 @@ const reference = (bug?: Bug): Layer.Layer<SessionBackend> =>
       }
       return records.delete(at)
     }
+    /** The entries of a principal, the latest created first, each with its place in a walk. */
     const of = (namespace: string, principal: string) =>
-      [...(index.get(owner(namespace, principal)) ?? [])].toSorted().map((at) => ({ at, record: records.get(at) }))
+      [...(index.get(owner(namespace, principal)) ?? [])]
+        .map((at) => {
+          const record = records.get(at)
+          const createdAt = String(record?.createdAt ?? 0).padStart(16, "0")
+          return { at, record, place: `${createdAt} ${at}` }
+        })
+        .toSorted((a, b) => (a.place < b.place ? 1 : -1))
 
     return SessionBackend.of({
       create: (record) =>
@@ -254,46 +290,65 @@ const reference = (bug?: Bug): Layer.Layer<SessionBackend> =>
           return remove(record, has("delete leaves the index entry"))
         }),
 
-      deleteByPrincipal: (namespace, principal, options) =>
+      deleteByPrincipal: (namespace, principal, { except, limit }) =>
         Effect.gen(function* () {
           yield* Effect.yieldNow
           const found = of(namespace, principal)
           if (has("deleteByPrincipal leaves one behind") && found.length > 3) found.pop()
-          let count = 0
-          for (const { at, record } of found) {
-            if (record === undefined) {
-              // An entry that outlived its record: this store counts entries.
-              index.get(owner(namespace, principal))!.delete(at)
-              count++
-            } else if (record.id !== options?.except || has("deleteByPrincipal ignores except")) {
-              remove(record, false)
-              count++
-            }
+          if (has("deleteByPrincipal begins with the oldest")) found.reverse()
+          const left = found.filter(
+            ({ record }) => record === undefined || record.id !== except || has("deleteByPrincipal ignores except")
+          )
+          const batch = has("deleteByPrincipal ignores its limit") ? left : left.slice(0, limit)
+          const claims = has("deleteByPrincipal answers what it looked at")
+          if (claims) yield* Effect.yieldNow
+          const deleted = batch.filter(({ at, record }) => {
+            if (record !== undefined) return remove(record, false) || claims
+            // An entry that outlived its record: this store counts entries.
+            return index.get(owner(namespace, principal))!.delete(at)
+          })
+          const all = has("deleteByPrincipal sees more in the one excepted") ? found : left
+          return {
+            deleted: deleted.map(({ at, record }) => ({
+              namespace,
+              id: record?.id ?? at,
+              principal: has("deleteByPrincipal answers no principal") ? undefined : principal
+            })),
+            more: all.length > batch.length && !has("deleteByPrincipal says there is no more after a full batch")
           }
-          return count
         }),
 
       listByPrincipal: (namespace, principal, { after, limit }) =>
         Effect.gen(function* () {
           yield* Effect.yieldNow
           const all = of(namespace, principal)
+          if (has("a walk begins with the oldest")) all.reverse()
           const counting = has("paging counts instead of remembering")
           const repeats = has("paging repeats the record at the cursor")
+          const found = all.findIndex(({ place }) => place === after)
+          const isPassed = (place: string) => after !== undefined && (repeats ? place > after : place >= after)
           const start = counting
             ? Number(after ?? 0)
-            : all.filter(({ at }) => after !== undefined && (repeats ? at < after : at <= after)).length
+            : has("a walk begins with the oldest")
+              ? found + 1
+              : all.filter(({ place }) => isPassed(place)).length
           const page = all.slice(start, start + limit)
-          const next = counting ? String(start + limit) : page.at(-1)?.at
+          const next = counting ? String(start + limit) : page.at(-1)?.place
           return {
             records: page.flatMap(({ record }) => (record === undefined ? [] : [answer(record)])),
             next: start + limit < all.length ? next : undefined
           }
         }),
 
-      deleteExpired: ({ before, limit }) =>
+      deleteExpired: ({ limit, now }) =>
         Effect.gen(function* () {
           yield* Effect.yieldNow
-          if (has("a sweep does nothing")) return 0
+          if (has("a sweep does nothing")) return { deleted: [], more: false }
+          const margin = has("a sweep leaves no slack")
+            ? 0
+            : has("a sweep has a millisecond too little slack")
+              ? Duration.toMillis(clockSlack) - 1
+              : Duration.toMillis(has("a sweep waits for more than half an hour") ? "31 minutes" : clockSlack)
           const isExpired = (record: SessionRecord) => {
             let deadline = has("the absolute deadline is not swept")
               ? record.idleExpiresAt
@@ -301,17 +356,26 @@ const reference = (bug?: Bug): Layer.Layer<SessionBackend> =>
             if (has("a sweep goes by the latest deadline a record has had")) {
               deadline = latest.get(key(record.namespace, record.id)) ?? deadline
             }
-            return has("the deadline's own millisecond is spared") ? deadline < before : deadline <= before
+            return deadline <= now - margin
           }
-          const found = [...records.values()]
-            .filter(isExpired)
-            .slice(0, has("a sweep has no limit") ? undefined : limit)
+          const isDue = (record: SessionRecord) =>
+            has("a sweep finds the same live records for ever") ? record.createdAt < now : isExpired(record)
+          const due = [...records.values()].filter(isDue)
+          const batch = due.slice(0, has("a sweep has no limit") ? undefined : limit)
           if (has("a sweep selects, then deletes")) yield* Effect.yieldNow
-          return found.filter((record) => {
+          const deleted = batch.filter(isExpired).filter((record) => {
             const swept = remove(record, false)
             if (has("a sweep leaves the index entry")) enter(record)
             return swept
-          }).length
+          })
+          return {
+            deleted: deleted.map(({ id, namespace, principal }) => ({
+              namespace,
+              id,
+              principal: has("a sweep answers no principal") ? undefined : principal
+            })),
+            more: due.length > batch.length && !has("a sweep says there is no more after a full batch")
+          }
         })
     })
   })
@@ -364,7 +428,10 @@ describe("SessionBackendTest", () => {
     Effect.gen(function* () {
       const layer = Layer.effect(
         SessionBackend,
-        Effect.map(SessionBackend, (backend) => ({ ...backend, deleteExpired: () => Effect.succeed(0) }))
+        Effect.map(SessionBackend, (backend) => ({
+          ...backend,
+          deleteExpired: () => Effect.succeed({ deleted: [], more: false })
+        }))
       ).pipe(Layer.provideMerge(reference()))
       let live = 0
       const counting = Layer.effect(
@@ -379,7 +446,9 @@ describe("SessionBackendTest", () => {
             delete: (...args) =>
               Effect.tap(backend.delete(...args), (deleted) => Effect.sync(() => void (deleted && live--))),
             deleteByPrincipal: (...args) =>
-              Effect.tap(backend.deleteByPrincipal(...args), (count) => Effect.sync(() => void (live -= count)))
+              Effect.tap(backend.deleteByPrincipal(...args), ({ deleted }) =>
+                Effect.sync(() => void (live -= deleted.length))
+              )
           })
         )
       ).pipe(Layer.provide(layer))

@@ -39,9 +39,9 @@ const operations: Record<Operation, (backend: Backend) => Effect.Effect<unknown,
   update: (backend) => backend.update("faults", "a", 1, seen),
   touch: (backend) => backend.touch("faults", "a", seen),
   delete: (backend) => backend.delete("faults", "a"),
-  deleteByPrincipal: (backend) => backend.deleteByPrincipal("faults", "ada"),
+  deleteByPrincipal: (backend) => backend.deleteByPrincipal("faults", "ada", { limit: 10 }),
   listByPrincipal: (backend) => backend.listByPrincipal("faults", "ada", { limit: 10 }),
-  deleteExpired: (backend) => backend.deleteExpired({ before: 3_600_000, limit: 10 })
+  deleteExpired: (backend) => backend.deleteExpired({ now: 36_000_000, limit: 10 })
 }
 const names = Object.keys(operations) as ReadonlyArray<Operation>
 

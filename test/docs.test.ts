@@ -401,12 +401,17 @@ describe("imports in src", () => {
     )
   })
 
-  it("ask for no other package than effect, and for Node only where the name says so", () => {
+  it("ask for no other package than effect, and for Node and drivers only where the name says so", () => {
+    const { peerDependenciesMeta } = JSON.parse(read("package.json")) as {
+      peerDependenciesMeta: Record<string, object>
+    }
+    const drivers = Object.keys(peerDependenciesMeta)
     assert.deepStrictEqual(
       sources.flatMap((file) =>
         importsOf(file)
           .filter((module) => !/^(\.|effect\/)/.test(module))
           .filter((module) => !(module.startsWith("node:") && basename(file).startsWith("Node")))
+          .filter((module) => !(drivers.includes(module) && /^(Node|Io)[A-Z]/.test(basename(file))))
           .map((module) => `${file}: ${module}`)
       ),
       []

@@ -1,6 +1,7 @@
 /** examples/basic.ts on the backends that are services, as a reader runs it; test/examples.test.ts has the others. */
 import { afterAll, assert, beforeAll, it } from "@effect/vitest"
 import * as Examples from "./support/examples.ts"
+import { mysqlUrl } from "./support/mariadb.ts"
 import { databaseUrl, listens, needing, newSecret, redisUrl } from "./support/processes.ts"
 
 let examples: Examples.Examples
@@ -11,6 +12,8 @@ afterAll(() => examples?.close())
 
 const withRedis = needing(await listens(redisUrl, 6379), "no Redis at REDIS_URL, nor at 127.0.0.1:6379")
 const withPostgres = needing(await listens(databaseUrl, 5432), "no Postgres at DATABASE_URL, nor at 127.0.0.1:5432")
+
+const withMysql = needing(await listens(mysqlUrl, 3306), "no MySQL or MariaDB at MYSQL_URL, nor at 127.0.0.1:3306")
 
 const suite = (describe: ReturnType<typeof needing>, backend: string, variable: string, url: string) =>
   describe(`examples/basic.ts on ${backend}`, { timeout: 120_000 }, () => {
@@ -44,7 +47,7 @@ const suite = (describe: ReturnType<typeof needing>, backend: string, variable: 
     })
 
     it("says so where no store answers, and does not listen", async () => {
-      // Port 1 is nobody's. Postgres has to be there at the start; Redis is waited for.
+      // Port 1 is nobody's. SQL databases have to be there at the start; Redis is waited for.
       const { output, process } = await examples.run("basic.ts", {
         SESSION_BACKEND: backend,
         [variable]: `${backend}://somebody@127.0.0.1:1/`,
@@ -62,3 +65,4 @@ const suite = (describe: ReturnType<typeof needing>, backend: string, variable: 
 
 suite(withRedis, "redis", "REDIS_URL", redisUrl)
 suite(withPostgres, "postgres", "DATABASE_URL", databaseUrl)
+suite(withMysql, "mysql", "MYSQL_URL", mysqlUrl)

@@ -6,6 +6,8 @@ import { SqlClient } from "effect/sql"
 import { randomBytes } from "node:crypto"
 import { setTimeout as pause } from "node:timers/promises"
 import { createClient } from "redis"
+import * as NodeMysqlClient from "effect-sessions/NodeMysqlClient"
+import { mysqlUrl } from "./support/mariadb.ts"
 import {
   databaseUrl,
   listens,
@@ -21,7 +23,7 @@ const touchInterval = 3000
 const namespace = Buffer.from(name).toString("base64url")
 
 interface Store {
-  readonly backend: "redis" | "postgres"
+  readonly backend: "redis" | "postgres" | "mysql"
   /** How many records there are of this run. */
   readonly records: () => Promise<number>
   /** How many writes have changed a record since `watch`. */
@@ -97,6 +99,35 @@ const postgresStore = async (): Promise<Store> => {
   }
 }
 
+const mysqlStore = async (): Promise<Store> => {
+  const runtime = ManagedRuntime.make(NodeMysqlClient.layer({ url: Redacted.make(mysqlUrl), maxConnections: 1 }))
+  const query = (statement: string) =>
+    runtime.runPromise(SqlClient.SqlClient.use((sql) => sql.unsafe<{ readonly count?: number }>(statement).unprepared))
+  const count = (statement: string) => query(statement).then(([row]) => Number(row!.count))
+  const trigger = `watch_${randomBytes(6).toString("hex")}`
+  return {
+    backend: "mysql",
+    records: () => count(`SELECT COUNT(*) AS count FROM effect_sessions WHERE namespace = '${name}'`),
+    watch: async () => {
+      await query(`CREATE TABLE ${trigger} (at BIGINT)`)
+      await query(
+        `CREATE TRIGGER ${trigger} AFTER UPDATE ON effect_sessions FOR EACH ROW
+         INSERT INTO ${trigger} SELECT NEW.last_seen_at WHERE NEW.namespace = '${name}'`
+      )
+      return async () => {
+        const writes = await count(`SELECT COUNT(*) AS count FROM ${trigger}`)
+        await query(`DROP TRIGGER ${trigger}`)
+        await query(`DROP TABLE ${trigger}`)
+        return writes
+      }
+    },
+    clear: async () => {
+      await query(`DELETE FROM effect_sessions WHERE namespace = '${name}'`)
+      await runtime.dispose()
+    }
+  }
+}
+
 const suite = (describe: ReturnType<typeof needing>, backend: Store["backend"], open: () => Promise<Store>) =>
   describe(`two processes on one ${backend}`, { timeout: 120_000 }, () => {
     const env = {
@@ -105,6 +136,7 @@ const suite = (describe: ReturnType<typeof needing>, backend: Store["backend"], 
       SESSION_NAME: name,
       REDIS_URL: redisUrl,
       DATABASE_URL: databaseUrl,
+      MYSQL_URL: mysqlUrl,
       TOUCH_INTERVAL: `${touchInterval} millis`,
       // A slow machine is not what is tested here.
       BACKEND_TIMEOUT: "20 seconds"
@@ -221,5 +253,7 @@ const suite = (describe: ReturnType<typeof needing>, backend: Store["backend"], 
 
 const withRedis = needing(await listens(redisUrl, 6379), "no Redis at REDIS_URL, nor at 127.0.0.1:6379")
 const withPostgres = needing(await listens(databaseUrl, 5432), "no Postgres at DATABASE_URL, nor at 127.0.0.1:5432")
+const withMysql = needing(await listens(mysqlUrl, 3306), "no MySQL or MariaDB at MYSQL_URL, nor at 127.0.0.1:3306")
 suite(withRedis, "redis", redisStore)
 suite(withPostgres, "postgres", postgresStore)
+suite(withMysql, "mysql", mysqlStore)

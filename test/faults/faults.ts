@@ -1,13 +1,15 @@
-/** The faults of Redis and Postgres, and an experiment that shows how a server with sessions gets through each. */
+/** The faults of Redis, Postgres and MariaDB, and an experiment that shows how a server with sessions gets through each. */
 import { setTimeout as pause } from "node:timers/promises"
+import { OwnMariaDb } from "../support/mariadb.ts"
 import { newSecret, OwnPostgres, OwnRedis, Proxy, startBareServer, startSessionServer } from "../support/processes.ts"
 import { type Sample, Traffic } from "./traffic.ts"
 
-export type Store = "redis" | "redis with AOF" | "postgres"
+export type Store = "redis" | "redis with AOF" | "postgres" | "mariadb"
 
 interface World {
   readonly redis: OwnRedis
   readonly postgres: OwnPostgres
+  readonly mariadb: OwnMariaDb
   readonly proxy: Proxy
 }
 
@@ -173,7 +175,6 @@ const postgresFaults: ReadonlyArray<Fault> = [
     name: "too many connections",
     rows: "[R78] [R79]",
     store: "postgres",
-    unsolved: "answers are right and up to seconds late, while the pool of the SQL client keeps trying to connect",
     inject: async ({ postgres }, millis) => {
       const sockets = new Set<ReturnType<OwnPostgres["occupy"]>>()
       const occupy = async () => {
@@ -192,7 +193,63 @@ const postgresFaults: ReadonlyArray<Fault> = [
   }
 ]
 
-export const faults: ReadonlyArray<Fault> = [...redisFaults, ...postgresFaults]
+/** The connections of the server with sessions, as a block of statements that goes over them. */
+const killConnections = `FOR one IN (SELECT id FROM information_schema.processlist WHERE user = 'app') DO
+  BEGIN
+    DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END;
+    KILL one.id;
+  END; END FOR`
+
+const mariadbFaults: ReadonlyArray<Fault> = [
+  {
+    name: "killed, restarted, recovered",
+    rows: "[R78] [R79] [R81]",
+    store: "mariadb",
+    inject: async ({ mariadb }, millis) => {
+      await mariadb.kill()
+      await pause(millis)
+      await mariadb.start()
+    }
+  },
+  {
+    name: "frozen and thawed",
+    rows: "[R78] [R79] [R80]",
+    store: "mariadb",
+    inject: async ({ mariadb }, millis) => {
+      mariadb.signal("SIGSTOP")
+      await pause(millis)
+      mariadb.signal("SIGCONT")
+    }
+  },
+  {
+    name: "connections killed",
+    rows: "[R78] [R80]",
+    store: "mariadb",
+    inject: ({ mariadb }, millis) =>
+      again(millis, 50, () => mariadb.sql(`DELIMITER //\nBEGIN NOT ATOMIC ${killConnections}; END //`))
+  },
+  { name: "connections reset at byte k", rows: "[R74] [R80]", store: "mariadb", inject: reset },
+  {
+    name: "read-only",
+    rows: "[R78] [R82]",
+    store: "mariadb",
+    inject: async ({ mariadb }, millis) => {
+      await mariadb.sql("SET GLOBAL read_only = 1")
+      await pause(millis)
+      await mariadb.sql("SET GLOBAL read_only = 0")
+    }
+  },
+  {
+    name: "table locked",
+    rows: "[R78] [R79]",
+    store: "mariadb",
+    inject: async ({ mariadb }, millis) => {
+      await mariadb.sql(`LOCK TABLES effect_sessions WRITE; DO SLEEP(${millis / 1000})`, "app")
+    }
+  }
+]
+
+export const faults: ReadonlyArray<Fault> = [...redisFaults, ...postgresFaults, ...mariadbFaults]
 
 // -----------------------------------------------------------------------------
 // The experiment
@@ -210,7 +267,7 @@ export interface Result {
   readonly violations: ReadonlyArray<string>
 }
 
-const failing = (samples: ReadonlyArray<Sample>): number =>
+export const failing = (samples: ReadonlyArray<Sample>): number =>
   samples.filter(({ status }) => status !== 200 && status !== 401).length / samples.length
 
 const recoveryOf = (samples: ReadonlyArray<Sample>, end: number, tolerated: number): number => {
@@ -233,11 +290,11 @@ const watched = recoveryLimit + quiet + 500
  * How many times slower an experiment goes than asked for, so that a busy machine keeps up with it. Requests at a rate
  * that it cannot serve would wait for one another, and that is not the fault that is being tested.
  */
-const slowdown = (perSecond: number, millisPerRequest: number): number =>
-  Math.min(5, Math.max(1, (2 * perSecond * millisPerRequest) / 1000))
+export const slowdown = (perSecond: number, millisPerRequest: number, most = 5): number =>
+  Math.min(most, Math.max(1, (2 * perSecond * millisPerRequest) / 1000))
 
 /** A process that had to wait for a processor this long during one request says that the machine is busy. */
-const busy = 250
+export const busy = 250
 
 /** How long a fault lasts, and what traffic meets it. On a busy machine it lasts longer, and the traffic is slower. */
 export interface Conditions {
@@ -254,10 +311,14 @@ export interface Laboratory {
 
 export const openLaboratory = async (store: Store): Promise<Laboratory> => {
   const own =
-    store === "postgres" ? await OwnPostgres.start() : await OwnRedis.start({ isDurable: store === "redis with AOF" })
+    store === "postgres"
+      ? await OwnPostgres.start()
+      : store === "mariadb"
+        ? await OwnMariaDb.start()
+        : await OwnRedis.start({ isDurable: store === "redis with AOF" })
   const proxy = await Proxy.start(own.port)
   // A fault is only injected into the store it is for.
-  const world = { redis: own, postgres: own, proxy } as unknown as World
+  const world = { redis: own, postgres: own, mariadb: own, proxy } as unknown as World
   return {
     run: (fault, conditions) => runFault(world, fault, conditions),
     dispose: async () => {
@@ -269,9 +330,10 @@ export const openLaboratory = async (store: Store): Promise<Laboratory> => {
 
 const runFault = async (world: World, fault: Fault, { millis, perSecond, seed }: Conditions): Promise<Result> => {
   const server = await startSessionServer({
-    SESSION_BACKEND: fault.store === "postgres" ? "postgres" : "redis",
+    SESSION_BACKEND: fault.store === "postgres" ? "postgres" : fault.store === "mariadb" ? "mysql" : "redis",
     REDIS_URL: `redis://127.0.0.1:${world.proxy.port}`,
     DATABASE_URL: `postgres://app@127.0.0.1:${world.proxy.port}/app`,
+    MYSQL_URL: `mysql://app@127.0.0.1:${world.proxy.port}/app`,
     SESSION_SECRET: newSecret(),
     // Often enough for touches to meet the fault, too.
     TOUCH_INTERVAL: "500 millis"
@@ -306,10 +368,9 @@ const runFault = async (world: World, fault: Fault, { millis, perSecond, seed }:
     const [stopped] = await Promise.all([server.stop(), control.stop()])
     const output = server.output()
     violations = [
-      ...[...traffic.violations].map(([what, count]) => (count === 1 ? what : `${what} (${count} times)`)),
+      ...traffic.verdict(output),
       ...(wasRunning ? [] : [`the server ended by itself:\n${output.slice(-2000)}`]),
-      ...(stopped.millis > 5000 ? [`the server took ${Math.round(stopped.millis)} ms to stop`] : []),
-      ...(traffic.secrets().some((secret) => output.includes(secret)) ? ["a token in the log"] : [])
+      ...(stopped.millis > 5000 ? [`the server took ${Math.round(stopped.millis)} ms to stop`] : [])
     ]
   }
   const { samples } = traffic

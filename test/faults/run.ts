@@ -2,14 +2,20 @@
  * Every fault, on stores of its own and a server process of ours under traffic, and a table of what came of it. Ends
  * with 1 if an answer was not what it had to be.
  *
- * `node test/faults/run.ts [words]` runs only the faults whose store and name hold these words.
+ * `node test/faults/run.ts [words]` runs only the faults whose store and name hold these words; `flood` those of many
+ * requests.
  */
-import { hasPostgresServer, hasRedisServer } from "../support/processes.ts"
+import { hasMariaDbServer } from "../support/mariadb.ts"
+import { hasPostgresServer, hasRedisServer, OwnPostgres } from "../support/processes.ts"
+import { rowOf } from "../support/table.ts"
 import { faults, openLaboratory, type Result, type Store } from "./faults.ts"
+import { floods, nearness, runFlood } from "./flood.ts"
 import { answerLimit } from "./traffic.ts"
 
-if (!hasRedisServer() || !hasPostgresServer()) {
-  console.error("redis-server on the PATH, and Postgres in /usr/lib/postgresql, are needed; this starts its own")
+if (!hasRedisServer() || !hasPostgresServer() || !hasMariaDbServer()) {
+  console.error(
+    "redis-server on the PATH, Postgres in /usr/lib/postgresql and /usr/sbin/mariadbd are needed; this starts its own"
+  )
   process.exit(2)
 }
 
@@ -21,9 +27,7 @@ const chosen = faults.filter(({ name, store, unsolved }) =>
   wanted === "" ? unsolved === undefined : `${store} ${name}`.includes(wanted)
 )
 
-const widths = [47, 9, 6, 6, 6, 9, 9, 10, 4]
-const row = (cells: ReadonlyArray<string | number>) =>
-  cells.map((cell, i) => (i === 0 ? String(cell).padEnd(widths[i]!) : String(cell).padStart(widths[i]!))).join(" ")
+const row = rowOf([47, 9, 6, 6, 6, 9, 9, 10, 4])
 
 console.log(row(["store and fault", "requests", 200, 401, 503, "slowest", "bare", "recovery", "bad"]))
 
@@ -36,7 +40,7 @@ const report = ({ bare, counts, fault, recovery, requests, slowest, violations }
 }
 
 let bad = 0
-for (const store of ["redis", "redis with AOF", "postgres"] satisfies ReadonlyArray<Store>) {
+for (const store of ["redis", "redis with AOF", "postgres", "mariadb"] satisfies ReadonlyArray<Store>) {
   const own = chosen.filter((fault) => fault.store === store)
   if (own.length === 0) continue
   const laboratory = await openLaboratory(store)
@@ -58,6 +62,38 @@ console.log(
     "fewer than 1 in 100 fail, 5 s at most. " +
     (bad === 0 ? "Every answer was what it had to be." : `${bad} things were not as they had to be.`)
 )
+const flooding = floods.filter(({ name }) => `flood ${name}`.includes(wanted))
+if (flooding.length > 0) {
+  const line = rowOf([47, 9, 9, 9, 9, 9, 9, 9, 9, 4])
+  console.log(
+    `\n${line(["flood of requests", "sent/s", "before/s", "during/s", "after/s", 503, "slowest", "bare", "blocked", "bad"])}`
+  )
+  const during = new Map<string, number>()
+  const postgres = await OwnPostgres.start()
+  for (const flood of flooding) {
+    const result = await runFlood(postgres, flood, { millis: 5000, perSecond: 1000, blockLimit: 100 })
+    during.set(flood.name, result.rates[1])
+    const rates = result.rates.map(Math.round)
+    const failed = result.samples.filter(({ status }) => status === 503).length
+    const times = [result.slowest, result.bare, result.blocked].map((millis) => `${Math.round(millis)} ms`)
+    const compared = flood.like === undefined ? undefined : during.get(flood.like)
+    const violations = [
+      ...result.violations,
+      ...(compared !== undefined && result.rates[1] < compared * nearness
+        ? [`less than ${nearness} of ${flood.like}`]
+        : [])
+    ]
+    console.log(line([flood.name, Math.round(result.perSecond), ...rates, failed, ...times, violations.length]))
+    for (const violation of violations) console.log(`    ${violation}`)
+    bad += violations.length
+  }
+  await postgres.dispose()
+  console.log(
+    "\nA thousand requests a second are sent, or a third of what the machine can serve just now. The rates are of answers with\n" +
+      "200; blocked is the longest time that the event loop of the server was, without waiting for a processor."
+  )
+}
+
 for (const { name, store, unsolved } of faults) {
   if (unsolved !== undefined) console.log(`Not survived yet, and run only by name: ${store} ${name}: ${unsolved}.`)
 }

@@ -38,6 +38,8 @@ export interface Sample {
   readonly bare: number
   /** How long the server and this process have waited for a processor meanwhile. */
   readonly waited: number
+  /** The id of the session that it read and did not change, if that is what it did. */
+  readonly read: string | undefined
 }
 
 /** A request to a server that does nothing, under way as long as it has taken no time yet. */
@@ -45,6 +47,10 @@ interface Probe {
   readonly at: number
   millis: number | undefined
 }
+
+/** What happened, and how often where it was more than once. */
+export const counted = (counts: ReadonlyMap<string, number>): ReadonlyArray<string> =>
+  Array.from(counts, ([what, count]) => (count === 1 ? what : `${what} (${count} times)`))
 
 /** Numbers that look random and are the same in every run (mulberry32). */
 const numbers = (seed: number) => () => {
@@ -61,6 +67,7 @@ export class Traffic {
   readonly #control: SessionServer
   readonly #losesLogins: () => boolean
   readonly #random: () => number
+  readonly #reads: number
   readonly #clients: Record<"live" | "ended" | "doubtful", Set<Client>> = {
     live: new Set(),
     ended: new Set(),
@@ -73,17 +80,19 @@ export class Traffic {
 
   /**
    * `control` is a process that does nothing: what is slow there is the machine. `losesLogins` says whether the store has
-   * by now lost sessions that it had acknowledged.
+   * by now lost sessions that it had acknowledged. `reads` is the share of requests that do nothing but read a session;
+   * the others are of all kinds.
    */
   constructor(
     server: SessionServer,
     control: SessionServer,
-    options: { readonly losesLogins: () => boolean; readonly seed: number }
+    options: { readonly losesLogins: () => boolean; readonly seed: number; readonly reads?: number }
   ) {
     this.#server = server
     this.#control = control
     this.#losesLogins = options.losesLogins
     this.#random = numbers(options.seed)
+    this.#reads = options.reads ?? 0
   }
 
   #violation(what: string): void {
@@ -103,7 +112,8 @@ export class Traffic {
     const probes = this.#bare.map((probe) => ({ at: probe.at, millis: probe.millis ?? now - probe.at }))
     const bare = Math.max(0, ...probes.filter((probe) => probe.at + probe.millis >= at).map(({ millis }) => millis))
     const waited = this.#processorWait() - waitedBefore
-    this.samples.push({ at, status: answer.status, millis: answer.millis, bare, waited })
+    const read = method === "GET" ? cookie?.split(".")[2] : undefined
+    this.samples.push({ at, status: answer.status, millis: answer.millis, bare, waited, read })
     if (answer.status !== 200 && answer.status !== 401 && answer.status !== 503) {
       this.#violation(`${method} ${path.split("/")[1]} answered ${answer.status || answer.body}`)
     }
@@ -183,6 +193,7 @@ export class Traffic {
 
   #next(): Promise<void> {
     const live = this.#pick("live")
+    if (live !== undefined && this.#reads > 0 && this.#random() < this.#reads) return this.#ask(live)
     const dice = this.#random()
     if (live === undefined || this.#clients.live.size < 20 || dice < 0.06) return this.#login(undefined)
     if (dice < 0.09) return this.#login(live)
@@ -251,8 +262,12 @@ export class Traffic {
     }
   }
 
-  /** What no log may hold: the secret parts of all tokens. */
-  secrets(): ReadonlyArray<string> {
-    return Object.values(this.#clients).flatMap((clients) => [...clients].map(({ cookie }) => cookie.split(".")[3]!))
+  /** What was wrong with the server's answers and with its log. */
+  verdict(log: string): ReadonlyArray<string> {
+    const cookies = Object.values(this.#clients).flatMap((clients) => [...clients].map(({ cookie }) => cookie))
+    const secrets = new Set(cookies.map((cookie) => cookie.split(".")[3]!))
+    // Dots part a token, and a long log is gone through once.
+    const isTold = log.split(/[^\w-]+/).some((word) => secrets.has(word))
+    return [...counted(this.violations), ...(isTold ? ["a token in the log"] : [])]
   }
 }

@@ -119,7 +119,7 @@ describe("law 4: writes", () => {
           aborted++
         }
       }
-      assert.strictEqual(aborted, 2 + 2 + 2 + 2 + 1 + 3 + 2)
+      assert.strictEqual(aborted, 2 + 2 + 2 + 2 + 1 + 3 + 3)
     })
   )
 

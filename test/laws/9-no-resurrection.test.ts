@@ -80,6 +80,10 @@ const scenarios: Record<string, Scenario> = {
     acts: { update: update("update"), rotate, destroy },
     shared: true
   },
+  "updates written together and destroy": {
+    acts: { update1: updateHeld("update1"), update2: updateHeld("update2"), update3: update("update3"), destroy },
+    shared: true
+  },
   "revokeAll and update": { acts: { revokeAll, update: update("update") } },
   "revokeAll, touch and rotate": { acts: { revokeAll, resolve, rotate }, later: 120_000 },
   "destroy and destroy": { acts: { destroy1: destroy, destroy2: destroy } },
@@ -140,6 +144,11 @@ describe("the checker", () => {
   const planted: Record<string, readonly [string, (memory: Backend) => Backend, RegExp]> = {
     "an update that upserts": ["update and destroy", upserting, /came back|after destroy returned/],
     "a rotation that upserts": ["rotate and destroy", upserting, /came back|after destroy returned/],
+    "an update of several that upserts": [
+      "updates written together and destroy",
+      upserting,
+      /came back|after destroy returned/
+    ],
     "an update that upserts, against revokeAll": ["revokeAll and update", upserting, /came back|revokeAll returned/],
     "a touch that upserts": ["touch and destroy", touchUpserting, /came back|after destroy returned/],
     "a delete that does nothing": ["update and destroy", forgetful, /after destroy returned/]

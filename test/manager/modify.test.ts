@@ -168,7 +168,7 @@ describe("modify and replace", () => {
   )
 
   it.effect(
-    "[R70] 50 changes of one session at once take 50 updates: each begins with what the one before it wrote",
+    "[R70] 50 changes of one session at once take a few updates, and each begins with what the one before it left",
     () => {
       const watched = WatchedBackend.make()
       watched.wire = (_, run) => Effect.delay(run, 1)
@@ -187,7 +187,8 @@ describe("modify and replace", () => {
         )
         yield* TestClock.adjust("1 second")
         assert.strictEqual((yield* Fiber.join(fiber)).data.words.length, 49)
-        assert.strictEqual(watched.count("update"), 50)
+        // The first, those that waited meanwhile, in one or two, and the rotation.
+        assert.isAtMost(watched.count("update"), 5)
       }).pipe(Effect.provide(Stack.manager(UserSession, { backend: watched.layer, backendTimeout: "10 seconds" })))
     }
   )

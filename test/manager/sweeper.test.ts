@@ -1,4 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
@@ -8,6 +10,9 @@ import * as TestClock from "effect/testing/TestClock"
 import * as SessionBackend from "../../src/SessionBackend.ts"
 import * as SessionSweeper from "../../src/SessionSweeper.ts"
 import { capturing } from "../support/logs.ts"
+import { outcome } from "../support/outcome.ts"
+import * as Stack from "../support/stack.ts"
+import { ada, UserSession } from "../support/userSession.ts"
 import * as WatchedBackend from "../support/watchedBackend.ts"
 
 describe("layerSweeper", () => {
@@ -41,7 +46,7 @@ describe("layerSweeper", () => {
       }
       for (let i = 0; i < 25; i++) yield* backend.create({ ...base, id: `dead${i}`, idleExpiresAt: 1000 })
       yield* backend.create({ ...base, id: "alive", idleExpiresAt: 86_400_000 })
-      yield* TestClock.adjust("10 minutes")
+      yield* TestClock.adjust("20 minutes")
       for (let i = 0; i < 25; i++) assert.isTrue(Option.isNone(yield* backend.read("sweep", `dead${i}`)))
       assert.isTrue(Option.isSome(yield* backend.read("sweep", "alive")))
       // 10, 10 and 5 in one round, and at least one round more.
@@ -52,6 +57,24 @@ describe("layerSweeper", () => {
       assert.strictEqual(sweeps(watched), after)
     })
   })
+
+  it.effect("[R83] on a server whose clock is five minutes ahead it ends nobody's session", () =>
+    Effect.gen(function* () {
+      const watched = WatchedBackend.make()
+      const sessions = yield* Effect.provide(
+        UserSession.Manager,
+        Stack.manager(UserSession, { backend: watched.layer, idleTimeout: "30 minutes" })
+      )
+      const session = yield* sessions.create(ada)
+      yield* TestClock.adjust("26 minutes")
+      const ahead = yield* TestClock.make()
+      yield* ahead.setTime(Duration.toMillis("31 minutes"))
+      yield* Effect.provideService(Layer.build(sweeping(watched)), Clock.Clock, ahead)
+      yield* ahead.adjust("30 seconds")
+      assert.isAtLeast(sweeps(watched), 1)
+      assert.strictEqual(yield* outcome(sessions.resolve(session.token)), "ok")
+    })
+  )
 
   const failures: Record<string, WatchedBackend.Wire> = {
     "that fail": (operation) => WatchedBackend.failure(operation, "unknown"),

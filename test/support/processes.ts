@@ -3,13 +3,16 @@ import { describe } from "@effect/vitest"
 import { type ChildProcess, execFile, spawn, spawnSync } from "node:child_process"
 import { randomBytes } from "node:crypto"
 import { once } from "node:events"
-import { chownSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
+import { chownSync, mkdtempSync, readdirSync, rmSync } from "node:fs"
 import { Agent, request as httpRequest } from "node:http"
 import { type AddressInfo, connect, createServer, type Socket } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { setTimeout as pause } from "node:timers/promises"
 import { promisify } from "node:util"
+import { processorWait } from "./processorWait.ts"
+
+export { processorWait } from "./processorWait.ts"
 
 const run = promisify(execFile)
 
@@ -54,7 +57,8 @@ process.once("exit", () => {
   }
 })
 
-const start = (
+/** Starts a process that ends with this one. */
+export const start = (
   command: string,
   args: ReadonlyArray<string>,
   options: {
@@ -74,9 +78,9 @@ const start = (
   return child
 }
 
-const hasEnded = (child: ChildProcess): boolean => child.exitCode !== null || child.signalCode !== null
+export const hasEnded = (child: ChildProcess): boolean => child.exitCode !== null || child.signalCode !== null
 
-const ended = async (child: ChildProcess): Promise<void> => {
+export const ended = async (child: ChildProcess): Promise<void> => {
   if (!hasEnded(child)) await once(child, "exit")
 }
 
@@ -90,23 +94,11 @@ export const freePort = async (): Promise<number> => {
   return port
 }
 
-const until = async (isSo: () => Promise<boolean>, what: string, millis = 60_000): Promise<void> => {
+export const until = async (isSo: () => Promise<boolean>, what: string, millis = 60_000): Promise<void> => {
   const deadline = performance.now() + millis
   while (!(await isSo())) {
     if (performance.now() > deadline) throw new Error(`waited in vain until ${what}`)
     await pause(20)
-  }
-}
-
-/**
- * How long a process, this one by default, was ready to run and waited for a processor, in milliseconds since it began.
- * Linux counts that; elsewhere the answer is 0.
- */
-export const processorWait = (pid: number | "self" = "self"): number => {
-  try {
-    return Number(readFileSync(`/proc/${pid}/schedstat`, "utf8").split(" ")[1]) / 1e6
-  } catch {
-    return 0
   }
 }
 
@@ -166,7 +158,7 @@ const startServer = async (args: ReadonlyArray<string>, env: Record<string, stri
     throw error
   })
   const port = Number(announced())
-  const agent = new Agent({ keepAlive: true, maxSockets: 512 })
+  const agent = new Agent({ keepAlive: true, maxSockets: 4096 })
 
   const send = (method: string, path: string, cookie = ""): Promise<Answer> =>
     new Promise((resolve) => {
@@ -217,7 +209,7 @@ const startServer = async (args: ReadonlyArray<string>, env: Record<string, stri
 export const hasRedisServer = (): boolean => spawnSync("redis-server", ["--version"]).status === 0
 
 /** Sends one command in Redis's inline form, and answers what comes back. */
-const redisCommand = (port: number, command: string): Promise<string> =>
+export const redisCommand = (port: number, command: string): Promise<string> =>
   new Promise((resolve, reject) => {
     const socket = connect({ port, host: "127.0.0.1", timeout: 5000 }, () => socket.write(`${command}\r\n`))
     socket.on("data", (data) => {
@@ -289,7 +281,7 @@ export class OwnRedis {
 
 const postgresRoot = "/usr/lib/postgresql"
 
-const postgresBin = (): string | undefined => {
+export const postgresBin = (): string | undefined => {
   try {
     const versions = readdirSync(postgresRoot).sort((a, b) => Number(b) - Number(a))
     return versions[0] === undefined ? undefined : join(postgresRoot, versions[0], "bin")
@@ -301,7 +293,7 @@ const postgresBin = (): string | undefined => {
 const idOf = (option: "-u" | "-g"): number => Number(spawnSync("id", [option, "postgres"], { encoding: "utf8" }).stdout)
 
 /** Postgres does not run as root. */
-const postgresUser = (): { readonly uid: number; readonly gid: number } | undefined =>
+export const postgresUser = (): { readonly uid: number; readonly gid: number } | undefined =>
   process.getuid?.() === 0 ? { uid: idOf("-u"), gid: idOf("-g") } : undefined
 
 export const hasPostgresServer = (): boolean => postgresBin() !== undefined
@@ -431,12 +423,15 @@ export class Proxy {
   }
 
   #target = 0
+  #delay = 0
 
-  static async start(target: number): Promise<Proxy> {
+  /** Each part of a reply arrives `delay` milliseconds late. */
+  static async start(target: number, delay = 0): Promise<Proxy> {
     const server = createServer().listen(0, "127.0.0.1")
     await once(server, "listening")
     const proxy = new Proxy(server)
     proxy.#target = target
+    proxy.#delay = delay
     return proxy
   }
 
@@ -456,7 +451,7 @@ export class Proxy {
       socket.on("error", reset).on("close", reset)
     }
     client.on("data", (data) => upstream.write(data))
-    upstream.on("data", (data) => {
+    const reply = (data: Buffer) => {
       if (left <= 0) return
       if (limitOf !== this.#limit) {
         limitOf = this.#limit
@@ -468,7 +463,9 @@ export class Proxy {
       this.#resets++
       // What was written is to arrive: a reset would overtake it.
       setImmediate(reset)
-    })
+    }
+    // Timers of one duration keep their order.
+    upstream.on("data", (data) => (this.#delay === 0 ? reply(data) : setTimeout(() => reply(data), this.#delay)))
   }
 
   /** From now on every connection is reset after as many bytes of replies as `limit` says; without it none is. */

@@ -30,6 +30,8 @@ export interface Scenario {
   readonly acts: Record<string, Act>
   /** One process for all, in place of one for each. */
   readonly shared?: boolean
+  /** The actors that have a process of their own even so. */
+  readonly elsewhere?: ReadonlyArray<string>
   /** How many milliseconds pass before the actors start: with 120,000 a touch is due. */
   readonly later?: number
   readonly breaking?: (memory: Backend) => Backend
@@ -44,7 +46,10 @@ export const scenarioOf = (scenario: Scenario) => async (): Promise<Run> => {
   const actors: Record<string, ReturnType<typeof Effect.runFork>> = {}
   const one = scenario.shared === true ? await world.process() : undefined
   for (const [name, act] of Object.entries(scenario.acts)) {
-    actors[name] = world.fork(name, act(world, one ?? (await world.process())))
+    actors[name] = world.fork(
+      name,
+      act(world, scenario.elsewhere?.includes(name) ? await world.process() : (one ?? (await world.process())))
+    )
   }
   const ends = Object.keys(scenario.acts).filter((name) => name.startsWith("destroy") || name.startsWith("revoke"))
   const updates = Object.keys(scenario.acts).filter((name) => name.startsWith("update"))

@@ -8,7 +8,7 @@ import { readFileSync } from "node:fs"
 import { setTimeout as pause } from "node:timers/promises"
 import { afterAll } from "vitest"
 import { separator } from "../../src/internal/backend/redisRecord.ts"
-import type { SessionBackend, SessionRecord } from "../../src/SessionBackend.ts"
+import { maxBatch, type SessionBackend, type SessionRecord } from "../../src/SessionBackend.ts"
 import * as SessionBackendRedis from "../../src/SessionBackendRedis.ts"
 import { hasRedisServer, needing, OwnRedis } from "./processes.ts"
 
@@ -129,6 +129,34 @@ export const until = Effect.fnUntraced(function* <E, R>(condition: Effect.Effect
     yield* Effect.promise(() => pause(10))
   }
   assert.fail(`waited in vain until ${what}`)
+})
+
+/** Ends all sessions of a principal, as the manager does, and answers how many. */
+export const revokeAll = Effect.fnUntraced(function* (
+  backend: SessionBackend["Service"],
+  principal: string,
+  options?: { readonly except?: string; readonly in?: string }
+) {
+  for (let count = 0; ;) {
+    const { deleted, more } = yield* backend.deleteByPrincipal(options?.in ?? namespace, principal, {
+      limit: maxBatch,
+      except: options?.except
+    })
+    count += deleted.length
+    if (!more) return count
+  }
+})
+
+/** All records of a principal, page by page. */
+export const listAll = Effect.fnUntraced(function* (backend: SessionBackend["Service"], principal: string) {
+  const records: Array<SessionRecord> = []
+  let after: string | undefined
+  do {
+    const page = yield* backend.listByPrincipal(namespace, principal, { limit: 100, after })
+    records.push(...page.records)
+    after = page.next
+  } while (after !== undefined)
+  return records
 })
 
 /** Gives a call up after a time, as the manager does at its deadline. */

@@ -1,16 +1,29 @@
 /**
- * A server with sessions, to be run as a process of its own, on the very backend of the examples. It prints its port as
- * soon as it listens.
+ * A server with sessions, to be run as a process of its own, on the very backend of the examples, or on a Redis that
+ * moves. It prints its port as soon as it listens.
  *
- * `SESSION_BACKEND` and what goes with it as in `examples/backend.ts`; `SESSION_SECRET`; `SESSION_NAME` is the
- * definition's identifier, `TOUCH_INTERVAL` and `BACKEND_TIMEOUT` are its options.
+ * `MOVING_REDIS` as in `movingRedis.ts`, or `SESSION_BACKEND` and what goes with it as in `examples/backend.ts`;
+ * `SESSION_SECRET`; `SESSION_NAME` is the definition's identifier, `TOUCH_INTERVAL` and `BACKEND_TIMEOUT` are its options.
+ * With `POOL_SIZE` it is Postgres with so many connections.
  */
 import { NodeCrypto, NodeHttpServer, NodeRuntime } from "@effect/platform-node"
+import { PgClient } from "@effect/sql-pg"
 import { Config, Effect, Layer, Schema } from "effect"
 import { HttpRouter, HttpServer, HttpServerResponse } from "effect/http"
-import { Session, SessionFrontend, SessionKeys, SessionMiddleware, SessionVerifier } from "effect-sessions"
+import {
+  Session,
+  SessionBackendSql,
+  SessionFrontend,
+  SessionKeys,
+  SessionMiddleware,
+  SessionVerifier
+} from "effect-sessions"
 import { createServer } from "node:http"
-import { Backend } from "../../examples/backend.ts"
+import { Backend as ExampleBackend } from "../../examples/backend.ts"
+import { watchLoop } from "./loopWatch.ts"
+import { movingRedis } from "./movingRedis.ts"
+
+const Backend = movingRedis ?? ExampleBackend
 
 const UserData = Schema.Struct({ username: Schema.String, marks: Schema.Array(Schema.String) })
 
@@ -67,6 +80,30 @@ const Guarded = Layer.mergeAll(
   )
 ).pipe(Layer.provide(SessionMiddleware.routerRequired(UserSession).layer))
 
+const blocked = watchLoop()
+
+/** For how many milliseconds the event loop was blocked at most, since this was last asked. */
+const Blocked = HttpRouter.add(
+  "GET",
+  "/blocked",
+  Effect.sync(() => HttpServerResponse.text(String(blocked())))
+)
+
+const poolSize = process.env["POOL_SIZE"]
+const Chosen =
+  poolSize === undefined
+    ? Backend
+    : SessionBackendSql.layer.pipe(
+        Layer.provide(
+          PgClient.layerConfig({
+            url: Config.Redacted("DATABASE_URL"),
+            maxConnections: Config.succeed(Number(poolSize)),
+            applicationName: Config.succeed("sessions")
+          })
+        ),
+        Layer.orDie
+      )
+
 const Sessions = Layer.unwrap(
   Effect.gen(function* () {
     const touchInterval = yield* Config.Duration("TOUCH_INTERVAL").pipe(Config.withDefault("1 minute"))
@@ -81,7 +118,7 @@ const Sessions = Layer.unwrap(
 ).pipe(
   Layer.provide([
     SessionFrontend.layerCookie({ secure: false }),
-    Backend,
+    Chosen,
     SessionVerifier.layerExists(UserSession),
     SessionKeys.layerConfig(Config.Redacted("SESSION_SECRET"))
   ]),
@@ -98,7 +135,7 @@ const Announced = Layer.effectDiscard(
 // A test that is killed cannot end its server; its end of the pipe closes all the same.
 process.stdin.on("end", () => process.exit()).resume()
 
-HttpRouter.serve(Layer.mergeAll(Open, Guarded), { disableLogger: true, disableListenLog: true }).pipe(
+HttpRouter.serve(Layer.mergeAll(Open, Guarded, Blocked), { disableLogger: true, disableListenLog: true }).pipe(
   Layer.merge(Announced),
   Layer.provide(Sessions),
   // Longer than a test pauses: a client that sends on a connection just being closed gets no answer.

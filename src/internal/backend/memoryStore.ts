@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import { clockSlack, type SessionBackend, SessionBackendError } from "../../SessionBackend.ts"
-import type { SessionPatch, SessionRecord, UpdateResult } from "../../SessionBackend.ts"
+import type { DeletedRecord, SessionPatch, SessionRecord, UpdateResult } from "../../SessionBackend.ts"
 import { type Deadline, DeadlineHeap } from "./deadlineHeap.ts"
 
 interface Entry {
@@ -24,6 +24,8 @@ interface Namespace {
   readonly byId: Map<string, Entry>
   readonly byPrincipal: Map<string, Map<string, Entry>>
 }
+
+const newestFirst = (a: Entry, b: Entry): number => b.record.createdAt - a.record.createdAt || b.number - a.number
 
 const expiresAt = (record: SessionRecord): number => Math.min(record.idleExpiresAt, record.absoluteExpiresAt)
 
@@ -76,8 +78,8 @@ export const make = (limits: {
 
   const find = (namespace: string, id: string): Entry | undefined => namespaces.get(namespace)?.byId.get(id)
 
-  const sessionsOf = (namespace: string, principal: string): Iterable<Entry> =>
-    namespaces.get(namespace)?.byPrincipal.get(principal)?.values() ?? []
+  const sessionsOf = (namespace: string, principal: string): ReadonlyArray<Entry> =>
+    [...(namespaces.get(namespace)?.byPrincipal.get(principal)?.values() ?? [])].toReversed().sort(newestFirst)
 
   /** Drops deadlines that are out of date, so that the heap stays in proportion to the sessions. */
   const compact = (): void => {
@@ -121,9 +123,9 @@ export const make = (limits: {
     compact()
   }
 
-  const collect = (before: number, limit: number, examine: number): number => {
-    let collected = 0
-    for (let examined = 0; collected < limit && examined < examine; examined++) {
+  const collect = (before: number, limit: number, examine: number): ReadonlyArray<DeletedRecord> => {
+    const collected: Array<DeletedRecord> = []
+    for (let examined = 0; collected.length < limit && examined < examine; examined++) {
       const first = deadlines.first
       if (first === undefined || first.at > before) break
       deadlines.pop()
@@ -131,8 +133,9 @@ export const make = (limits: {
       if (entry.deadline !== first) continue
       if (expiresAt(entry.record) > before) schedule(entry)
       else {
+        const { id, namespace, principal } = entry.record
         remove(entry)
-        collected++
+        collected.push({ namespace, id, principal })
       }
     }
     return collected
@@ -220,32 +223,42 @@ export const make = (limits: {
         return true
       }),
 
-    deleteByPrincipal: (namespace, principal, options) =>
+    deleteByPrincipal: (namespace, principal, { except, limit }) =>
       Effect.sync(() => {
-        let deleted = 0
+        const deleted: Array<DeletedRecord> = []
         for (const entry of sessionsOf(namespace, principal)) {
-          if (entry.record.id === options?.except) continue
+          const { id } = entry.record
+          if (id === except) continue
+          if (deleted.length === limit) return { deleted, more: true }
           remove(entry)
-          deleted++
+          deleted.push({ namespace, id, principal })
         }
-        return deleted
+        return { deleted, more: false }
       }),
 
     listByPrincipal: (namespace, principal, { after, limit }) =>
       Effect.sync(() => {
-        const records: Array<SessionRecord> = []
-        const last = after === undefined ? 0 : Number(after)
-        let next = last
-        // A map keeps insertion order, and so the order of the numbers.
-        for (const { number, record } of sessionsOf(namespace, principal)) {
-          if (number <= last) continue
-          if (records.length === limit) return { records, next: String(next) }
-          records.push(record)
-          next = number
+        const sessions = sessionsOf(namespace, principal)
+        const [createdAt = 0, number = 0] = after?.split(" ").map(Number) ?? []
+        const rest =
+          after === undefined
+            ? sessions
+            : sessions.filter(
+                (entry) =>
+                  entry.record.createdAt < createdAt || (entry.record.createdAt === createdAt && entry.number < number)
+              )
+        const page = rest.slice(0, limit)
+        const last = page.at(-1)
+        return {
+          records: page.map(({ record }) => record),
+          next: last !== undefined && rest.length > limit ? `${last.record.createdAt} ${last.number}` : undefined
         }
-        return { records }
       }),
 
-    deleteExpired: ({ before, limit }) => Effect.sync(() => collect(before, limit, Infinity))
+    deleteExpired: ({ limit, now }) =>
+      Effect.sync(() => {
+        const deleted = collect(now - slack, limit, Infinity)
+        return { deleted, more: deleted.length === limit }
+      })
   }
 }

@@ -1,5 +1,5 @@
 /**
- * The keys of the Redis backend.
+ * The keys of the Redis backend, and the entries of an index.
  *
  * @internal
  */
@@ -33,3 +33,18 @@ export const make = (prefix: string) => {
       `${prefix}:p:${namespacePart(namespace)}:${Base64Url.encode(principal)}`
   }
 }
+
+/** The length of what comes before the id in an entry. */
+const markLength = 16
+
+/**
+ * The entry of a record in the index of its principal: "c", when the record was created, and its id. The former version
+ * wrote when a record ends, as 16 digits, and its id. It drops the entries that sort before the present time and goes
+ * through all others; "c" sorts after digits, so that it sees these, and leaves them.
+ */
+export const entry = ({ createdAt, id }: { readonly createdAt: number; readonly id: string }): string => {
+  const millis = Math.min(Math.max(0, Math.floor(createdAt)), 10 ** (markLength - 1) - 1)
+  return `c${String(millis).padStart(markLength - 1, "0")}${id}`
+}
+
+export const idOfEntry = (entry: string): string => entry.slice(markLength)

@@ -102,19 +102,22 @@ export const toText = (record: SessionRecord): string => {
   return [head.join(":"), record.extension, record.data].join(separator)
 }
 
-export const endAndPrincipal = (head: string): { readonly end: string; readonly principal: string | undefined } => {
-  const [end = "", ...parts] = head.split(":")
-  return { end, principal: parts.slice(headLength - 2).join(":") || undefined }
-}
-
 /**
  * Reads a record, as `update` answers it and `GET` finds it. A text that is incomplete, or has something other than a
  * number where a number belongs, is no record: it must not log anyone in.
  */
-export const fromText = (namespace: string, id: string, text: string | null): Option.Option<SessionRecord> => {
-  if (text === null) return Option.none()
+export const fromText = (
+  namespace: string,
+  id: string,
+  text: string | null | undefined
+): Option.Option<SessionRecord> => {
+  if (typeof text !== "string") return Option.none()
   const parts = new Parts(text)
   parts.upTo(":")
   const record = read(namespace, id, parts)
   return parts.isComplete ? Option.some(record) : Option.none()
 }
+
+/** Reads the head of a record, whose extension and data are then empty. */
+export const fromHead = (namespace: string, id: string, head: string): Option.Option<SessionRecord> =>
+  fromText(namespace, id, head + separator + separator)

@@ -41,7 +41,14 @@ const refusingClasses = new Set(["0A", "22", "25", "53", "54", "55"])
 /** SQLite: ERROR (no such table, syntax), READONLY, FULL, TOOBIG, MISMATCH. */
 const refusingCodes = new Set([1, 8, 13, 18, 20])
 
+/**
+ * MySQL, whose errors have a number and a `sqlState`: shutdown in progress, an unknown error, errors of commit and
+ * rollback, a killed connection. All others are refusals.
+ */
+const doubtful = new Set([1053, 1105, 1180, 1181, 1927])
+
 const isRefusal = (cause: unknown): boolean => {
+  if (hasProperty(cause, "sqlState") && hasProperty(cause, "errno")) return !doubtful.has(Number(cause.errno))
   if (hasProperty(cause, "errno") && typeof cause.errno === "number") return refusingCodes.has(cause.errno & 0xff)
   if (!hasProperty(cause, "code") || typeof cause.code !== "string") return false
   return /^[0-9A-Z]{5}$/.test(cause.code) && refusingClasses.has(cause.code.slice(0, 2))

@@ -326,11 +326,15 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   }
 
   get revokeAll(): RequestSession<A, R>["revokeAll"] {
-    return this.#withOwner((principal) =>
-      Effect.map(this.#binding.manager.revokeAll(principal), (revoked) => {
+    const { manager } = this.#binding
+    return this.#withOwner((principal, session) =>
+      Effect.gen({ self: this }, function* () {
+        // This session is the last to go: with it the request could not be sent again if the store fails on the way.
+        const others = yield* manager.revokeAll(principal, { except: session.id })
+        const rest = yield* manager.revokeAll(principal)
         this.#headers.detach()
         this.#set(missing)
-        return revoked
+        return others + rest
       })
     )
   }

@@ -2,18 +2,21 @@
  * The one loop by which a session changes: a compare-and-set on the version of its record, retried on the record that
  * was found instead.
  *
- * Changes of one session wait for each other within a process, and each hands the record it wrote to the next, which
- * would otherwise begin with the version it read on its arrival and lose the first try.
+ * Changes of one session wait for each other within a process, and those that wait are written together: the one whose
+ * turn it is makes them all, each on the draft that the one before it left, and one write stores the last draft, or none.
+ * So a process needs few writes, however many requests it has, and processes are seldom in each other's way. Each turn
+ * hands the newest record to the next, which would otherwise begin with the version it read on its arrival.
  *
  * @internal
  */
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import type * as Redacted from "effect/Redacted"
-import type { SessionPatch, SessionRecord, UpdateResult } from "../../SessionBackend.ts"
+import type { SessionPatch, SessionRecord } from "../../SessionBackend.ts"
 import { SessionConflict, SessionInvalid, SessionUnavailable } from "../../SessionError.ts"
 import { failure } from "../exit.ts"
 import { withDeadline } from "./deadline.ts"
@@ -29,6 +32,9 @@ export interface Write<A> {
   readonly token: Redacted.Redacted<string>
 }
 
+/** With others that wait, on its own, or on its own and on no other version than that of the session given. */
+export type Company = "together" | "alone" | "once"
+
 /** Answers what to write for the session as it is, or nothing, and an answer for the caller. */
 export type Change<A, B> = (session: LiveSession<A>) => Effect.Effect<readonly [answer: B, Write<A> | undefined]>
 
@@ -37,12 +43,28 @@ export const expired = failure(new SessionInvalid({ reason: "Expired" }))
 export const notFound = failure(new SessionInvalid({ reason: "NotFound" }))
 const unknown = new SessionUnavailable({ outcome: "unknown" })
 
+/** How many changes are written together at most. */
+const maxTogether = 64
+
 /** How long a change is retried on newer versions, in milliseconds: no longer than a call may take. */
 const maxContention = 1000
 
 /** Full jitter: anything up to 100 milliseconds, growing with the rounds. */
 const pause = (round: number): Effect.Effect<void> =>
   Effect.flatMap(Random.next, (fraction) => Effect.sleep(Math.floor(fraction * Math.min(100, 5 * 2 ** round))))
+
+const tooSlow = () => Exit.succeed(undefined)
+
+/** A change that waits for its turn, or is made in another's. */
+interface Job<A, E> {
+  readonly given: LiveSession<A>
+  readonly company: Company
+  /** Answers what to write, and how to answer the caller once that is stored. */
+  readonly change: (
+    session: LiveSession<A>
+  ) => Effect.Effect<readonly [Write<A> | undefined, succeed: (session: LiveSession<A>) => void]>
+  readonly fail: (exit: Exit.Exit<never, E>) => void
+}
 
 export const make = <A, E>(options: {
   readonly storage: Storage
@@ -60,77 +82,129 @@ export const make = <A, E>(options: {
   readonly snapshot: (record: SessionRecord, data: A, token: Redacted.Redacted<string>, now: number) => LiveSession<A>
 }) => {
   const { admit, dataVersion, deadlines, decode, snapshot, storage, timeout } = options
-  const oneAtATime = Serial.make<SessionRecord>()
+  type Failure = SessionInvalid | E | SessionConflict | SessionUnavailable
+  const inTurn = Serial.make<Job<A, Failure>, SessionRecord, Failure>(timeout, unavailable)
 
-  type Changed<B> = Effect.Effect<
-    readonly [B, LiveSession<A>],
-    SessionInvalid | E | SessionConflict | SessionUnavailable
-  >
+  /**
+   * Makes a job's change of a draft, which is checked like any other record. It is answered once the draft is stored, with
+   * a refusal too: that may be the draft's fault.
+   */
+  const change = (
+    job: Job<A, Failure>,
+    draft: SessionRecord,
+    now: () => number,
+    admitted: Effect.Effect<LiveSession<A>, Failure> = draft.secretHash === LiveSession.record(job.given).secretHash
+      ? Effect.suspend(() => admit(draft, job.given.token, now()))
+      : notFound
+  ) => {
+    const failing = (exit: Exit.Exit<never, Failure>) => ({ job, patch: undefined, answer: () => job.fail(exit) })
+    return Effect.catchCause(
+      Effect.flatMapEager(admitted, (session) =>
+        Effect.mapEager(job.change(session), ([written, succeed]) => {
+          const { data, patch, token } = written ?? { data: session.data, patch: undefined, token: session.token }
+          if (patch?.data !== undefined && draft.dataVersion > dataVersion) return failing(conflict)
+          const answer = (stored: SessionRecord) => {
+            // If another has written since, the data at hand are no longer the newest.
+            const isNewest = stored.data === (patch?.data ?? draft.data)
+            const newest = isNewest ? data : Result.getOrElse(decode(stored.data), () => data)
+            succeed(snapshot(stored, newest, token, now()))
+          }
+          return { job, patch, answer }
+        })
+      ),
+      (cause) => Effect.succeed(failing(Exit.failCause(cause)))
+    )
+  }
 
-  /** With `once`, any version but that of the session given is a conflict. */
-  return <B>(given: LiveSession<A>, change: Change<A, B>, once = false): Changed<B> =>
+  const turn = Effect.fnUntraced(function* (
+    job: Job<A, Failure>,
+    line: Serial.Line<Job<A, Failure>, SessionRecord>,
+    now: () => number,
+    arrived: number
+  ) {
+    const { company, given } = job
+    /** Several calls, or one that has waited for its turn, take little longer in all than one call may. */
+    const left = (at: number) => Math.min(timeout, Math.max(timeout / 8, 1.25 * timeout - (at - arrived)))
+
+    /** Writes, and writes again where the reply was lost and our own new hash would show that it was applied. */
+    const write = (record: SessionRecord, patch: Write<A>["patch"]) => {
+      const attempt = Effect.suspend(() => {
+        const at = now()
+        return storage.update(record.id, record.version, { ...patch, ...deadlines.seenAt(record, at) }, left(at))
+      })
+      return patch.secretHash === undefined
+        ? attempt
+        : Effect.catchIf(
+            attempt,
+            ({ outcome }) => outcome === "unknown",
+            // The first may have been applied, however the second fails.
+            () => Effect.mapError(attempt, () => unknown)
+          )
+    }
+
+    const held = LiveSession.record(given)
+    let record = line.newest !== undefined && line.newest.version > held.version ? line.newest : held
+    for (let round = 0; ; round++) {
+      const isOver = company === "once" || (round > 1 && now() - arrived >= Math.min(timeout, maxContention))
+      if (isOver && record !== held && record.secretHash === held.secretHash) return job.fail(conflict)
+      if (round > 1) yield* pause(round)
+
+      const at = now()
+      // A verifier that hangs must not keep the turn.
+      const own =
+        record === held
+          ? yield* change(job, record, now, at < deadlines.expiryOf(record, at) ? Exit.succeed(given) : expired)
+          : yield* withDeadline(change(job, record, now), left(at), tooSlow)
+      if (own === undefined) return job.fail(unavailable.notApplied)
+      const all = [own]
+      let { patch } = own
+      const until = now() + left(now()) / 4
+      // Those that give up meanwhile are no longer among those that wait, and those that come are.
+      for (const one of company === "together" ? line.waiting : []) {
+        if (one.job.company !== "together" || all.length === maxTogether || now() > until) break
+        one.isTaken = true
+        const { data = record.data, dataVersion = record.dataVersion } = patch ?? {}
+        const draft = patch === undefined ? record : { ...record, data, dataVersion, version: record.version + 1 }
+        const next = yield* withDeadline(change(one.job, draft, now), left(now()) / 8, tooSlow)
+        // One that is slow keeps its place, for a turn of its own.
+        one.isTaken = next !== undefined
+        if (next !== undefined) all.push(next)
+        patch = next?.patch ?? patch
+      }
+      if (patch === undefined) return all.forEach((one) => one.answer(record))
+
+      const exit = yield* Effect.exit(write(record, patch))
+      if (Exit.isFailure(exit)) {
+        const failed = exit.cause.reasons.every(Cause.isFailReason) ? Exit.failCause(exit.cause) : unavailable.unknown
+        return all.forEach((one) => one.job.fail(failed))
+      }
+      const result = exit.value
+      if (result._tag === "gone") return all.forEach((one) => one.job.fail(notFound))
+      line.newest = result.record
+      if (result._tag === "updated" || result.record.secretHash === patch.secretHash) {
+        return all.forEach((one) => one.answer(result.record))
+      }
+      record = result.record
+    }
+  })
+
+  return <B>(given: LiveSession<A>, change: Change<A, B>, company: Company = "together") =>
     Clock.clockWith((clock) => {
       const now = () => clock.currentTimeMillisUnsafe()
       const arrived = now()
-      /** Several calls, or one that has waited for its turn, take little longer in all than one call may. */
-      const left = (at: number) => Math.min(timeout, Math.max(timeout / 8, 1.25 * timeout - (at - arrived)))
-
-      /** Writes, and writes again where the reply was lost and our own new hash would show that it was applied. */
-      const write = (record: SessionRecord, patch: Write<A>["patch"], at: number) => {
-        const attempt = (at: number): Effect.Effect<UpdateResult, SessionUnavailable> =>
-          storage.update(record.id, record.version, { ...patch, ...deadlines.seenAt(record, at) }, left(at))
-        return patch.secretHash === undefined
-          ? attempt(at)
-          : Effect.catchIf(
-              attempt(at),
-              ({ outcome }) => outcome === "unknown",
-              // The first may have been applied, however the second fails.
-              () =>
-                Effect.mapError(
-                  Effect.suspend(() => attempt(now())),
-                  () => unknown
-                )
-            )
-      }
-
-      return oneAtATime(given.id, timeout, unavailable.notApplied, (received, handOn) => {
-        /** Retries on a newer record, checked like any other. A verifier that hangs must not keep the turn. */
-        const retry = (session: LiveSession<A>, newer: SessionRecord, round: number): Changed<B> => {
-          if (newer.secretHash !== LiveSession.record(session).secretHash) return notFound
-          if (once || (round > 1 && now() - arrived >= Math.min(timeout, maxContention))) return conflict
-          return Effect.andThen(
-            round > 1 ? pause(round) : Effect.void,
-            Effect.suspend(() => {
-              const at = now()
-              return withDeadline(admit(newer, session.token, at), left(at), () => unavailable.notApplied)
-            })
-          ).pipe(Effect.flatMap((session) => attempt(session, round)))
-        }
-
-        const attempt = (session: LiveSession<A>, round: number): Changed<B> => {
-          const record = LiveSession.record(session)
-          const at = now()
-          if (at >= deadlines.expiryOf(record, at)) return expired
-          return Effect.flatMapEager(change(session), ([answer, written]): Changed<B> => {
-            if (written === undefined) return Exit.succeed([answer, session])
-            const { data, patch, token } = written
-            if (patch.data !== undefined && record.dataVersion > dataVersion) return conflict
-            return Effect.flatMap(write(record, patch, at), (result): Changed<B> => {
-              if (result._tag === "gone") return notFound
-              const isApplied = result._tag === "updated" || result.record.secretHash === patch.secretHash
-              if (!isApplied) return retry(session, result.record, round + 1)
-              handOn(result.record)
-              // If another process has written since, the data at hand are no longer the newest.
-              const isNewest = result.record.version === record.version + 1
-              const newest = isNewest ? data : Result.getOrElse(decode(result.record.data), () => data)
-              return Exit.succeed([answer, snapshot(result.record, newest, token, at)])
-            })
-          })
-        }
-
-        return received !== undefined && received.version > given.version
-          ? retry(given, received, 0)
-          : Effect.suspend(() => attempt(given, 0))
-      })
+      return inTurn<readonly [B, LiveSession<A>]>(
+        given.id,
+        (answer) => ({
+          given,
+          company,
+          change: (session) =>
+            Effect.mapEager(change(session), ([result, written]) => [
+              written,
+              (session) => answer(Exit.succeed([result, session]))
+            ]),
+          fail: answer
+        }),
+        (job, line) => turn(job, line, now, arrived)
+      )
     })
 }

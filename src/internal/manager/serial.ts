@@ -1,65 +1,108 @@
 /**
- * One at a time for each key.
+ * One at a time for each key, where the one whose turn it is may do the jobs of those that wait.
  *
  * @internal
  */
 import * as Effect from "effect/Effect"
-import type * as Exit from "effect/Exit"
+import * as Exit from "effect/Exit"
 import { after } from "./deadline.ts"
 
+/** One that waits. */
+export interface Waiting<J> {
+  readonly job: J
+  /** Whether another does its job just now: if it gives up, the job may be done all the same. */
+  isTaken: boolean
+  readonly wake: () => void
+}
+
+/** Those that wait for one key, in the order in which they came. */
+export interface Line<J, V> {
+  readonly waiting: Set<Waiting<J>>
+  /** What one turn hands on to the next. */
+  newest: V | undefined
+  /** How many turns there were. */
+  turns: number
+}
+
 /**
- * Runs effects of one key one after the other, in the order in which they began, and of different keys concurrently. An
- * effect whose turn does not come within `millis` fails with `late` and does not run. Each receives what the one before
- * it handed on, and may hand something on itself.
+ * Runs turns of one key one after the other, in the order in which they began, and of different keys concurrently. A turn
+ * answers its own job, and may answer those of others, which then need no turn; what it took and did not answer waits on.
+ *
+ * One whose job is not taken within `millis` fails with `notApplied`: it has no turn, and its job is not done. One whose
+ * job is taken waits a quarter longer, and fails with `unknown`.
  */
-export type Serial<V> = <A, E, E2>(
-  key: string,
+export const make = <J, V, E>(
   millis: number,
-  late: Exit.Exit<never, E2>,
-  f: (received: V | undefined, handOn: (value: V) => void) => Effect.Effect<A, E>
-) => Effect.Effect<A, E | E2>
+  late: { readonly notApplied: Exit.Exit<never, E>; readonly unknown: Exit.Exit<never, E> }
+) => {
+  const lines = new Map<string, Line<J, V>>()
 
-/** A waiting request awaits a promise: on Workers one request must not wake another. */
-export const make = <V>(): Serial<V> => {
-  /** For each key in use, what the last in its queue will hand on once it and all before it have ended. */
-  const tails = new Map<string, Promise<V | undefined>>()
-
-  return (key, millis, late, f) =>
+  return <A>(
+    key: string,
+    jobOf: (answer: (exit: Exit.Exit<A, E>) => void) => J,
+    turn: (job: J, line: Line<J, V>) => Effect.Effect<void>
+  ): Effect.Effect<A, E> =>
     Effect.uninterruptible(
-      Effect.suspend(() => {
-        const before = tails.get(key)
-        const { promise: ended, resolve: end } = Promise.withResolvers<void>()
-        let newest: V | undefined
-        const run = (received: V | undefined) =>
-          f(received, (value) => {
-            newest = value
-          })
-        const tail = Promise.all([before, ended]).then(([received]) => newest ?? received)
-        tails.set(key, tail)
-        void tail.then(() => {
-          if (tails.get(key) === tail) tails.delete(key)
+      Effect.withFiber((fiber) => {
+        const standing = lines.get(key)
+        const line = standing ?? { waiting: new Set(), newest: undefined, turns: 0 }
+        const close = () => {
+          if (lines.get(key) === line) lines.delete(key)
+        }
+        let answer: Exit.Exit<A, E> | undefined
+        let wake = () => {}
+        const job = jobOf((exit) => {
+          answer = exit
+          line.waiting.delete(one)
+          wake()
         })
-        return Effect.onExitPrimitive(
-          before === undefined
-            ? Effect.suspend(() => run(undefined))
-            : Effect.flatMap(waitFor(before, millis, late), run),
+        const one: Waiting<J> = { job, isTaken: false, wake: () => wake() }
+
+        const inTurn = Effect.onExitPrimitive(
+          Effect.suspend(() => turn(job, line)),
           () => {
-            end()
+            line.turns++
+            for (const other of line.waiting) other.isTaken = false
+            const [next] = line.waiting
+            if (next === undefined) close()
+            else {
+              line.waiting.delete(next)
+              next.wake()
+            }
             return undefined
           }
         )
+        const answered = Effect.suspend(
+          () => answer ?? Effect.andThen(inTurn, () => answer ?? Exit.die(new Error("a turn without an answer")))
+        )
+
+        if (standing === undefined) {
+          lines.set(key, line)
+          return answered
+        }
+        // A waiting request awaits a promise: on Workers one request must not wake another.
+        const { promise: news, resolve } = Promise.withResolvers<void>()
+        wake = resolve
+        line.waiting.add(one)
+        const before = line.turns
+        const woken = Effect.callback<void, E>((resume) => {
+          const giveUp = () => {
+            // It was woken just now.
+            if (!line.waiting.delete(one)) return
+            // On Workers a cancelled request never ends: its turn must not lock the key.
+            if (line.turns === before) close()
+            resume(one.isTaken ? late.unknown : late.notApplied)
+          }
+          let stop = after(fiber, millis, () => {
+            if (one.isTaken) stop = after(fiber, millis / 4, giveUp)
+            else giveUp()
+          })
+          void news.then(() => {
+            stop()
+            resume(Effect.void)
+          })
+        })
+        return Effect.andThen(woken, answered)
       })
     )
 }
-
-/** Answers what the promise does, or `late` if that takes too long. */
-const waitFor = <V, E>(turn: Promise<V>, millis: number, late: Exit.Exit<never, E>): Effect.Effect<V, E> =>
-  Effect.withFiber((fiber) =>
-    Effect.callback((resume) => {
-      const stop = after(fiber, millis, () => resume(late))
-      void turn.then((value) => {
-        stop()
-        resume(Effect.succeed(value))
-      })
-    })
-  )

@@ -9,11 +9,11 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Option from "effect/Option"
 import type { Operation, SessionBackend, SessionPatch, SessionRecord } from "../../SessionBackend.ts"
-import { SessionBackendError } from "../../SessionBackend.ts"
+import { maxBatch, SessionBackendError } from "../../SessionBackend.ts"
 import { SessionUnavailable } from "../../SessionError.ts"
 import { failure } from "../exit.ts"
 import { withDeadline } from "./deadline.ts"
-import { describeCause } from "./describeCause.ts"
+import { describeCause } from "../describeCause.ts"
 
 export const unavailable = {
   notApplied: failure(new SessionUnavailable({ outcome: "notApplied" })),
@@ -96,8 +96,27 @@ export const make = (backend: SessionBackend["Service"], namespace: string, time
       write("touch", () => backend.touch(namespace, id, seen), timeout / 4),
     delete: (id: string, options?: { readonly principal: string }) =>
       deletion("delete", () => backend.delete(namespace, id, options)),
-    deleteByPrincipal: (principal: string, options?: { readonly except?: string | undefined }) =>
-      deletion("deleteByPrincipal", () => backend.deleteByPrincipal(namespace, principal, options)),
+    /**
+     * Deletes a principal's records in batches, each with a deadline of its own, and answers how many. Other work goes on
+     * between two batches; there it may be interrupted, and what is deleted stays deleted.
+     */
+    deleteByPrincipal: Effect.fnUntraced(function* (
+      principal: string,
+      options?: { readonly except?: string | undefined }
+    ) {
+      const batch = deletion("deleteByPrincipal", () =>
+        backend.deleteByPrincipal(namespace, principal, { limit: maxBatch, except: options?.except })
+      )
+      let count = 0
+      for (;;) {
+        const { deleted, more } = yield* Effect.mapErrorEager(batch, (error) =>
+          count === 0 ? error : new SessionUnavailable({ outcome: "unknown" })
+        )
+        count += deleted.length
+        if (!more) return count
+        yield* Effect.yieldNow
+      }
+    }),
     listByPrincipal: (principal: string, options: { readonly limit: number; readonly after?: string | undefined }) =>
       bounded(
         "listByPrincipal",

@@ -37,6 +37,15 @@ const makeDeleteRaceCase = (
     }
   })
 
+/** Records of one principal, the latest created first, made in another order. */
+const newestFirst = (store: Store, count: number) =>
+  Effect.gen(function* () {
+    const { createdAt } = store.record()
+    const ages = range(count).toSorted((a, b) => (a % 2) - (b % 2) || a - b)
+    const records = yield* Effect.forEach(ages, (age) => store.create({ createdAt: createdAt - age * 1000 }))
+    return records.toSorted((a, b) => b.createdAt - a.createdAt)
+  })
+
 /** @internal */
 export const cases: ReadonlyArray<Case> = [
   makeCase("[R47] delete removes the record, and says whether it was this call that did", function* (store) {
@@ -113,6 +122,14 @@ export const cases: ReadonlyArray<Case> = [
       }
     }
   ),
+  makeCase("a walk answers the latest created first, whatever was touched or updated since", function* (store) {
+    const records = yield* newestFirst(store, 6)
+    yield* store.touch(records[4]!)
+    yield* store.update(records[2]!, { data: `"new"` })
+    for (const limit of [2, 6]) {
+      yield* equal(ids(yield* store.walk({ limit })).join(), ids(records).join(), `order in pages of ${limit}`)
+    }
+  }),
   makeCase("a walk skips and repeats nothing when records come and go between its pages", function* (store) {
     yield* Effect.forEach(range(20), () => store.create(), { discard: true })
     const all = yield* store.walk()
@@ -151,6 +168,40 @@ export const cases: ReadonlyArray<Case> = [
     yield* equal(yield* store.revoke(alice, bob.id), 1, "the count with another principal's id excepted")
     yield* store.expectGone(kept, "the record no longer excepted")
     yield* store.expectStored(bob, "another principal's record")
+  }),
+  makeCase("[R49] deleteByPrincipal answers what it deleted: namespace, id and principal", function* (store) {
+    const record = yield* store.create()
+    const { deleted, more } = yield* store.revokeBatch(10)
+    yield* equal(
+      show(deleted.map(({ id, namespace, principal }) => [namespace, id, principal])),
+      show([[store.namespace, record.id, alice]]),
+      "the answer"
+    )
+    yield* equal(more, false, "more")
+  }),
+  makeCase("[R49] deleteByPrincipal in batches deletes the latest created first, to the last", function* (store) {
+    const records = yield* newestFirst(store, 7)
+    let left = records
+    for (let calls = 0; calls < 100; calls++) {
+      const { deleted, more } = yield* store.revokeBatch(3)
+      yield* sameIds(deleted, left.slice(0, deleted.length), "a batch, beside the newest that were left")
+      left = left.slice(deleted.length)
+      yield* store.expectListed(left, "after a batch")
+      if (!more) break
+    }
+    yield* equal(left.length, 0, "records left when there was no more")
+  }),
+  makeCase("[R49] deleteByPrincipal in batches comes to an end beside the one id excepted", function* (store) {
+    const records = yield* newestFirst(store, 5)
+    for (const kept of [records[0]!, records[4]!]) {
+      for (const limit of [1, 2]) {
+        const others = records.filter((record) => record !== kept)
+        yield* sameIds(yield* store.revokeAll(alice, kept.id, limit), others, `deleted, ${limit} at a time`)
+        yield* store.expectListed([kept], "the listing")
+        // To begin anew.
+        for (const record of others) yield* store.backend.create(record)
+      }
+    }
   }),
   makeCase("[R67] no two principals are taken for one another, and none for a pattern", function* (store) {
     const create = (principal: string) => store.create({ principal })

@@ -33,11 +33,15 @@ export const equal = <A>(found: A, expected: A, what: string): Effect.Effect<voi
   check(found === expected, `${what}: expected ${show(expected)}, found ${show(found)}`)
 
 /** @internal */
-export const ids = (records: ReadonlyArray<SessionRecord>): ReadonlyArray<string> => records.map(({ id }) => id)
+export const ids = (records: ReadonlyArray<Pick<SessionRecord, "id">>): ReadonlyArray<string> =>
+  records.map(({ id }) => id)
 
 /** @internal */
-export const sameIds = (found: ReadonlyArray<SessionRecord>, expected: ReadonlyArray<SessionRecord>, what: string) =>
-  equal(ids(found).toSorted().join(" "), ids(expected).toSorted().join(" "), what)
+export const sameIds = (
+  found: ReadonlyArray<Pick<SessionRecord, "id">>,
+  expected: ReadonlyArray<Pick<SessionRecord, "id">>,
+  what: string
+) => equal(ids(found).toSorted().join(" "), ids(expected).toSorted().join(" "), what)
 
 /** @internal */
 export const sameRecord = (found: SessionRecord, expected: SessionRecord, what: string) => {

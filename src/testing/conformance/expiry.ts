@@ -3,30 +3,36 @@
  *
  * @internal
  */
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Semaphore from "effect/Semaphore"
-import type { SessionRecord } from "../../SessionBackend.ts"
-import { check, equal, show } from "./expect.ts"
-import { type Body, type Case, makeCase, minute, races, range, type Store } from "./fixture.ts"
+import { clockSlack, maxBatch } from "../../SessionBackend.ts"
+import type { DeletedRecord, SessionRecord } from "../../SessionBackend.ts"
+import { check, equal, ids, sameIds, show } from "./expect.ts"
+import { type Body, type Case, makeCase, minute, races, range, repeated, type Store } from "./fixture.ts"
 
 const sweeps = Semaphore.makeUnsafe(1)
 
 /** The time of the sweeps: early in 1970, before the deadlines of all other records in the store. */
-const era = 1000
+const era = 120 * minute
+
+/** A deadline that a sweep at `era` must take, and the earliest that it must leave. */
+const overdue = era - 30 * minute
+const spared = era - Duration.toMillis(clockSlack) + 1
 
 /** The times of a record that a sweep at `era` must delete. */
 const expired = {
-  createdAt: era - 500,
-  authenticatedAt: era - 500,
-  lastSeenAt: era - 500,
-  idleTimeout: 100,
-  idleExpiresAt: era - 400,
-  absoluteExpiresAt: era - 300
+  createdAt: era - 60 * minute,
+  authenticatedAt: era - 60 * minute,
+  lastSeenAt: era - 60 * minute,
+  idleTimeout: 20 * minute,
+  idleExpiresAt: era - 40 * minute,
+  absoluteExpiresAt: era - 35 * minute
 }
 
 /** The times of a record that this sweep must leave. If a case leaves one behind, a sweep of the application deletes it. */
-const alive = { ...expired, idleExpiresAt: era + 1, absoluteExpiresAt: era + minute }
+const alive = { ...expired, idleExpiresAt: spared, absoluteExpiresAt: era + minute }
 
 /**
  * A case with sweeps. A sweep deletes the records of every case, so these cases run one at a time. Another suite may sweep
@@ -37,11 +43,17 @@ const makeSweepingCase = (name: string, body: Body): Case => {
   return { name, effect: sweeps.withPermit(Effect.retry(effect, { times: 2 })) }
 }
 
-const sweep = ({ backend }: Store, limit = 1000) => backend.deleteExpired({ before: era, limit })
+const sweepBatch = ({ backend }: Store, limit: number) =>
+  Effect.tap(backend.deleteExpired({ now: era, limit }), ({ deleted }) =>
+    check(deleted.length <= limit, `deleteExpired of at most ${limit} answered ${deleted.length} records`)
+  )
+
+/** Sweeps until there is no more, and answers what was deleted. */
+const sweep = (store: Store, limit = maxBatch) => repeated("deleteExpired", sweepBatch(store, limit))
 
 /** Whether the store deletes expired records by its own clock, and its sweep does nothing. */
-const keepsExpired = (store: Store, probe: SessionRecord, count: number) =>
-  Effect.map(store.read(probe), (found) => count === 0 && Option.isSome(found))
+const keepsExpired = (store: Store, probe: SessionRecord, swept: ReadonlyArray<DeletedRecord>) =>
+  Effect.map(store.read(probe), (found) => swept.length === 0 && Option.isSome(found))
 
 /** @internal */
 export const cases: ReadonlyArray<Case> = [
@@ -56,37 +68,50 @@ export const cases: ReadonlyArray<Case> = [
     yield* store.expectUpdate(touched, { data: `"y"` }, "update of an expired record")
   }),
   makeSweepingCase(
-    "[R42] deleteExpired takes a deadline at its very millisecond, and none after it",
+    "[R42] deleteExpired takes what is overdue, and nothing that a clock may be wrong about",
     function* (store) {
       const probe = yield* store.create(expired)
-      const idle = yield* store.create({ ...alive, idleExpiresAt: era })
-      const absolute = yield* store.create({ ...alive, idleExpiresAt: era + minute, absoluteExpiresAt: era })
-      const later = yield* store.create(alive)
-      const laterAbsolute = yield* store.create({ ...alive, idleExpiresAt: era + minute, absoluteExpiresAt: era + 1 })
-      const count = yield* sweep(store)
-      yield* store.expectStored(later, "idle deadline a millisecond later")
-      yield* store.expectStored(laterAbsolute, "absolute deadline a millisecond later")
-      if (yield* keepsExpired(store, probe, count)) return
+      const idle = yield* store.create({ ...alive, idleExpiresAt: overdue })
+      const absolute = yield* store.create({ ...alive, idleExpiresAt: era + minute, absoluteExpiresAt: overdue })
+      const recent = yield* store.create(alive)
+      const recentAbsolute = yield* store.create({ ...alive, idleExpiresAt: era + minute, absoluteExpiresAt: spared })
+      const swept = yield* sweep(store)
+      yield* store.expectStored(recent, "idle deadline a millisecond within the slack")
+      yield* store.expectStored(recentAbsolute, "absolute deadline a millisecond within the slack")
+      if (yield* keepsExpired(store, probe, swept)) return
       yield* store.expectGone(probe, "expired long ago")
-      yield* store.expectGone(idle, "idle deadline at this millisecond")
-      yield* store.expectGone(absolute, "absolute deadline at this millisecond")
+      yield* store.expectGone(idle, "idle deadline half an hour ago")
+      yield* store.expectGone(absolute, "absolute deadline half an hour ago")
     }
   ),
-  makeSweepingCase("deleteExpired takes at most as many as it is told, and says how many", function* (store) {
+  makeSweepingCase("deleteExpired takes at most as many as it is told, and says which, to the last", function* (store) {
     const records = yield* Effect.forEach(range(5), () => store.create(expired))
-    const counts: Array<number> = []
-    for (const _ of range(4)) counts.push(yield* sweep(store, 2))
-    yield* check(Math.max(...counts) <= 2, `sweeps of at most 2 answered ${show(counts)}`)
-    if (yield* keepsExpired(store, records[0]!, counts[0]!)) return
-    yield* equal(show(counts), show([2, 2, 1, 0]), "counts of sweeps of at most 2")
+    const swept = yield* sweep(store, 2)
+    if (yield* keepsExpired(store, records[0]!, swept)) return
+    for (const record of records) yield* store.expectGone(record, "an expired record")
+    const mine = ids(records)
+    yield* sameIds(
+      swept.filter(({ id }) => mine.includes(id)),
+      records,
+      "ids answered"
+    )
+  }),
+  makeSweepingCase("deleteExpired comes to an end beside many that it must leave", function* (store) {
+    const records = yield* Effect.forEach(range(12), () => store.create(alive))
+    const touched = yield* store.create({ ...expired, absoluteExpiresAt: era + 60 * minute })
+    const times = { lastSeenAt: era, idleExpiresAt: era + 20 * minute }
+    yield* store.touch(touched, times)
+    yield* sweep(store, 3)
+    for (const record of records) yield* store.expectStored(record, "a record within the slack")
+    yield* store.expectStored({ ...touched, ...times }, "a record that was touched")
   }),
   makeSweepingCase(
     "[R69] what is swept leaves no ghost, neither in the listing nor for late writes",
     function* (store) {
       const record = yield* store.create(expired)
       const other = yield* store.create(alive)
-      const count = yield* sweep(store)
-      if (yield* keepsExpired(store, record, count)) return
+      const swept = yield* sweep(store)
+      if (yield* keepsExpired(store, record, swept)) return
       yield* store.expectNoRevival(record, "after deleteExpired")
       yield* store.expectListed([other], "after deleteExpired")
       const again = yield* store.create(alive)
@@ -112,12 +137,12 @@ export const cases: ReadonlyArray<Case> = [
     const touched = yield* store.create(ahead)
     const updated = yield* store.create(ahead)
     const live = yield* store.create(ahead)
-    yield* store.touch(touched, { lastSeenAt: era - 1, idleExpiresAt: era })
-    yield* store.update(updated, { lastSeenAt: era - 1, idleExpiresAt: era })
-    yield* store.touch(live, { lastSeenAt: era - 1, idleExpiresAt: era + 1 })
-    const count = yield* sweep(store)
-    yield* store.expectStored({ ...live, lastSeenAt: era - 1, idleExpiresAt: era + 1 }, "a later deadline")
-    if (yield* keepsExpired(store, probe, count)) return
+    yield* store.touch(touched, { lastSeenAt: overdue - 1, idleExpiresAt: overdue })
+    yield* store.update(updated, { lastSeenAt: overdue - 1, idleExpiresAt: overdue })
+    yield* store.touch(live, { lastSeenAt: overdue - 1, idleExpiresAt: spared })
+    const swept = yield* sweep(store)
+    yield* store.expectStored({ ...live, lastSeenAt: overdue - 1, idleExpiresAt: spared }, "a later deadline")
+    if (yield* keepsExpired(store, probe, swept)) return
     yield* store.expectGone(touched, "set back by touch")
     yield* store.expectGone(updated, "set back by update")
   }),
@@ -146,7 +171,12 @@ export const collectingCases: ReadonlyArray<Case> = [
         yield* store.create({ ...expired, principal: undefined }),
         yield* store.create({ ...expired, namespace: `${store.namespace}/2` })
       ]
-      yield* equal(yield* sweep(store), 3, "the count")
+      const swept = yield* sweep(store, 2)
+      for (const { id, namespace, principal } of records) {
+        const answered = swept.find((deleted) => deleted.id === id)
+        const what = "what was answered of an expired record"
+        yield* equal(show([answered?.namespace, answered?.principal]), show([namespace, principal]), what)
+      }
       for (const record of records) yield* store.expectGone(record, "an expired record")
     }
   )

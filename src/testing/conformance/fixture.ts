@@ -7,8 +7,14 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Base64Url from "effect/encoding/Base64Url"
 import * as Option from "effect/Option"
-import { SessionBackend } from "../../SessionBackend.ts"
-import type { SessionBackendError, SessionPatch, SessionRecord } from "../../SessionBackend.ts"
+import { maxBatch, SessionBackend } from "../../SessionBackend.ts"
+import type {
+  DeletedBatch,
+  DeletedRecord,
+  SessionBackendError,
+  SessionPatch,
+  SessionRecord
+} from "../../SessionBackend.ts"
 import { check, ConformanceError, equal, expectResult, sameIds, sameRecord } from "./expect.ts"
 
 /**
@@ -65,6 +71,18 @@ export const races = (rounds: number) =>
           : Effect.map(Effect.all([right, left], together), ([right, left]) => [left, right] as const)
   )
 
+/** Calls for a batch until there is no more, and answers what was deleted. @internal */
+export const repeated = <E>(what: string, batch: Effect.Effect<DeletedBatch, E>) =>
+  Effect.gen(function* () {
+    const deleted: Array<DeletedRecord> = []
+    for (let calls = 0; calls < 1000; calls++) {
+      const answer = yield* batch
+      deleted.push(...answer.deleted)
+      if (!answer.more) return deleted
+    }
+    return yield* new ConformanceError({ message: `${what}: there was still more after 1000 calls` })
+  })
+
 /** The operations and expectations of a case, and `made`: its records, to be deleted at the end. @internal */
 export const makeStore = (backend: SessionBackend["Service"], now: number) => {
   const namespace = `conformance/${random(16)}`
@@ -112,9 +130,19 @@ export const makeStore = (backend: SessionBackend["Service"], now: number) => {
   const remove = ({ id, namespace }: SessionRecord, principal?: string) =>
     backend.delete(namespace, id, principal === undefined ? undefined : { principal })
 
-  /** `deleteByPrincipal` in the namespace of the case. */
+  /** One call of `deleteByPrincipal`, in the namespace of the case. */
+  const revokeBatch = (limit: number, principal = alice, except?: string) =>
+    Effect.tap(backend.deleteByPrincipal(namespace, principal, { limit, except }), ({ deleted }) =>
+      check(deleted.length <= limit, `deleteByPrincipal of at most ${limit} answered ${deleted.length} records`)
+    )
+
+  /** Calls `deleteByPrincipal` until there is no more, and answers what was deleted. */
+  const revokeAll = (principal = alice, except?: string, limit = maxBatch) =>
+    repeated("deleteByPrincipal", revokeBatch(limit, principal, except))
+
+  /** As `revokeAll`, and answers how many. */
   const revoke = (principal = alice, except?: string) =>
-    backend.deleteByPrincipal(namespace, principal, except === undefined ? undefined : { except })
+    Effect.map(revokeAll(principal, except), ({ length }) => length)
 
   /** Lists all records of a principal, page by page. */
   const walk = (
@@ -190,6 +218,8 @@ export const makeStore = (backend: SessionBackend["Service"], now: number) => {
     update,
     touch,
     delete: remove,
+    revokeBatch,
+    revokeAll,
     revoke,
     walk,
     expectStored,

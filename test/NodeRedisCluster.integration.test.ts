@@ -1,0 +1,136 @@
+/** The Redis backend on a Redis Cluster of its own, over node-redis and ioredis. */
+import { NodeRedis } from "@effect/platform-node"
+import { afterAll, assert, beforeAll, it } from "@effect/vitest"
+import { Effect, Fiber, Layer, Option } from "effect"
+import { Redis } from "effect/persistence"
+import { Cluster } from "ioredis"
+import { createHash } from "node:crypto"
+import { keyOf, slotOf } from "../src/internal/redisClient/keys.ts"
+import * as IoRedis from "../src/IoRedis.ts"
+import * as NodeRedisCluster from "../src/NodeRedisCluster.ts"
+import * as SessionBackendRedis from "../src/SessionBackendRedis.ts"
+import { hasRedisServer, needing } from "./support/processes.ts"
+import { exampleSettings, silent, until } from "./support/redis.ts"
+import { OwnCluster } from "./support/redisCluster.ts"
+import { serviceTests } from "./support/redisServiceTests.ts"
+
+const withRedis = needing(hasRedisServer(), "there is no redis-server on the PATH to start")
+
+it("the key of a command is where Redis says it is", () => {
+  assert.deepStrictEqual(
+    [
+      keyOf("GET", ["k"]),
+      keyOf("evalsha", ["hash", "1", "k", "argument"]),
+      keyOf("EVAL", ["return 1", "0", "argument"]),
+      keyOf("XREADGROUP", ["GROUP", "g", "c", "STREAMS", "k", ">"]),
+      keyOf("OBJECT", ["ENCODING", "k"]),
+      keyOf("PUBLISH", ["channel", "message"]),
+      keyOf("PING", [])
+    ],
+    ["k", "k", undefined, "k", "k", undefined, undefined]
+  )
+})
+
+withRedis("a Redis Cluster", { timeout: 60_000 }, () => {
+  let cluster: OwnCluster
+  beforeAll(async () => {
+    cluster = await OwnCluster.start()
+  }, 60_000)
+  afterAll(() => cluster?.dispose())
+
+  const nodeRedis = Layer.suspend(() => NodeRedisCluster.layer({ rootNodes: [...cluster.rootNodes] }))
+  const ioCluster = Effect.acquireRelease(
+    Effect.sync(
+      () =>
+        new Cluster(
+          cluster.nodes.map(({ port }) => ({ host: "127.0.0.1", port })),
+          {
+            lazyConnect: true,
+            enableOfflineQueue: false,
+            retryDelayOnFailover: 0,
+            redisOptions: { autoResendUnfulfilledCommands: false, maxRetriesPerRequest: 0, socketTimeout: 5000 }
+          }
+        )
+    ),
+    (cluster) => Effect.sync(() => cluster.disconnect())
+  )
+  const services = {
+    NodeRedisCluster: nodeRedis,
+    "a Cluster of ioredis": Layer.unwrap(Effect.map(ioCluster, (cluster) => IoRedis.layerFromClient(cluster)))
+  }
+  for (const [name, service] of Object.entries(services)) {
+    serviceTests(name, service)
+
+    it(`[R70] ${name}: a command that has lost its connection is answered, not sent again`, async () => {
+      const { node } = (await Promise.all([0, 1, 2].map((index) => cluster.master(index)))).find(
+        ({ slots }) => slots[0]![0] <= slotOf("queue") && slotOf("queue") <= slots[0]![1]
+      )!
+      const sent = async () => /id=(\d+)[^\n]*cmd=blpop/.exec(await node.command("CLIENT", "LIST"))?.[1]
+      await Effect.runPromise(
+        Effect.gen(function* () {
+          const redis = yield* Redis.Redis
+          const blocked = yield* Effect.forkChild(Effect.flip(redis.send("BLPOP", "queue", "0")))
+          yield* until(
+            Effect.map(Effect.promise(sent), (id) => id !== undefined),
+            "it is sent"
+          )
+          yield* Effect.promise(async () => node.command("CLIENT", "KILL", "ID", (await sent())!))
+          assert.isTrue(Option.isSome(yield* Effect.timeoutOption(Fiber.join(blocked), "5 seconds")))
+          yield* until(
+            Effect.match(redis.send("GET", "queue"), { onFailure: () => false, onSuccess: () => true }),
+            "the client has connected again"
+          )
+          assert.isUndefined(yield* Effect.promise(sent))
+        }).pipe(Effect.provide(service.pipe(Layer.provide(silent))))
+      )
+    })
+  }
+
+  const run = <A>(effect: Effect.Effect<A, unknown, Redis.Redis>) =>
+    Effect.runPromise(effect.pipe(Effect.provide(nodeRedis), Effect.provide(silent)))
+
+  it("a key's slot is the one that Redis says", async () => {
+    for (const key of ["", "a", "effect-sessions:s:YQ:b", "a{b}c", "a{}b", "{a", "a}b{c}", "{a}{b}", "ключ😀"]) {
+      assert.strictEqual(String(slotOf(key)), await cluster.nodes[0]!.command("CLUSTER", "KEYSLOT", key), key)
+    }
+  })
+
+  it("one server of it is no place for sessions: the layer is refused, and says what to use", async () => {
+    const [node] = cluster.nodes
+    const layer = SessionBackendRedis.layerWith().pipe(
+      Layer.provide(NodeRedis.layer(exampleSettings(`redis://127.0.0.1:${node!.port}`))),
+      Layer.provide(silent)
+    )
+    const error = await Effect.runPromise(Effect.flip(Effect.scoped(Layer.build(layer))))
+    assert.strictEqual(error._tag, "SessionConfigError")
+    assert.match(String(error), /NodeRedisCluster/)
+  })
+
+  it("SCRIPT LOAD reaches every master, and no frozen one stops it or the keys of the others", async () => {
+    const lua = "return 'loaded'"
+    const hash = createHash("sha1").update(lua).digest("hex")
+    const frozen = await cluster.master(0)
+    const others = [await cluster.master(1), await cluster.master(2)]
+    await run(
+      Effect.gen(function* () {
+        const redis = yield* Redis.Redis
+        assert.strictEqual(yield* redis.send("SCRIPT", "LOAD", lua), hash)
+        for (const { node } of [frozen, ...others]) {
+          assert.strictEqual(yield* Effect.promise(() => node.command("SCRIPT", "EXISTS", hash)), "1")
+        }
+        yield* redis.send("SCRIPT", "FLUSH")
+        frozen.node.freeze()
+        yield* Effect.gen(function* () {
+          assert.strictEqual(yield* redis.send("SCRIPT", "LOAD", lua), hash)
+          for (const { node } of others) {
+            assert.strictEqual(yield* Effect.promise(() => node.command("SCRIPT", "EXISTS", hash)), "1")
+          }
+          // Slots are shared out in order: this key is of the second master or the third.
+          const key = ["a", "b", "c", "d", "e", "f"].find((key) => slotOf(key) > frozen.slots[0]![1])!
+          assert.strictEqual(yield* redis.send("SET", key, "1"), "OK")
+        }).pipe(Effect.ensuring(Effect.sync(() => frozen.node.thaw())))
+      })
+    )
+    await cluster.settled()
+  })
+})
