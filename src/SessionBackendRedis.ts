@@ -308,7 +308,7 @@ const make = Effect.fnUntraced(function* (
         entries.map((entry) =>
           Effect.result(attempt(operation, removeRecord(keys.record(namespace, RedisKeys.idOfEntry(entry)), principal)))
         ),
-        { concurrency: "unbounded" }
+        { concurrency: 10 }
       )
       const deleted: Array<DeletedRecord> = []
       const done: Array<string> = []
