@@ -12,6 +12,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import { withDeadline } from "./internal/manager/deadline.ts"
+import { rested } from "./internal/manager/rest.ts"
 import { describeCause } from "./internal/describeCause.ts"
 import { maxBatch, SessionBackend, SessionBackendError } from "./SessionBackend.ts"
 import { SessionConfigError } from "./SessionError.ts"
@@ -69,7 +70,7 @@ export const layer = (options: SessionSweeperOptions = {}): Layer.Layer<never, S
       const batch = Effect.flatMap(Clock.currentTimeMillis, (now) =>
         withDeadline(backend.deleteExpired({ now, limit }), batchTimeout, timedOut)
       )
-      const round = Effect.repeat(Effect.tap(batch, Effect.yieldNow), { while: ({ more }) => more }).pipe(
+      const round = Effect.repeat(rested(batch), { while: ({ more }) => more }).pipe(
         Effect.catchCause((cause) =>
           Effect.logWarning("sweeping expired sessions failed").pipe(
             Effect.annotateLogs({ cause: describeCause(Cause.squash(cause)) })

@@ -13,6 +13,7 @@ import { maxBatch, SessionBackendError } from "../../SessionBackend.ts"
 import { SessionUnavailable } from "../../SessionError.ts"
 import { failure } from "../exit.ts"
 import { withDeadline } from "./deadline.ts"
+import { rested } from "./rest.ts"
 import { describeCause } from "../describeCause.ts"
 
 export const unavailable = {
@@ -97,8 +98,8 @@ export const make = (backend: SessionBackend["Service"], namespace: string, time
     delete: (id: string, options?: { readonly principal: string }) =>
       deletion("delete", () => backend.delete(namespace, id, options)),
     /**
-     * Deletes a principal's records in batches, each with a deadline of its own, and answers how many. Other work goes on
-     * between two batches; there it may be interrupted, and what is deleted stays deleted.
+     * Deletes a principal's records in batches, each with a deadline of its own, and answers how many. Between two batches
+     * it rests, and may be interrupted: what is deleted stays deleted.
      */
     deleteByPrincipal: Effect.fnUntraced(function* (
       principal: string,
@@ -109,12 +110,11 @@ export const make = (backend: SessionBackend["Service"], namespace: string, time
       )
       let count = 0
       for (;;) {
-        const { deleted, more } = yield* Effect.mapErrorEager(batch, (error) =>
+        const { deleted, more } = yield* Effect.mapErrorEager(rested(batch), (error) =>
           count === 0 ? error : new SessionUnavailable({ outcome: "unknown" })
         )
         count += deleted.length
         if (!more) return count
-        yield* Effect.yieldNow
       }
     }),
     listByPrincipal: (principal: string, options: { readonly limit: number; readonly after?: string | undefined }) =>
