@@ -87,6 +87,7 @@ export const sweepAll = Effect.fnUntraced(function* (backend: SessionBackend["Se
     times.push(millis)
     swept += deleted.length
     if (!more) return swept
-    yield* Effect.yieldNow
+    // As the sweeper rests.
+    yield* Effect.sleep(millis)
   }
 })
