@@ -47,6 +47,7 @@ import {
   SessionRefused,
   SessionUnavailable
 } from "./SessionError.ts"
+import type { SessionStale } from "./SessionError.ts"
 import type { SessionFrontend } from "./SessionFrontend.ts"
 import type { SessionKeys } from "./SessionKeys.ts"
 
@@ -70,6 +71,32 @@ export const SessionId: Schema.Codec<SessionId, string> = Schema.String.check(Sc
 )
 
 /**
+ * What a list of devices shows of a client. The application gives it; nothing is ever compared with it. Of each text the
+ * first 512 characters are kept.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ClientInfo {
+  /** A name that the user gives to the device, for example. */
+  readonly label?: string | undefined
+  readonly address?: string | undefined
+  readonly userAgent?: string | undefined
+}
+
+/**
+ * How and when the user proved who they are.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Factor {
+  /** By the names of RFC 8176: `"pwd"`, `"otp"`, `"hwk"`. */
+  readonly method: string
+  readonly at: DateTime.Utc
+}
+
+/**
  * A session without its token, as its owner may see it.
  *
  * @category models
@@ -82,10 +109,17 @@ export interface SessionInfo<A> {
   readonly createdAt: DateTime.Utc
   /** When the user last proved who they are: when the session was created. */
   readonly authenticatedAt: DateTime.Utc
+  /** The methods by which they did, each with the time when it was last passed. */
+  readonly factors: ReadonlyArray<Factor>
   readonly lastSeenAt: DateTime.Utc
+  readonly idleTimeout: Duration.Duration
+  readonly absoluteExpiresAt: DateTime.Utc
   /** The earlier of the idle and the absolute deadline, if nothing more happens. */
   readonly expiresAt: DateTime.Utc
-  /** Grows by one with each change of the data or the token. */
+  /** Whether the cookie is kept when the browser is closed. */
+  readonly persistent: boolean
+  readonly client: ClientInfo
+  /** Grows by one with each change of the data, the client or the token. */
   readonly version: number
 }
 
@@ -118,6 +152,29 @@ export interface CreateOptions {
    * @default "persistent"
    */
   readonly cookie?: "persistent" | "browser" | "none" | undefined
+  /** The methods by which the user has just proved who they are, by the names of RFC 8176: at most 16. */
+  readonly methods?: ReadonlyArray<string> | undefined
+  /** @default what `client` of `SessionMiddleware.layer` says of the request */
+  readonly client?: ClientInfo | undefined
+  /**
+   * When this log-in began: if the user's sessions were ended since, it fails. A `bigint` is in nanoseconds, as
+   * `Clock.currentTimeNanos` gives them.
+   *
+   * @default when the request did; now, for the manager
+   */
+  readonly began?: DateTime.Utc | bigint | undefined
+}
+
+/**
+ * How lately the user must have proved who they are.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Fresh {
+  readonly within: Duration.Input
+  /** Each of these must have been passed within the time. @default any */
+  readonly methods?: ReadonlyArray<string> | undefined
 }
 
 /**
@@ -178,8 +235,8 @@ export type Changed<B, R extends ReadonlyArray<Tagged>> = Effect.Effect<
  * - Writes go to the backend when they are called, so the handler sees their failure and the response cannot promise what
  *   was not stored. A client that disconnects does not interrupt them, and each has a deadline.
  * - Concurrent changes of one request run one after the other, in the order in which they began.
- * - `create` and `rotate` set the cookie, `destroy` and `revokeAll` remove it, even if the handler then fails. Once the response's headers are made, `create` and `rotate` die before they touch the store, and so does the
- *   first read of the session if a shared cache may keep the response.
+ * - `create`, `reauthenticate` and `rotate` set the cookie, `destroy` and `revokeAll` remove it, even if the handler then
+ *   fails. Once the response's headers are made, the first three die before they touch the store, and so does the first read of the session if a shared cache may keep the response.
  *
  * @category models
  * @since 0.1.0
@@ -192,8 +249,32 @@ export interface RequestSession<A, R extends ReadonlyArray<Tagged>> {
   /**
    * Makes a new session and revokes those whose tokens the request carried, as a log-in must, against session fixation.
    * If the revocation fails, the new session is deleted again and `create` fails.
+   *
+   * A function makes the data from those that the visitor had, and no update of these that was answered is lost. If
+   * another request has logged them in since this one read its session, it fails with `NotFound` and makes nothing.
+   *
+   * Fails with `Superseded` if the user's sessions were ended after this request began.
    */
-  readonly create: (data: A, options?: CreateOptions) => Effect.Effect<Session<A>, SessionUnavailable>
+  readonly create: {
+    (
+      data: (before: Option.Option<A>) => A,
+      options?: CreateOptions
+    ): Effect.Effect<Session<A>, SessionInvalid | SessionConflict | SessionUnavailable>
+    (data: A, options?: CreateOptions): Effect.Effect<Session<A>, SessionInvalid | SessionUnavailable>
+  }
+  /**
+   * Says that the user has proved again who they are: makes a session with a new id and token in place of this one, with
+   * the same data, client, kind of cookie and timeouts, which start anew.
+   */
+  readonly reauthenticate: (options?: {
+    readonly methods?: ReadonlyArray<string> | undefined
+  }) => Changed<Session<A>, R>
+  /** The session, if the user has proved who they are lately; fails with `SessionStale` if not. */
+  readonly fresh: (
+    options: Fresh
+  ) => Effect.Effect<Session<A>, Unauthenticated | Refusal<R> | SessionStale | SessionUnavailable>
+  /** Changes what a list of devices shows of this client: the fields given, and removes those given as `undefined`. */
+  readonly describe: (client: ClientInfo) => Changed<Session<A>, R>
   /**
    * Changes the data. On a conflict the session is read again and `f` runs again, on a copy of its own each time. Data
    * that encode as before write nothing.
@@ -210,13 +291,16 @@ export interface RequestSession<A, R extends ReadonlyArray<Tagged>> {
    * second call does nothing.
    */
   readonly destroy: Effect.Effect<void, SessionUnavailable>
-  /** The principal's live sessions, this one marked. */
-  readonly list: Loaded<ReadonlyArray<SessionInfo<A> & { readonly current: boolean }>, R>
+  /** The principal's live sessions, this one marked. Of one whose data do not decode, `data` is `undefined`. */
+  readonly list: Loaded<ReadonlyArray<SessionInfo<A | undefined> & { readonly current: boolean }>, R>
   /** Ends one session of the same principal; `false` if they have none of this id. */
   readonly revoke: (id: SessionId) => Loaded<boolean, R>
-  /** Ends all other sessions of the principal, and rotates this one's token, of which a thief may hold a copy. */
+  /**
+   * Ends all other sessions of the principal, log-ins that are under way too, and rotates this one's token, of which a
+   * thief may hold a copy.
+   */
   readonly revokeOthers: Changed<number, R>
-  /** Ends all sessions of the principal, this one too. */
+  /** Ends all sessions of the principal, this one too, and log-ins that are under way, but for those of this request. */
   readonly revokeAll: Loaded<number, R>
 }
 
@@ -245,12 +329,66 @@ export interface Verifier<A, R extends ReadonlyArray<Tagged>> {
  * @since 0.1.0
  */
 export interface SessionManager<A, R extends ReadonlyArray<Tagged>> {
-  /** Makes a session with a fresh id and secret. */
-  readonly create: (data: A, options?: CreateOptions) => Effect.Effect<Session<A>, SessionUnavailable>
-  /** Reads the session of a token: checks token, secret and deadlines, decodes, verifies, and touches it when due. */
+  /**
+   * Makes a session with a fresh id and secret, and ends the principal's sessions over `maxPerPrincipal`. Fails with
+   * `Superseded`, and leaves no session, if the principal's sessions were ended after `began`.
+   */
+  readonly create: (
+    data: A,
+    options?: CreateOptions & {
+      /** Tokens of sessions that the caller ends next, which `maxPerPrincipal` does not count. */
+      readonly replaces?: ReadonlyArray<Redacted.Redacted<string>> | undefined
+    }
+  ) => Effect.Effect<Session<A>, SessionInvalid | SessionUnavailable>
+  /**
+   * Makes a session in place of another, with data made from its own, and no update of these that was answered is lost:
+   * from before `f` runs no token opens the old session. Of a token that opens none, `f` gets nothing.
+   *
+   * If the old session, or its token, is gone since it was read, or another log-in is making one in its place, it fails
+   * with `NotFound` and makes nothing.
+   */
+  readonly createFrom: (
+    before: Redacted.Redacted<string> | Session<A>,
+    f: (before: Option.Option<A>) => A,
+    options?: CreateOptions
+  ) => Effect.Effect<Session<A>, SessionInvalid | Refusal<R> | SessionConflict | SessionUnavailable>
+  /**
+   * Says that the user has proved again who they are: makes a session in place of this one, with the same data, client,
+   * kind of cookie and timeouts, which start anew.
+   */
+  readonly reauthenticate: (
+    session: Redacted.Redacted<string> | Session<A>,
+    options?: Pick<CreateOptions, "methods" | "began">
+  ) => Effect.Effect<Session<A>, SessionInvalid | Refusal<R> | SessionConflict | SessionUnavailable>
+  /**
+   * Reads the session of a token: checks token, secret and deadlines, decodes, verifies, and touches it when due.
+   *
+   * With `touch: false` the look does not keep the session alive. With `rotate: true` a scheduled rotation may take place:
+   * the session then has another token than the one given, and the caller must hand it to the client.
+   */
   readonly resolve: (
-    token: Redacted.Redacted<string>
+    token: Redacted.Redacted<string>,
+    options?: { readonly touch?: boolean | undefined; readonly rotate?: boolean | undefined }
   ) => Effect.Effect<Session<A>, SessionInvalid | Refusal<R> | SessionUnavailable>
+  /** The session of an id, if it lives, as its owner may see it. */
+  readonly get: (id: SessionId) => Effect.Effect<Option.Option<SessionInfo<A | undefined>>, SessionUnavailable>
+  /** Changes what a list of devices shows of the client: the fields given, and removes those given as `undefined`. */
+  readonly describe: (
+    session: Redacted.Redacted<string> | Session<A>,
+    client: ClientInfo
+  ) => Effect.Effect<Session<A>, SessionInvalid | Refusal<R> | SessionConflict | SessionUnavailable>
+  /**
+   * Changes the data of all of a principal's live sessions, as `modify` does, but whether or not the verifier accepts
+   * them: to take a role away. Answers in how many sessions `f` has been applied; those whose data do not decode are left.
+   *
+   * **Gotchas**
+   *
+   * A session that is made meanwhile may have the old data. Store first what new sessions are made from.
+   */
+  readonly modifyAll: (
+    principal: string,
+    f: (data: A) => A
+  ) => Effect.Effect<number, SessionConflict | SessionUnavailable>
   /**
    * Changes the data by a function, which runs again on a conflict, on a copy of its own each time. Data that encode as
    * before write nothing.
@@ -273,21 +411,26 @@ export interface SessionManager<A, R extends ReadonlyArray<Tagged>> {
    * definition; any other token ends nothing.
    */
   readonly destroy: (token: Redacted.Redacted<string>) => Effect.Effect<boolean, SessionUnavailable>
-  /** A principal's live sessions, newest first, at most 1,000. */
-  readonly list: (principal: string) => Effect.Effect<ReadonlyArray<SessionInfo<A>>, SessionUnavailable>
+  /** A principal's live sessions, newest first, at most 1,000. Of one whose data do not decode, `data` is `undefined`. */
+  readonly list: (principal: string) => Effect.Effect<ReadonlyArray<SessionInfo<A | undefined>>, SessionUnavailable>
   /** Ends a session by its id, if it is its owner's. */
   readonly revoke: (id: SessionId, owner: { readonly principal: string }) => Effect.Effect<boolean, SessionUnavailable>
   /** Ends a session by its id, whatever its principal: for an administrator. */
   readonly revokeAny: (id: SessionId) => Effect.Effect<boolean, SessionUnavailable>
   /**
-   * Ends all of a principal's sessions, except one, the newest first. Answers how many.
+   * Ends all of a principal's sessions, except one, the newest first. Answers how many. Log-ins of the principal that
+   * began before and are still under way fail with `Superseded`.
    *
    * However many there are, each call of the store has its own deadline, and other work goes on in between. If it fails or
    * is interrupted, those it has ended by then stay ended.
    */
   readonly revokeAll: (
     principal: string,
-    options?: { readonly except?: SessionId | undefined }
+    options?: {
+      readonly except?: SessionId | undefined
+      /** Log-ins that began before this fail. @default now */
+      readonly before?: DateTime.Utc | bigint | undefined
+    }
   ) => Effect.Effect<number, SessionUnavailable>
 }
 
@@ -380,6 +523,27 @@ export interface LayerOptions {
    * @default 1 second
    */
   readonly backendTimeout?: Duration.Input | undefined
+  /**
+   * How many sessions a principal may have, 1 to 1,000, or `false` for any number. A log-in that makes one more ends the
+   * one that was seen least recently.
+   *
+   * @default 100
+   */
+  readonly maxPerPrincipal?: number | false | undefined
+  /**
+   * Gives a session a new token this often, where the response of a request can carry it: 5 minutes at least. All servers
+   * must know of rotation before one does it.
+   *
+   * @default never
+   */
+  readonly rotateEvery?: Duration.Input | undefined
+  /**
+   * How long the token before a scheduled rotation stands beside the new one, once the new one has been seen: 5 minutes
+   * at most. After that it is taken for a stolen copy, and ends the session.
+   *
+   * @default 30 seconds
+   */
+  readonly rotationGrace?: Duration.Input | undefined
 }
 
 /**

@@ -9,6 +9,7 @@
  * | --- | --- | --- |
  * | `SessionMissing` | 401 | the request carries no token, or its session has no user where a guard asks for one |
  * | `SessionInvalid` | 401 | its token is not valid; `reason` says why |
+ * | `SessionStale` | 401 | the user proved who they are too long ago for this |
  * | `SessionRefused` | 403 | the verifier refused the session |
  * | `SessionCrossOrigin` | 403 | an unsafe method from another origin |
  * | `SessionConflict` | 409 | the session kept changing under an update, or changed since it was read |
@@ -61,12 +62,15 @@ export class SessionMissing extends Schema.TaggedError<SessionMissing>()("Sessio
  * - `Expired`: the idle or the absolute timeout has passed
  * - `Data`: the stored data does not decode by the definition's schema
  * - `Ambiguous`: the request carries tokens of two different sessions, or too many
+ * - `Superseded`: this log-in began before the user's sessions were ended
+ * - `Reused`: the token was replaced by a scheduled rotation, and came after its time: a stolen copy. The session has ended
  *
  * @category errors
  * @since 0.1.0
  */
-export const Reason: Schema.Literals<readonly ["Malformed", "Signature", "NotFound", "Expired", "Data", "Ambiguous"]> =
-  Schema.Literals(["Malformed", "Signature", "NotFound", "Expired", "Data", "Ambiguous"])
+export const Reason: Schema.Literals<
+  readonly ["Malformed", "Signature", "NotFound", "Expired", "Data", "Ambiguous", "Superseded", "Reused"]
+> = Schema.Literals(["Malformed", "Signature", "NotFound", "Expired", "Data", "Ambiguous", "Superseded", "Reused"])
 
 const invalid = (reason: string) => respond(401, { _tag: "SessionInvalid", reason })
 const invalidResponses = {
@@ -75,7 +79,9 @@ const invalidResponses = {
   NotFound: invalid("NotFound"),
   Expired: invalid("Expired"),
   Data: invalid("Data"),
-  Ambiguous: invalid("Ambiguous")
+  Ambiguous: invalid("Ambiguous"),
+  Superseded: invalid("Superseded"),
+  Reused: invalid("Reused")
 }
 
 /**
@@ -95,6 +101,28 @@ export class SessionInvalid extends Schema.TaggedError<SessionInvalid>()(
   }
   [HttpServerRespondable.symbol](): Effect.Effect<HttpServerResponse.HttpServerResponse> {
     return invalidResponses[this.reason]
+  }
+}
+
+/**
+ * The session stands, but the user proved who they are too long ago for this. Answers 401, with the challenge of RFC 9470.
+ *
+ * `maxAge` is the time in seconds within which they must have done so, `methods` by which methods, where any are asked for.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class SessionStale extends Schema.TaggedError<SessionStale>()(
+  "SessionStale",
+  { maxAge: Schema.Number, methods: Schema.Array(Schema.String) },
+  { httpApiStatus: 401 }
+) {
+  override readonly [ErrorReporter.ignore] = true
+  override get message(): string {
+    return "the user must prove again who they are"
+  }
+  [HttpServerRespondable.symbol](): Effect.Effect<HttpServerResponse.HttpServerResponse> {
+    return respond(401, { _tag: this._tag, maxAge: this.maxAge, methods: this.methods })
   }
 }
 
