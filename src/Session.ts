@@ -351,7 +351,7 @@ export interface SessionManager<A, R extends ReadonlyArray<Tagged>> {
     before: Redacted.Redacted<string> | Session<A>,
     f: (before: Option.Option<A>) => A,
     options?: CreateOptions
-  ) => Effect.Effect<Session<A>, SessionInvalid | Refusal<R> | SessionConflict | SessionUnavailable>
+  ) => Effect.Effect<Session<A>, SessionInvalid | SessionConflict | SessionUnavailable>
   /**
    * Says that the user has proved again who they are: makes a session in place of this one, with the same data, client,
    * kind of cookie and timeouts, which start anew.

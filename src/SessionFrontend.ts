@@ -44,6 +44,8 @@ export type Transport = "cookie" | "header"
 export interface Credential {
   readonly token: Redacted.Redacted<string>
   readonly via: Transport
+  /** Whether `attach` can give the client another token in its place. @default true */
+  readonly isReplaceable?: boolean | undefined
 }
 
 /**
@@ -269,7 +271,8 @@ export const layerBearer = (): Layer.Layer<SessionFrontend> =>
         // Another scheme is for another party, such as a proxy.
         if (value === undefined || !/^bearer +[^ ]/i.test(value)) return missing
         // A value that is not one token is passed on unchanged, and refused as `Malformed`.
-        return Exit.succeed([credential(bearer.exec(value)?.[1] ?? value, "header")])
+        const found = credential(bearer.exec(value)?.[1] ?? value, "header")
+        return Exit.succeed([{ ...found, isReplaceable: false }])
       }),
     attach: (response) => response,
     detach: (response) => response

@@ -33,22 +33,24 @@
  * @since 0.1.0
  */
 import * as Clock from "effect/Clock"
-import * as SecureRandom from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
-import { failure } from "./internal/exit.ts"
 import * as CompareAndSet from "./internal/manager/compareAndSet.ts"
-import { expired, notFound } from "./internal/manager/compareAndSet.ts"
-import * as Deadlines from "./internal/manager/deadlines.ts"
-import { infoOf, LiveSession } from "./internal/manager/liveSession.ts"
-import * as SessionData from "./internal/manager/sessionData.ts"
-import * as Storage from "./internal/manager/storage.ts"
+import * as Extension from "./internal/manager/extension.ts"
+import * as Fence from "./internal/manager/fence.ts"
+import { infoOf, LiveSession, noToken } from "./internal/manager/liveSession.ts"
+import * as LogIn from "./internal/manager/logIn.ts"
+import * as Look from "./internal/manager/look.ts"
+import * as Parts from "./internal/manager/parts.ts"
+import { type Settings, settingsOf } from "./internal/manager/parts.ts"
+import type * as SessionData from "./internal/manager/sessionData.ts"
+import { unavailable } from "./internal/manager/storage.ts"
 import * as Registry from "./internal/registry.ts"
 import * as Token from "./internal/token/token.ts"
-import * as TokenCrypto from "./internal/token/tokenCrypto.ts"
 import type {
   Core,
   Definition,
@@ -61,11 +63,9 @@ import type {
   Tagged,
   VerifierOf
 } from "./Session.ts"
-import { SessionBackend } from "./SessionBackend.ts"
 import type { SessionRecord } from "./SessionBackend.ts"
-import { SessionConfigError, SessionInvalid, SessionRefused } from "./SessionError.ts"
-import type { SessionUnavailable } from "./SessionError.ts"
-import { SessionKeys } from "./SessionKeys.ts"
+import { SessionConfigError, SessionRefused } from "./SessionError.ts"
+import type { SessionInvalid, SessionUnavailable } from "./SessionError.ts"
 
 export type {
   /**
@@ -77,37 +77,16 @@ export type {
   SessionManager
 } from "./Session.ts"
 
-const undecodable = failure(new SessionInvalid({ reason: "Data" }))
-
-/** How many fresh ids `create` tries. */
-const maxAttempts = 3
-const maxListed = 1000
-const pageSize = 250
-
 const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<Tagged>>(
   definition: Definition<Self, A, R>,
-  times: Deadlines.Times
+  settings: Settings
 ): Effect.fn.Return<SessionManager<A, R>, never, VerifierOf<Self> | Core> {
   type Refused = Refusal<R>
   type Accepted = Effect.Effect<LiveSession<A>, SessionInvalid | Refused | SessionUnavailable>
 
-  const namespace = definition.key
-  const keys = yield* SessionKeys
+  const parts = yield* Parts.make(definition, settings)
+  const { data, dataVersion, deadlines, fence, isLive, namespace, randomly, sha256, storage, tokens } = parts
   const verifier = yield* definition.Verifier
-  const random = yield* SecureRandom.SecureRandom
-  const sha256 = yield* TokenCrypto.sha256
-  const tokens = Token.make(yield* keys.signers(Token.purpose(namespace)))
-  const storage = Storage.make(yield* SessionBackend, namespace, times.backend)
-  const deadlines = Deadlines.make(times)
-  const data = SessionData.make(definition)
-  /** The sessions that are being touched. */
-  const touching = new Set<string>()
-
-  const randomly = <B>(effect: Effect.Effect<B, never, SecureRandom.SecureRandom>): Effect.Effect<B> =>
-    Effect.provideService(effect, SecureRandom.SecureRandom, random)
-
-  const snapshot = (record: SessionRecord, value: A, token: Redacted.Redacted<string>, now: number) =>
-    new LiveSession(record, value, deadlines.expiryOf(record, now), token)
 
   const refusedByValue: Effect.Effect<never, Refused> = Effect.suspend(() => {
     const why = "the verifier answered a value: succeed with nothing to let a session through, fail to refuse it"
@@ -122,120 +101,97 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
       answer === undefined ? Exit.succeed(session) : refusedByValue
     )
 
-  /** Checks deadlines, data and verifier of a record whose secret is known to be the token's. */
-  const admit = (record: SessionRecord, token: Redacted.Redacted<string>, now: number): Accepted => {
-    if (now >= deadlines.expiryOf(record, now)) return expired
-    const decoded = data.decode(record.data)
-    if (Result.isSuccess(decoded)) return verified(snapshot(record, decoded.success, token, now))
-    return Effect.logWarning("stored session data does not decode").pipe(
-      Effect.annotateLogs({ namespace, id: record.id, dataVersion: record.dataVersion, problem: decoded.failure }),
-      Effect.andThen(undecodable)
-    )
-  }
+  const { admit, load, readable } = Look.make<A, Refused>(parts, verified)
+  const compareAndSet = CompareAndSet.make<A, Refused>(parts)
 
-  /** One touch at a time serves all requests of a session: each of them has read it. */
-  const touched = (session: LiveSession<A>, now: number): Accepted => {
-    const record = LiveSession.record(session)
-    if (touching.has(record.id)) return Exit.succeed(session)
-    const seen = deadlines.seenAt(record, now)
-    return Effect.uninterruptible(
-      Effect.suspend(() => {
-        touching.add(record.id)
-        return storage.touch(record.id, seen).pipe(
-          // A failed touch costs the session some idle time, and the request nothing.
-          Effect.catch(() => Effect.succeed("unchanged")),
-          Effect.onExit(() => Effect.sync(() => touching.delete(record.id)))
-        )
-      })
-    ).pipe(
-      Effect.flatMap((result) =>
-        result === "gone" ? notFound : Exit.succeed(snapshot({ ...record, ...seen }, session.data, session.token, now))
-      )
-    )
-  }
-
-  const load = (token: Redacted.Redacted<string>, touch: boolean): Accepted =>
-    Clock.clockWith((clock) =>
-      Effect.flatMapEager(tokens.check(token), ({ id, secret }) =>
-        Effect.flatMapEager(sha256(secret), (hash) =>
-          Effect.flatMapEager(storage.read(id), (found): Accepted => {
-            if (found._tag === "None") return notFound
-            const record = found.value
-            if (!TokenCrypto.timingSafeEqual(hash, record.secretHash)) return notFound
-            const now = clock.currentTimeMillisUnsafe()
-            const session = admit(record, token, now)
-            return touch && deadlines.isTouchDue(record, now)
-              ? Effect.flatMap(session, (session) => touched(session, now))
-              : session
-          })
-        )
-      )
-    )
-
-  const create: SessionManager<A, R>["create"] = (given, options) =>
-    Effect.uninterruptible(
-      Effect.gen(function* () {
-        const { principal, text, value } = yield* data.encode(given)
-        // With a fresh id and secret each time: an id that is taken is another session's.
-        for (let attempt = 0; attempt < maxAttempts; attempt++) {
-          const claims = yield* randomly(Token.randomClaims)
-          const secretHash = yield* sha256(claims.secret)
-          const token = yield* tokens.issue(claims)
-          const now = yield* Clock.currentTimeMillis
-          const record: SessionRecord = {
-            ...deadlines.startingAt(now, options),
-            namespace,
-            id: claims.id,
-            secretHash,
-            version: 1,
-            principal,
-            data: text,
-            dataVersion: definition.dataVersion,
-            extension: "",
-            persistent: (options?.cookie ?? "persistent") === "persistent"
-          }
-          const result = yield* storage.create(record)
-          if (result === "created") return snapshot(record, value, token, now)
-        }
-        return yield* storage.failed("create", "notApplied", { _tag: "FreshIdTaken" })
-      })
-    )
-
-  const compareAndSet = CompareAndSet.make<A, Refused>({
-    storage,
-    deadlines,
-    timeout: times.backend,
-    dataVersion: definition.dataVersion,
-    admit,
-    decode: data.decode,
-    snapshot
+  /** The terms of a change by a request: the session is checked like any other. */
+  const asRequest = (company: CompareAndSet.Company) => ({
+    admit: (record: SessionRecord, { token }: LiveSession<A>, now: number) => admit(record, token, now),
+    company
   })
+  const together = asRequest("together")
+  const alone = asRequest("alone")
+  const once = asRequest("once")
+
+  const withoutVerifier = (record: SessionRecord, { token }: LiveSession<A>, now: number) =>
+    Extension.sealOf(record) === undefined ? readable(record, token, now) : Look.notFound
 
   /** The session to change: what the caller holds already, or read now. */
   const held = (source: Redacted.Redacted<string> | Session<A>): Accepted =>
     Effect.suspend(() => {
-      if (Redacted.isRedacted(source)) return load(source, false)
-      return LiveSession.is(source) ? Exit.succeed(source) : load(source.token, false)
+      if (Redacted.isRedacted(source)) return load(source, Look.noTouch)
+      return LiveSession.is(source) ? Exit.succeed(source) : load(source.token, Look.noTouch)
     })
 
+  const logIn = LogIn.make<A, R>(parts, { load, held, compareAndSet, withoutVerifier })
+
+  // -------------------------------------------------------------------------------------------------------------------
+  // Changing
+  // -------------------------------------------------------------------------------------------------------------------
+
   const write = ({ text, value }: SessionData.Encoded<A>, token: Redacted.Redacted<string>) => ({
-    patch: { data: text, dataVersion: definition.dataVersion },
+    patch: { data: text, dataVersion },
     data: value,
     token
   })
 
-  const modify: SessionManager<A, R>["modify"] = (source, f) =>
-    Effect.flatMap(held(source), (session) =>
-      compareAndSet(session, (session) => {
-        const record = LiveSession.record(session)
-        // A copy: `f` may change it in place, and `session.data` is in the hands of the application.
-        const before = Result.getOrElse(data.decode(record.data), () => session.data)
-        const [answer, after] = f(before)
-        return Effect.mapEager(data.encodeFor(record, after), (encoded) => {
-          const isSame = encoded.text === record.data || (after === before && data.isSame(record, encoded.text))
-          return [answer, isSame ? undefined : write(encoded, session.token)] as const
-        })
+  const changeOf =
+    <B>(f: (data: A) => readonly [B, A]): CompareAndSet.Change<A, B, never> =>
+    (session) => {
+      const record = LiveSession.record(session)
+      // A copy: `f` may change it in place, and `session.data` is in the hands of the application.
+      const before = Result.getOrElse(data.decode(record.data), () => session.data)
+      const [answer, after] = f(before)
+      return Effect.mapEager(data.encodeFor(record, after), (encoded) => {
+        const isSame = encoded.text === record.data || (after === before && data.isSame(record, encoded.text))
+        return [answer, isSame ? undefined : write(encoded, session.token)] as const
       })
+    }
+
+  const modify: SessionManager<A, R>["modify"] = (source, f) =>
+    Effect.flatMap(held(source), (session) => compareAndSet(session, changeOf(f), together))
+
+  const modifyAll: SessionManager<A, R>["modifyAll"] = Effect.fnUntraced(function* (principal, f) {
+    const change = changeOf((data) => [undefined, f(data)])
+    let count = 0
+    let isContended = false
+    const changed = Effect.fnUntraced(function* (record: SessionRecord) {
+      const now = yield* Clock.currentTimeMillis
+      if (!isLive(record, now)) return
+      const written = yield* Effect.flatMap(readable(record, noToken, now), (session) =>
+        compareAndSet(session, change, { admit: withoutVerifier, byId: true })
+      ).pipe(Effect.result)
+      if (Result.isSuccess(written)) count++
+      else if (written.failure._tag === "SessionConflict") isContended = true
+      // A session that has ended meanwhile, or does not decode, has nothing to change.
+      else if (written.failure._tag === "SessionUnavailable")
+        return yield* Effect.fail(written.failure as SessionUnavailable)
+    })
+    let after: string | undefined
+    do {
+      const page = yield* storage.listByPrincipal(principal, { limit: Parts.pageSize, after })
+      yield* Effect.forEach(page.records, changed, { concurrency: 8, discard: true })
+      after = page.next
+    } while (after !== undefined)
+    return isContended ? yield* CompareAndSet.conflict : count
+  })
+
+  const describe: SessionManager<A, R>["describe"] = (source, client) =>
+    Effect.flatMap(held(source), (session) =>
+      Effect.map(
+        compareAndSet(
+          session,
+          (session) => {
+            const { data, token } = session
+            const extension = Extension.parse(LiveSession.record(session))
+            const described = Extension.describedAs(Extension.clientOf(extension), client)
+            const patch = { extension: Extension.format({ ...extension, client: described }) }
+            return Exit.succeed([undefined, { patch, data, token }])
+          },
+          alone
+        ),
+        ([, described]) => described
+      )
     )
 
   const replace: SessionManager<A, R>["replace"] = (given, next) =>
@@ -248,7 +204,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
             undefined,
             write(encoded, session.token)
           ]),
-        "once"
+        once
       )
       return Effect.map(written, ([, replaced]) => replaced)
     })
@@ -261,31 +217,52 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
     const [, rotated] = yield* compareAndSet(
       session,
       ({ data }) => Exit.succeed([undefined, { patch: { secretHash }, data, token }]),
-      "alone"
+      alone
     )
     return rotated
   })
 
+  // -------------------------------------------------------------------------------------------------------------------
+  // Showing and ending
+  // -------------------------------------------------------------------------------------------------------------------
+
+  /** What may be shown of a record, if it is a session. */
+  const shown = (record: SessionRecord, now: number): SessionInfo<A | undefined> | undefined =>
+    isLive(record, now)
+      ? infoOf<A | undefined>(
+          record,
+          Result.getOrElse(data.decode(record.data), () => undefined),
+          deadlines.shown(record, now)
+        )
+      : undefined
+
   const list: SessionManager<A, R>["list"] = Effect.fnUntraced(function* (principal) {
-    const found: Array<SessionInfo<A>> = []
+    const found: Array<SessionInfo<A | undefined>> = []
     const now = yield* Clock.currentTimeMillis
     let after: string | undefined
     do {
-      const page = yield* storage.listByPrincipal(principal, { limit: pageSize, after })
+      const page = yield* storage.listByPrincipal(principal, { limit: Parts.pageSize, after })
       for (const record of page.records) {
-        if (now >= deadlines.expiryOf(record, now)) continue
-        const decoded = data.decode(record.data)
-        if (Result.isSuccess(decoded)) found.push(infoOf(record, decoded.success, deadlines.expiryOf(record, now)))
+        const info = shown(record, now)
+        if (info !== undefined) found.push(info)
       }
       after = page.next
-    } while (after !== undefined && found.length < maxListed)
-    return found.sort((a, b) => b.createdAt.epochMilliseconds - a.createdAt.epochMilliseconds).slice(0, maxListed)
+    } while (after !== undefined && found.length < Parts.maxListed)
+    return found.sort((a, b) => b.createdAt.epochMilliseconds - a.createdAt.epochMilliseconds).slice(0, Parts.maxListed)
   })
 
   return {
-    create,
-    resolve: (token) => load(token, true),
+    ...logIn,
+    resolve: (token, options) => load(token, { touch: options?.touch ?? true, rotate: options?.rotate ?? false }),
+    get: (id) =>
+      Effect.flatMap(Clock.currentTimeMillis, (now) =>
+        Effect.map(storage.read(id), (found) =>
+          Option.flatMap(found, (record) => Option.fromUndefinedOr(shown(record, now)))
+        )
+      ),
+    describe,
     modify,
+    modifyAll,
     replace,
     rotate,
     destroy: (token) =>
@@ -302,7 +279,14 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
     // A caller without types may leave the owner out, and this would be `revokeAny`.
     revoke: (id, owner) => (typeof owner.principal === "string" ? storage.delete(id, owner) : Effect.succeed(false)),
     revokeAny: (id) => storage.delete(id),
-    revokeAll: (principal, options) => storage.deleteByPrincipal(principal, options)
+    revokeAll: Effect.fnUntraced(function* (principal, options = {}) {
+      const before = yield* Fence.timeOf(options.before)
+      const raised = yield* Effect.exit(Effect.uninterruptible(fence.raise(principal, before)))
+      const count = yield* storage.deleteByPrincipal(principal, options)
+      // What was deleted stays so, but a log-in under way may have come through.
+      if (Exit.isFailure(raised)) return yield* unavailable.unknown
+      return count
+    })
   }
 })
 
@@ -318,8 +302,8 @@ export const make = <Self, A, R extends ReadonlyArray<Tagged>>(
   definition: Definition<Self, A, R>,
   options: LayerOptions = {}
 ): Effect.Effect<SessionManager<A, R>, SessionConfigError, VerifierOf<Self> | Core> => {
-  const { problems, times } = Deadlines.timesOf(options)
-  return problems.length > 0 ? Effect.fail(new SessionConfigError({ problems })) : makeWith(definition, times)
+  const { problems, settings } = settingsOf(options)
+  return problems.length > 0 ? Effect.fail(new SessionConfigError({ problems })) : makeWith(definition, settings)
 }
 
 /**
@@ -361,14 +345,16 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>>(
       const { Frontend, Manager, Verified, Verifier, key } = definition
       const taken = yield* registry.claim(
         definition,
-        [definition, Frontend, Manager, Verified, Verifier].map((part) => [
-          `identifier ${part.key}`,
-          (other) =>
-            `two session definitions have the identifier "${other}": give each its own, in Session.Service()("…")`
-        ])
+        [...[definition, Frontend, Manager, Verified, Verifier].map((part) => part.key), Fence.namespaceOf(key)].map(
+          (name) => [
+            `identifier ${name}`,
+            (other) =>
+              `two session definitions have the identifier "${other}": give each its own, in Session.Service()("…")`
+          ]
+        )
       )
-      const { problems, times } = Deadlines.timesOf(options)
+      const { problems, settings } = settingsOf(options)
       yield* registry.check(key, [...new Set(taken), ...problems])
-      return yield* makeWith(definition, times)
+      return yield* makeWith(definition, settings)
     })
   ).pipe(Layer.provide(Registry.layer))

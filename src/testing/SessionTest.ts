@@ -354,9 +354,9 @@ const ownStack = <Self, A, R extends ReadonlyArray<Tagged>>(session: Definition<
   )
 
 const handleOf = <Self, A, R extends ReadonlyArray<Tagged>>(session: Definition<Self, A, R>, client: Client) =>
-  Effect.map(session.Manager, (manager) => {
+  Effect.map(Effect.all([session.Manager, Clock.currentTimeNanos]), ([manager, began]) => {
     const request = HttpServerRequest.fromWeb(new Request(here))
-    return new RequestSessionLive(request, bind(session, manager, frontendOf(client)))
+    return new RequestSessionLive(request, bind(session, manager, frontendOf(client)), began)
   })
 
 /**

@@ -18,7 +18,7 @@ import { places, tokenLength } from "../token/format.ts"
 const ambiguous = failure(new SessionInvalid({ reason: "Ambiguous" }))
 
 /** Each token once; of one that came by cookie and header, the header. */
-const distinct = (credentials: ReadonlyArray<Credential>): ReadonlyArray<Credential> => {
+export const distinct = (credentials: ReadonlyArray<Credential>): ReadonlyArray<Credential> => {
   const byText = new Map<string, Credential>()
   for (const credential of credentials) {
     const text = Redacted.value(credential.token)
@@ -33,7 +33,7 @@ const distinct = (credentials: ReadonlyArray<Credential>): ReadonlyArray<Credent
  */
 export const chooseSession = <A, R extends ReadonlyArray<Tagged>>(
   credentials: ReadonlyArray<Credential>,
-  resolve: SessionManager<A, R>["resolve"]
+  resolve: (token: Redacted.Redacted<string>) => ReturnType<SessionManager<A, R>["resolve"]>
 ): Effect.Effect<readonly [Session<A>, Transport], SessionInvalid | Refusal<R> | SessionUnavailable> =>
   Effect.gen(function* () {
     const found = distinct(credentials)

@@ -8,6 +8,7 @@
  * @internal
  */
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -17,7 +18,17 @@ import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Semaphore from "effect/Semaphore"
-import type { Changed, Loaded, Refusal, RequestSession, Session, Tagged } from "../../Session.ts"
+import type {
+  Changed,
+  CreateOptions,
+  Loaded,
+  Refusal,
+  RequestSession,
+  Session,
+  SessionId,
+  Tagged,
+  Unauthenticated
+} from "../../Session.ts"
 import { SessionMissing } from "../../SessionError.ts"
 import type { SessionConflict, SessionInvalid, SessionUnavailable } from "../../SessionError.ts"
 import type { Credential } from "../../SessionFrontend.ts"
@@ -25,7 +36,8 @@ import { failure } from "../exit.ts"
 import { carriedBy } from "../frontend/carried.ts"
 import { withDeadline } from "../manager/deadline.ts"
 import type { Binding } from "./binding.ts"
-import { chooseSession, endSessions } from "./credentials.ts"
+import { chooseSession, distinct, endSessions } from "./credentials.ts"
+import { staleness } from "./freshness.ts"
 import { makeRespondable } from "./refusal.ts"
 import { ResponseHeaders } from "./responseHeaders.ts"
 
@@ -46,6 +58,14 @@ type Change<B, A, R extends ReadonlyArray<Tagged>> = Effect.Effect<
   SessionInvalid | Refusal<R> | SessionConflict | SessionUnavailable
 >
 
+/**
+ * Whether another library's session may take the place of ours: not where there is a choice of ours, or a stolen copy was
+ * seen.
+ */
+const isAdoptable = (error: { readonly _tag: string }): error is Unauthenticated =>
+  Predicate.isTagged(error, "SessionMissing") ||
+  (error._tag === "SessionInvalid" && !["Ambiguous", "Reused"].includes((error as SessionInvalid).reason))
+
 const errorOf = <E>(cause: Cause.Cause<E>): E | undefined => Option.getOrUndefined(Cause.findErrorOption(cause))
 
 const twice = <S>(session: S): readonly [S, S] => [session, session]
@@ -61,11 +81,24 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   /** Done when the read that is under way has ended; there if another fiber waits for it. */
   #readEnded: Deferred.Deferred<void> | undefined = undefined
   #lock: Semaphore.Semaphore | undefined = undefined
+  /** When the request began, or when it ended the principal's sessions: in nanoseconds. */
+  #began: bigint
+  /** Whether the look at the session keeps it alive. */
+  #touch = true
+  /** Whether the response to this request is the handle's to put a token on. */
+  readonly #isAnswering: boolean
 
-  constructor(request: HttpServerRequest, binding: Binding<Self, A, R>) {
+  constructor(request: HttpServerRequest, binding: Binding<Self, A, R>, began: bigint, isAnswering = true) {
     this.#request = request
     this.#binding = binding
     this.#headers = new ResponseHeaders(binding)
+    this.#began = began
+    this.#isAnswering = isAnswering
+  }
+
+  /** For a route that does not keep the session alive: a first look from now on does not touch it. */
+  withoutTouch(): void {
+    this.#touch = false
   }
 
   /** Whether a request is this one: a middleware may have rewritten it, but neither its method nor its credentials. */
@@ -100,7 +133,8 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   }
 
   /** What `get` does, for a fiber that runs it at once: answered once, and shared by all who ask meanwhile. */
-  load(): Loaded<Session<A>, R> {
+  load(options?: { readonly touch?: boolean | undefined }): Loaded<Session<A>, R> {
+    if (options?.touch === false) this.withoutTouch()
     if (this.#state !== undefined) return this.#state
     if (this.#isReading) {
       this.#readEnded ??= Deferred.makeUnsafe<void>()
@@ -109,15 +143,22 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     if (this.#headers.isShared) return this.#tooLate("the session was first read", "read it")
     this.#headers.isReading = true
     let isOurs = false
+    const { frontend } = this.#binding
+    const { adopt } = frontend
+    const looked = Effect.flatMap(frontend.extract(this.#request), (credentials): Loaded<Session<A>, R> => {
+      // Another fiber may have been faster.
+      if (this.#state !== undefined || this.#isReading) return this.load()
+      isOurs = this.#isReading = true
+      return this.#resolve(credentials)
+    })
     return Effect.onExitPrimitive(
-      Effect.flatMap(this.#binding.frontend.extract(this.#request), (credentials): Loaded<Session<A>, R> => {
-        // Another fiber may have been faster.
-        if (this.#state !== undefined || this.#isReading) return this.load()
-        isOurs = this.#isReading = true
-        if (credentials.length > 1) return this.#choose(credentials)
-        this.#headers.via = credentials[0].via
-        return this.#binding.manager.resolve(credentials[0].token)
-      }),
+      adopt === undefined
+        ? looked
+        : Effect.catch(looked, (error): Loaded<Session<A>, R> => {
+            if (this.#state !== undefined || (this.#isReading && !isOurs)) return this.load()
+            isOurs = this.#isReading = true
+            return isAdoptable(error) && this.#canIssue ? this.#adopt(adopt, error) : Effect.fail(error)
+          }),
       (exit) => {
         if (isOurs || !this.#isReading) this.#learn(exit)
         return undefined
@@ -125,11 +166,47 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     )
   }
 
-  #choose(credentials: ReadonlyArray<Credential>): Loaded<Session<A>, R> {
-    return Effect.map(chooseSession(credentials, this.#binding.manager.resolve), ([session, via]) => {
-      this.#headers.via = via
+  #resolve(credentials: readonly [Credential, ...ReadonlyArray<Credential>]): Loaded<Session<A>, R> {
+    const { manager } = this.#binding
+    const touch = this.#touch
+    if (credentials.length > 1) {
+      return Effect.map(
+        chooseSession(credentials, (token) => manager.resolve(token, { touch })),
+        ([session, via]) => {
+          this.#headers.via = via
+          return session
+        }
+      )
+    }
+    const [{ isReplaceable = true, token, via }] = credentials
+    this.#headers.via = via
+    const rotate = isReplaceable && this.#canIssue
+    return Effect.mapEager(manager.resolve(token, { touch, rotate }), (session) => {
+      if (rotate && Redacted.value(session.token) !== Redacted.value(token)) this.#headers.issue(session, undefined)
       return session
     })
+  }
+
+  /** Makes a session of one that another library keeps, and lets it in like any other. */
+  #adopt(adopt: NonNullable<Binding<Self, A, R>["frontend"]["adopt"]>, error: Unauthenticated): Loaded<Session<A>, R> {
+    const { manager } = this.#binding
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(
+        restore(adopt(this.#request)),
+        Option.match({
+          onNone: () => Effect.fail(error),
+          onSome: ({ data, options }) =>
+            Effect.flatMap(manager.create(data, this.#optionsOf(options)), (created) =>
+              this.#orUndo(
+                created,
+                Effect.tap(manager.resolve(created.token, { touch: false }), (session) =>
+                  Effect.sync(() => this.#headers.issue(session, options?.cookie))
+                )
+              )
+            )
+        })
+      )
+    )
   }
 
   #learn(exit: Outcome<A, R>): void {
@@ -149,6 +226,18 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
       onFailure: (error): Effect.Effect<Option.Option<Session<A>>, SessionUnavailable> =>
         error._tag === "SessionUnavailable" ? Effect.fail(error as SessionUnavailable) : Effect.succeedNone
     })
+  }
+
+  get fresh(): RequestSession<A, R>["fresh"] {
+    return (wanted) =>
+      Effect.flatMap(this.get, (session) =>
+        Effect.flatMap(Clock.currentTimeMillis, (now) => {
+          const problem = staleness(session, wanted, now)
+          if (problem === undefined) return Effect.succeed(session)
+          this.#headers.stale(problem)
+          return Effect.fail(problem)
+        })
+      )
   }
 
   // ---------------------------------------------------------------------------
@@ -181,7 +270,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     return Effect.matchCauseEffect(change, {
       onFailure: (cause) => {
         const error = errorOf(cause)
-        if (error?._tag === "SessionInvalid") this.#set(Exit.fail(error as SessionInvalid))
+        if (error?._tag === "SessionInvalid") this.#lost(error as SessionInvalid)
         return Effect.failCause(cause)
       },
       onSuccess: ([answer, session]) => {
@@ -223,38 +312,124 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     )
   }
 
+  get describe(): RequestSession<A, R>["describe"] {
+    return (client) => this.#change((session) => Effect.map(this.#binding.manager.describe(session, client), twice))
+  }
+
   get create(): RequestSession<A, R>["create"] {
-    return (data, options) =>
-      this.#inTurn(() =>
+    const create = (
+      data: A | ((before: Option.Option<A>) => A),
+      options?: CreateOptions
+    ): Effect.Effect<Session<A>, SessionInvalid | SessionConflict | SessionUnavailable> =>
+      this.#inTurn((restore) =>
         this.#beforeHeaders(
           "create",
-          Effect.flatMap(this.#binding.manager.create(data, options), (created) =>
-            Effect.andThen(
-              this.#endCarried,
-              // The response may have gone meanwhile, without the token.
-              this.#beforeHeaders(
-                "create",
-                Effect.sync(() => {
-                  this.#set(Exit.succeed(created))
-                  this.#headers.issue(created, options?.cookie)
-                  return created
-                })
-              )
-            ).pipe(
-              // The old session may live on, so the new one must not: a failed log-in logs nobody in.
-              Effect.tapCause(() =>
-                withDeadline(Effect.ignore(this.#binding.manager.destroy(created.token)), undoTimeout, () => Exit.void)
-              )
+          Effect.suspend(() => {
+            const given = this.#optionsOf(options)
+            // Session data are JSON: a function is none.
+            if (typeof data === "function") {
+              return this.#createFrom(data as (before: Option.Option<A>) => A, given, restore)
+            }
+            return Effect.flatMap(this.#made(data, given), (created) =>
+              this.#issue("create", created, given.cookie, this.#endCarried())
             )
-          )
+          })
         )
       )
+    // One function stands for both overloads, of which only the one with a function may meet a conflict.
+    return create as RequestSession<A, R>["create"]
+  }
+
+  /** Makes a session beside those that the request carries, which end next. */
+  #made(data: A, options: CreateOptions): Effect.Effect<Session<A>, SessionInvalid | SessionUnavailable> {
+    const { frontend, manager } = this.#binding
+    return Effect.flatMap(carriedBy(frontend, this.#request), (carried) => {
+      const own = this.#current
+      const replaces = [...(own === undefined ? [] : [own]), ...carried].map(({ token }) => token)
+      return manager.create(data, { ...options, replaces })
+    })
+  }
+
+  /** Makes a session in place of the one the request has, or of a token that another request may be replacing. */
+  #createFrom(
+    f: (before: Option.Option<A>) => A,
+    options: CreateOptions,
+    restore: <C, E2>(effect: Effect.Effect<C, E2>) => Effect.Effect<C, E2>
+  ): Effect.Effect<Session<A>, SessionInvalid | SessionConflict | SessionUnavailable> {
+    const { frontend, manager } = this.#binding
+    return Effect.gen({ self: this }, function* () {
+      const before = Option.getOrUndefined(yield* restore(this.option))
+      const tokens = before === undefined ? distinct(yield* carriedBy(frontend, this.#request)) : []
+      const source = before ?? (tokens.length === 1 ? tokens[0]!.token : undefined)
+      if (source === undefined) {
+        const data = yield* Effect.sync(() => f(Option.none()))
+        return yield* this.#issue("create", yield* this.#made(data, options), options.cookie, this.#endCarried())
+      }
+      const created = yield* Effect.tapError(manager.createFrom(source, f, options), (error) =>
+        Effect.sync(() => {
+          if (before !== undefined && error._tag === "SessionInvalid") this.#lost(error)
+        })
+      )
+      return yield* this.#issue("create", created, options.cookie, this.#endCarried(before))
+    })
+  }
+
+  get reauthenticate(): RequestSession<A, R>["reauthenticate"] {
+    return (options) =>
+      this.#change((session) => {
+        const cookie = this.#headers.issued?.cookie
+        return this.#beforeHeaders(
+          "reauthenticate",
+          Effect.flatMap(this.#binding.manager.reauthenticate(session, { ...options, began: this.#began }), (created) =>
+            Effect.map(this.#issue("reauthenticate", created, cookie), twice)
+          )
+        )
+      })
+  }
+
+  /** What the layer says of every new session, where the handler says nothing. */
+  #optionsOf(options: CreateOptions | undefined): CreateOptions {
+    return {
+      ...options,
+      client: options?.client ?? this.#binding.frontend.client?.(this.#request),
+      began: options?.began ?? this.#began
+    }
+  }
+
+  /** Gives the response the token of a new session, once what it replaces has ended. */
+  #issue<E = never>(
+    operation: string,
+    created: Session<A>,
+    cookie: CreateOptions["cookie"],
+    ending: Effect.Effect<unknown, E> = Effect.void
+  ): Effect.Effect<Session<A>, E> {
+    return this.#orUndo(
+      created,
+      Effect.andThen(
+        ending,
+        // The response may have gone meanwhile, without the token.
+        this.#beforeHeaders(
+          operation,
+          Effect.sync(() => {
+            this.#set(Exit.succeed(created))
+            this.#headers.issue(created, cookie)
+            return created
+          })
+        )
+      )
+    )
+  }
+
+  /** Ends a new session if its log-in fails: the old one may live on, so the new one must not. */
+  #orUndo<B, E>(created: Session<A>, rest: Effect.Effect<B, E>): Effect.Effect<B, E> {
+    const undo = Effect.ignore(this.#binding.manager.destroy(created.token))
+    return Effect.tapCause(rest, () => withDeadline(undo, undoTimeout, () => Exit.void))
   }
 
   get destroy(): RequestSession<A, R>["destroy"] {
     return this.#inTurn(() => {
       const wasIssued = this.#headers.issued !== undefined
-      return Effect.map(this.#endCarried, (carried) => {
+      return Effect.map(this.#endCarried(), (carried) => {
         if (carried || wasIssued) this.#headers.detach()
         this.#set(missing)
       })
@@ -262,20 +437,20 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   }
 
   /**
-   * Ends the session this request has, then those whose tokens it carries besides. Answers whether it carried a token of
-   * ours.
+   * Ends the session this request has, then those whose tokens it carries besides. One that was replaced has ended.
+   * Answers whether it carried a token of ours.
    */
-  get #endCarried(): Effect.Effect<boolean, SessionUnavailable> {
+  #endCarried(replaced?: Session<A>): Effect.Effect<boolean, SessionUnavailable> {
     return Effect.gen({ self: this }, function* () {
       const { definition, frontend, manager } = this.#binding
       let carried = yield* carriedBy(frontend, this.#request)
       let own: Credential | undefined
-      if (this.#state !== undefined && Exit.isSuccess(this.#state)) {
-        const { token } = this.#state.value
-        yield* manager.destroy(token)
+      const current = replaced ?? this.#current
+      if (current !== undefined) {
+        if (replaced === undefined) yield* manager.destroy(current.token)
         this.#headers.issued = undefined
         this.#set(missing)
-        const isOwn = (credential: Credential) => Redacted.value(credential.token) === Redacted.value(token)
+        const isOwn = ({ token }: Credential) => Redacted.value(token) === Redacted.value(current.token)
         own = carried.find(isOwn)
         carried = carried.filter((credential) => !isOwn(credential))
       }
@@ -319,9 +494,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
 
   get revokeOthers(): RequestSession<A, R>["revokeOthers"] {
     return this.#withOwner((principal, session) =>
-      Effect.flatMap(this.#keep(this.#rotated(session)), (rotated) =>
-        this.#binding.manager.revokeAll(principal, { except: rotated.id })
-      )
+      Effect.flatMap(this.#keep(this.#rotated(session)), (rotated) => this.#revoked(principal, rotated.id))
     )
   }
 
@@ -330,8 +503,8 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     return this.#withOwner((principal, session) =>
       Effect.gen({ self: this }, function* () {
         // This session is the last to go: with it the request could not be sent again if the store fails on the way.
-        const others = yield* manager.revokeAll(principal, { except: session.id })
-        const rest = yield* manager.revokeAll(principal)
+        const others = yield* this.#revoked(principal, session.id)
+        const rest = yield* manager.revokeAll(principal, { before: this.#began })
         this.#headers.detach()
         this.#set(missing)
         return others + rest
@@ -339,9 +512,29 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     )
   }
 
+  /** Ends all but one. What this request makes from then on began after that. */
+  #revoked(principal: string, except: SessionId): Effect.Effect<number, SessionUnavailable> {
+    return Effect.flatMap(Clock.currentTimeNanos, (before) =>
+      Effect.tap(this.#binding.manager.revokeAll(principal, { except, before }), () =>
+        Effect.sync(() => {
+          this.#began = before
+        })
+      )
+    )
+  }
+
   // ---------------------------------------------------------------------------
   // Common to the above
   // ---------------------------------------------------------------------------
+
+  get #current(): Session<A> | undefined {
+    return this.#state !== undefined && Exit.isSuccess(this.#state) ? this.#state.value : undefined
+  }
+
+  /** The session turned out to be gone. A log-in that was superseded has left it as it was. */
+  #lost(error: SessionInvalid): void {
+    if (error.reason !== "Superseded") this.#set(Exit.fail(error))
+  }
 
   #set(state: Outcome<A, R>): void {
     this.#state = state
@@ -355,14 +548,20 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     else if (Predicate.isObject(error)) makeRespondable(this.#binding.definition.refused, error)
   }
 
+  /** Whether the response's headers are made. */
+  get #isSealed(): boolean {
+    // A request upgraded to a WebSocket has had its response. Only Node's server says so, on its own request.
+    const { upgradedResponse } = this.#request as { readonly upgradedResponse?: unknown }
+    return this.#headers.isSealed || upgradedResponse !== undefined
+  }
+
+  /** Whether a token that nobody has asked for will reach the client. */
+  get #canIssue(): boolean {
+    return this.#isAnswering && !this.#isSealed
+  }
+
   #beforeHeaders<B, E>(operation: string, effect: Effect.Effect<B, E>): Effect.Effect<B, E> {
-    return Effect.suspend(() =>
-      // A request upgraded to a WebSocket has had its response. Only Node's server says so, on its own request.
-      this.#headers.isSealed ||
-      (this.#request as { readonly upgradedResponse?: unknown }).upgradedResponse !== undefined
-        ? this.#tooLate(`${operation} was called`, "call it")
-        : effect
-    )
+    return Effect.suspend(() => (this.#isSealed ? this.#tooLate(`${operation} was called`, "call it") : effect))
   }
 
   #tooLate(what: string, advice: string): Effect.Effect<never> {

@@ -3,6 +3,7 @@
  *
  * @internal
  */
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -55,11 +56,12 @@ const withHandle = <Self, A, R extends ReadonlyArray<Tagged>, E, RA>(
         return undefined
       })
     }
-    const handle = new RequestSessionLive(request, binding)
-    const response = app(handle, fiber, admit(request, binding))
     // The app was called with another request, by a handler of one with a session. That handler gets the response, and
     // may pass it on to a client whose session this is not.
     const isForCaller = isNested && !outer.isOf(request)
+    const began = fiber.getRef(Clock.Clock).currentTimeNanosUnsafe()
+    const handle = new RequestSessionLive(request, binding, began, !isForCaller)
+    const response = app(handle, fiber, admit(request, binding))
     return Effect.onExitPrimitive(
       isForCaller ? response : Effect.flatMap(response, (response) => handle.finish(response)),
       () => {

@@ -17,30 +17,40 @@ import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import type * as Redacted from "effect/Redacted"
 import type { SessionPatch, SessionRecord } from "../../SessionBackend.ts"
-import { SessionConflict, SessionInvalid, SessionUnavailable } from "../../SessionError.ts"
+import { SessionConflict, SessionUnavailable } from "../../SessionError.ts"
+import type { SessionInvalid } from "../../SessionError.ts"
 import { failure } from "../exit.ts"
 import { withDeadline } from "./deadline.ts"
-import type { Deadlines } from "./deadlines.ts"
+import { lineOf } from "./extension.ts"
 import { LiveSession } from "./liveSession.ts"
+import { expired, notFound } from "./look.ts"
 import * as Serial from "./serial.ts"
-import { type Storage, unavailable } from "./storage.ts"
+import type { Parts } from "./parts.ts"
+import { unavailable } from "./storage.ts"
 
 /** What to write, and what stands in the session afterwards. */
 export interface Write<A> {
-  readonly patch: Pick<SessionPatch, "data" | "dataVersion" | "secretHash">
+  readonly patch: Pick<SessionPatch, "data" | "dataVersion" | "extension" | "secretHash">
   readonly data: A
   readonly token: Redacted.Redacted<string>
 }
 
-/** With others that wait, on its own, or on its own and on no other version than that of the session given. */
+/** With others that wait, on its own, or on its own and on no other data than those of the session given. */
 export type Company = "together" | "alone" | "once"
 
 /** Answers what to write for the session as it is, or nothing, and an answer for the caller. */
-export type Change<A, B> = (session: LiveSession<A>) => Effect.Effect<readonly [answer: B, Write<A> | undefined]>
+export type Change<A, B, E> = (session: LiveSession<A>) => Effect.Effect<readonly [answer: B, Write<A> | undefined], E>
+
+export interface Terms<A, E> {
+  /** All that is checked of a newer record before it is changed, once it is known to be the session that was given. */
+  readonly admit: (record: SessionRecord, given: LiveSession<A>, now: number) => Effect.Effect<LiveSession<A>, E>
+  /** @default "together" */
+  readonly company?: Company
+  /** The session is whatever has its id. By default its secret must be the one that was given, or come from it on schedule. */
+  readonly byId?: boolean
+}
 
 export const conflict = failure(new SessionConflict())
-export const expired = failure(new SessionInvalid({ reason: "Expired" }))
-export const notFound = failure(new SessionInvalid({ reason: "NotFound" }))
 const unknown = new SessionUnavailable({ outcome: "unknown" })
 
 /** How many changes are written together at most. */
@@ -58,30 +68,33 @@ const tooSlow = () => Exit.succeed(undefined)
 /** A change that waits for its turn, or is made in another's. */
 interface Job<A, E> {
   readonly given: LiveSession<A>
-  readonly company: Company
+  readonly terms: Terms<A, E>
   /** Answers what to write, and how to answer the caller once that is stored. */
   readonly change: (
     session: LiveSession<A>
-  ) => Effect.Effect<readonly [Write<A> | undefined, succeed: (session: LiveSession<A>) => void]>
+  ) => Effect.Effect<readonly [Write<A> | undefined, succeed: (session: LiveSession<A>) => void], E>
   readonly fail: (exit: Exit.Exit<never, E>) => void
 }
 
-export const make = <A, E>(options: {
-  readonly storage: Storage
-  readonly deadlines: Deadlines
-  readonly timeout: number
-  /** Records of a newer data version are read, and not written over. */
-  readonly dataVersion: number
-  /** All that is checked of a record whose secret is known to be the token's. */
-  readonly admit: (
-    record: SessionRecord,
-    token: Redacted.Redacted<string>,
-    now: number
-  ) => Effect.Effect<LiveSession<A>, SessionInvalid | E | SessionUnavailable>
-  readonly decode: (data: string) => Result.Result<A, string>
-  readonly snapshot: (record: SessionRecord, data: A, token: Redacted.Redacted<string>, now: number) => LiveSession<A>
-}) => {
-  const { admit, dataVersion, deadlines, decode, snapshot, storage, timeout } = options
+/** Whether a newer record is still the session that a job was given. */
+const isGiven = <A, E>({ given, terms }: Job<A, E>, record: SessionRecord): boolean =>
+  terms.byId === true || lineOf(record) === lineOf(LiveSession.record(given))
+
+export type CompareAndSet<A, E> = <B>(
+  given: LiveSession<A>,
+  change: Change<A, B, SessionInvalid | E | SessionConflict | SessionUnavailable>,
+  terms: Terms<A, SessionInvalid | E | SessionConflict | SessionUnavailable>
+) => Effect.Effect<readonly [B, LiveSession<A>], SessionInvalid | E | SessionConflict | SessionUnavailable>
+
+export const make = <A, E>({
+  data: { decode },
+  // Records of a newer data version are read, and not written over.
+  dataVersion,
+  deadlines,
+  snapshot,
+  storage,
+  times: { backend: timeout }
+}: Parts<A>): CompareAndSet<A, E> => {
   type Failure = SessionInvalid | E | SessionConflict | SessionUnavailable
   const inTurn = Serial.make<Job<A, Failure>, SessionRecord, Failure>(timeout, unavailable)
 
@@ -93,8 +106,8 @@ export const make = <A, E>(options: {
     job: Job<A, Failure>,
     draft: SessionRecord,
     now: () => number,
-    admitted: Effect.Effect<LiveSession<A>, Failure> = draft.secretHash === LiveSession.record(job.given).secretHash
-      ? Effect.suspend(() => admit(draft, job.given.token, now()))
+    admitted: Effect.Effect<LiveSession<A>, Failure> = isGiven(job, draft)
+      ? Effect.suspend(() => job.terms.admit(draft, job.given, now()))
       : notFound
   ) => {
     const failing = (exit: Exit.Exit<never, Failure>) => ({ job, patch: undefined, answer: () => job.fail(exit) })
@@ -122,7 +135,8 @@ export const make = <A, E>(options: {
     now: () => number,
     arrived: number
   ) {
-    const { company, given } = job
+    const { given } = job
+    const { company = "together" } = job.terms
     /** Several calls, or one that has waited for its turn, take little longer in all than one call may. */
     const left = (at: number) => Math.min(timeout, Math.max(timeout / 8, 1.25 * timeout - (at - arrived)))
 
@@ -145,8 +159,10 @@ export const make = <A, E>(options: {
     const held = LiveSession.record(given)
     let record = line.newest !== undefined && line.newest.version > held.version ? line.newest : held
     for (let round = 0; ; round++) {
-      const isOver = company === "once" || (round > 1 && now() - arrived >= Math.min(timeout, maxContention))
-      if (isOver && record !== held && record.secretHash === held.secretHash) return job.fail(conflict)
+      const isOver =
+        (company === "once" && record.data !== held.data) ||
+        (round > 1 && now() - arrived >= Math.min(timeout, maxContention))
+      if (isOver && record !== held && isGiven(job, record)) return job.fail(conflict)
       if (round > 1) yield* pause(round)
 
       const at = now()
@@ -161,7 +177,7 @@ export const make = <A, E>(options: {
       const until = now() + left(now()) / 4
       // Those that give up meanwhile are no longer among those that wait, and those that come are.
       for (const one of company === "together" ? line.waiting : []) {
-        if (one.job.company !== "together" || all.length === maxTogether || now() > until) break
+        if ((one.job.terms.company ?? "together") !== "together" || all.length === maxTogether || now() > until) break
         one.isTaken = true
         const { data = record.data, dataVersion = record.dataVersion } = patch ?? {}
         const draft = patch === undefined ? record : { ...record, data, dataVersion, version: record.version + 1 }
@@ -188,7 +204,7 @@ export const make = <A, E>(options: {
     }
   })
 
-  return <B>(given: LiveSession<A>, change: Change<A, B>, company: Company = "together") =>
+  return <B>(given: LiveSession<A>, change: Change<A, B, Failure>, terms: Terms<A, Failure>) =>
     Clock.clockWith((clock) => {
       const now = () => clock.currentTimeMillisUnsafe()
       const arrived = now()
@@ -196,7 +212,7 @@ export const make = <A, E>(options: {
         given.id,
         (answer) => ({
           given,
-          company,
+          terms,
           change: (session) =>
             Effect.mapEager(change(session), ([result, written]) => [
               written,

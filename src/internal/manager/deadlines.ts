@@ -9,6 +9,7 @@ import type { CreateOptions, LayerOptions } from "../../Session.ts"
 import { clockSlack } from "../../SessionBackend.ts"
 import type { SessionRecord } from "../../SessionBackend.ts"
 import { SessionDataError } from "../../SessionError.ts"
+import type { Schedule } from "./rotation.ts"
 
 /** The configured times, in milliseconds. */
 export interface Times {
@@ -17,6 +18,7 @@ export interface Times {
   readonly touch: number | undefined
   /** How long a backend call may take. */
   readonly backend: number
+  readonly rotation: Schedule
 }
 
 /** RFC 6265bis 5.5: no browser keeps a cookie longer. */
@@ -29,10 +31,13 @@ const millisOf = (input: Duration.Input): number =>
 
 const text = (millis: number): string => Duration.format(Duration.millis(millis))
 
+const minRotation = Duration.toMillis(Duration.minutes(5))
+const maxGrace = Duration.toMillis(Duration.minutes(5))
+
 /** The times of a layer, and what is wrong with them. */
 export const timesOf = (options: LayerOptions): { readonly times: Times; readonly problems: ReadonlyArray<string> } => {
   const problems: Array<string> = []
-  const read = (name: keyof LayerOptions, fallback: Duration.Input): number => {
+  const read = (name: Exclude<keyof LayerOptions, "maxPerPrincipal">, fallback: Duration.Input): number => {
     const millis = millisOf(options[name] ?? fallback)
     if (!(Number.isFinite(millis) && millis >= 1)) problems.push(`${name} must be a finite duration above zero`)
     return Math.floor(millis)
@@ -47,15 +52,35 @@ export const timesOf = (options: LayerOptions): { readonly times: Times; readonl
   if (touch !== undefined && touch > idle / 2) {
     problems.push(`touchInterval must not be longer than half the idleTimeout: ${text(touch)}, ${text(idle)}`)
   }
-  return { times: { idle, absolute, touch, backend }, problems }
+  const every = options.rotateEvery === undefined ? undefined : read("rotateEvery", 0)
+  const grace = read("rotationGrace", "30 seconds")
+  if (every !== undefined && every < minRotation) problems.push("rotateEvery must be 5 minutes at least")
+  if (every !== undefined && every >= absolute) {
+    problems.push(`rotateEvery must be shorter than absoluteTimeout: ${text(every)}, ${text(absolute)}`)
+  }
+  if (every === undefined && options.rotationGrace !== undefined) {
+    problems.push("rotationGrace means nothing without rotateEvery: set both, or neither")
+  }
+  if (grace > maxGrace) problems.push("rotationGrace must be 5 minutes at most: a stolen token stands as long")
+  return { times: { idle, absolute, touch, backend, rotation: { every, grace } }, problems }
+}
+
+/** What a session shows of its deadlines. */
+export interface Shown {
+  readonly idleTimeout: Duration.Duration
+  readonly absoluteExpiresAt: number
+  readonly expiresAt: number
 }
 
 export interface Deadlines {
+  readonly shown: (record: SessionRecord, now: number) => Shown
   /** When the record expires, as seen at `now`. At that millisecond it is expired. */
   readonly expiryOf: (record: SessionRecord, now: number) => number
   /** What a touch or an update at `now` writes. */
   readonly seenAt: (record: SessionRecord, now: number) => Pick<SessionRecord, "lastSeenAt" | "idleExpiresAt">
   readonly isTouchDue: (record: SessionRecord, now: number) => boolean
+  /** Whether a new session is to live longer than the layer allows, and will not. */
+  readonly isCut: (options: CreateOptions | undefined) => boolean
   /** The times of a new record. Throws a `SessionDataError` on a timeout that is not positive. */
   readonly startingAt: (
     now: number,
@@ -81,12 +106,22 @@ export const make = (times: Times): Deadlines => {
     return Math.min(Math.floor(millis), layer)
   }
 
+  const expiryOf = (record: SessionRecord, now: number): number =>
+    // Created further in the future than clocks may differ: its age is unknown.
+    record.createdAt - now > slack
+      ? -Infinity
+      : Math.min(record.idleExpiresAt, Math.min(record.lastSeenAt, now) + idleOf(record), absoluteOf(record, now))
+  const configuredIdle = Duration.millis(times.idle)
+
   return {
-    expiryOf: (record, now) =>
-      // Created further in the future than clocks may differ: its age is unknown.
-      record.createdAt - now > slack
-        ? -Infinity
-        : Math.min(record.idleExpiresAt, Math.min(record.lastSeenAt, now) + idleOf(record), absoluteOf(record, now)),
+    expiryOf,
+    shown: (record, now) => ({
+      idleTimeout: record.idleTimeout >= times.idle ? configuredIdle : Duration.millis(record.idleTimeout),
+      absoluteExpiresAt: absoluteOf(record, now),
+      expiresAt: expiryOf(record, now)
+    }),
+    isCut: (options) =>
+      millisOf(options?.idleTimeout ?? 0) > times.idle || millisOf(options?.absoluteTimeout ?? 0) > times.absolute,
     seenAt: (record, now) => ({
       lastSeenAt: now,
       idleExpiresAt: Math.min(now + idleOf(record), absoluteOf(record, now))

@@ -7,8 +7,14 @@
 import * as DateTime from "effect/DateTime"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import type { Session, SessionId, SessionInfo } from "../../Session.ts"
+import type * as Duration from "effect/Duration"
+import type { ClientInfo, Factor, Session, SessionId, SessionInfo } from "../../Session.ts"
 import type { SessionRecord } from "../../SessionBackend.ts"
+import type { Shown } from "./deadlines.ts"
+import { clientOf, factorsOf, parse } from "./extension.ts"
+
+const noFactors: ReadonlyArray<Factor> = []
+const noClient: ClientInfo = {}
 
 export class LiveSession<A> implements Session<A> {
   readonly id: SessionId
@@ -16,14 +22,20 @@ export class LiveSession<A> implements Session<A> {
   readonly principal: Option.Option<string>
   readonly createdAt: DateTime.Utc
   readonly authenticatedAt: DateTime.Utc
+  readonly factors: ReadonlyArray<Factor>
   readonly lastSeenAt: DateTime.Utc
+  readonly idleTimeout: Duration.Duration
+  readonly absoluteExpiresAt: DateTime.Utc
   readonly expiresAt: DateTime.Utc
+  readonly persistent: boolean
+  readonly client: ClientInfo
   readonly version: number
   readonly token: Redacted.Redacted<string>
   /** Private: printing or spreading a session does not show it. */
   readonly #record: SessionRecord
 
-  constructor(record: SessionRecord, data: A, expiresAt: number, token: Redacted.Redacted<string>) {
+  constructor(record: SessionRecord, data: A, shown: Shown, token: Redacted.Redacted<string>) {
+    const { absoluteExpiresAt, expiresAt, idleTimeout } = shown
     // The store answers the id that `randomClaims` made.
     this.id = record.id as SessionId
     this.data = data
@@ -33,7 +45,18 @@ export class LiveSession<A> implements Session<A> {
     this.authenticatedAt =
       record.authenticatedAt === record.createdAt ? this.createdAt : DateTime.makeUnsafe(record.authenticatedAt)
     this.lastSeenAt = record.lastSeenAt === record.createdAt ? this.createdAt : DateTime.makeUnsafe(record.lastSeenAt)
-    this.expiresAt = DateTime.makeUnsafe(expiresAt)
+    this.idleTimeout = idleTimeout
+    this.absoluteExpiresAt = DateTime.makeUnsafe(absoluteExpiresAt)
+    this.expiresAt = expiresAt === absoluteExpiresAt ? this.absoluteExpiresAt : DateTime.makeUnsafe(expiresAt)
+    this.persistent = record.persistent
+    if (record.extension === "") {
+      this.factors = noFactors
+      this.client = noClient
+    } else {
+      const extension = parse(record)
+      this.factors = factorsOf(extension).map(([method, at]) => ({ method, at: DateTime.makeUnsafe(at) }))
+      this.client = clientOf(extension)
+    }
     this.version = record.version
     this.token = token
     this.#record = record
@@ -50,10 +73,11 @@ export class LiveSession<A> implements Session<A> {
   }
 }
 
-const noToken = Redacted.make("")
+/** For sessions that are changed or shown without their token. */
+export const noToken = Redacted.make("")
 
 /** What may be shown of a record whose token is not at hand. */
-export const infoOf = <A>(record: SessionRecord, data: A, expiresAt: number): SessionInfo<A> => {
-  const { token: _, ...info } = new LiveSession(record, data, expiresAt, noToken)
+export const infoOf = <A>(record: SessionRecord, data: A, shown: Shown): SessionInfo<A> => {
+  const { token: _, ...info } = new LiveSession(record, data, shown, noToken)
   return info
 }

@@ -1,0 +1,268 @@
+/**
+ * Making sessions: alone, or in place of another.
+ *
+ * @internal
+ */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+import type { CreateOptions, Refusal, SessionManager, Tagged } from "../../Session.ts"
+import type { SessionRecord } from "../../SessionBackend.ts"
+import type { SessionInvalid, SessionConflict, SessionUnavailable } from "../../SessionError.ts"
+import * as Token from "../token/token.ts"
+import * as CompareAndSet from "./compareAndSet.ts"
+import { withDeadline } from "./deadline.ts"
+import * as Extension from "./extension.ts"
+import * as Fence from "./fence.ts"
+import { LiveSession } from "./liveSession.ts"
+import { type Look, noTouch, notFound } from "./look.ts"
+import { maxListed, pageSize, type Parts } from "./parts.ts"
+
+/** How long a record that another log-in has sealed is that log-in's, in milliseconds. */
+const sealTimeout = 10_000
+
+/** How long a log-in that failed waits for the deletion of the session it made, in milliseconds. */
+const undoTimeout = 250
+
+/** How many fresh ids `create` tries. */
+const maxAttempts = 3
+
+/** The options of a new session, and the proofs of the one it replaces. */
+interface NewSession extends CreateOptions {
+  readonly factors?: ReadonlyArray<Extension.FactorTime>
+}
+
+export const make = <A, R extends ReadonlyArray<Tagged>>(
+  parts: Parts<A>,
+  options: {
+    readonly load: (
+      token: Redacted.Redacted<string>,
+      look: Look
+    ) => Effect.Effect<LiveSession<A>, SessionInvalid | Refusal<R> | SessionUnavailable>
+    readonly held: (
+      source: Parameters<SessionManager<A, R>["reauthenticate"]>[0]
+    ) => Effect.Effect<LiveSession<A>, SessionInvalid | Refusal<R> | SessionUnavailable>
+    readonly compareAndSet: CompareAndSet.CompareAndSet<A, Refusal<R>>
+    /** The terms of a change that asks no verifier. */
+    readonly withoutVerifier: CompareAndSet.Terms<A, SessionInvalid>["admit"]
+  }
+): Pick<SessionManager<A, R>, "create" | "createFrom" | "reauthenticate"> => {
+  const { data, dataVersion, deadlines, fence, isLive, maxPerPrincipal, namespace, randomly } = parts
+  const { sha256, snapshot, storage, times, tokens } = parts
+  const { compareAndSet, held, load, withoutVerifier } = options
+  let hasWarnedOfCut = false
+
+  /** Stores a new session, with a fresh id and secret each time: an id that is taken is another session's. */
+  const insert = Effect.fnUntraced(function* (given: A, { factors = [], ...options }: NewSession) {
+    const { principal, text, value } = yield* data.encode(given)
+    for (let attempt = 0; attempt < maxAttempts; attempt++) {
+      const claims = yield* randomly(Token.randomClaims)
+      const secretHash = yield* sha256(claims.secret)
+      const token = yield* tokens.issue(claims)
+      const now = yield* Clock.currentTimeMillis
+      const passed = Extension.withMethods(factors, options.methods ?? [], now)
+      const record: SessionRecord = {
+        ...deadlines.startingAt(now, options),
+        namespace,
+        id: claims.id,
+        secretHash,
+        version: 1,
+        principal,
+        data: text,
+        dataVersion,
+        extension: Extension.format({
+          factors: passed.length === 0 ? undefined : passed,
+          client: options.client === undefined ? undefined : Extension.describedAs({}, options.client)
+        }),
+        persistent: (options.cookie ?? "persistent") === "persistent"
+      }
+      const result = yield* storage.create(record)
+      if (result === "created") return snapshot(record, value, token, now)
+    }
+    return yield* storage.failed("create", "notApplied", { _tag: "FreshIdTaken" })
+  })
+
+  /**
+   * The principal's sessions of which `maxPerPrincipal` others were seen later, but for the one just made. Whoever lists
+   * last sees all of those made at once, so that too many of them remain for a moment at most, and never too few.
+   */
+  const overLimit = Effect.fnUntraced(function* (principal: string, own: string, replaced: ReadonlySet<string>) {
+    if (maxPerPrincipal === false) return []
+    const now = yield* Clock.currentTimeMillis
+    const live: Array<SessionRecord> = []
+    let walked = 0
+    let after: string | undefined
+    do {
+      // One more than are allowed: nearly everybody has fewer, so that the first page is the last one.
+      const limit = walked === 0 ? Math.min(maxPerPrincipal + 1, pageSize) : pageSize
+      const page = yield* storage.listByPrincipal(principal, { limit, after })
+      for (const record of page.records) {
+        if (isLive(record, now) && !replaced.has(record.id)) live.push(record)
+      }
+      walked += limit
+      after = page.next
+    } while (after !== undefined && walked < maxListed)
+    return live
+      .sort((a, b) => b.lastSeenAt - a.lastSeenAt || (a.id < b.id ? 1 : -1))
+      .slice(maxPerPrincipal)
+      .flatMap(({ id }) => (id === own ? [] : [id]))
+  })
+
+  /** Takes back a session that nobody has had the token of. The deletion goes on if it takes long. */
+  const takeBack = (session: LiveSession<A>) =>
+    withDeadline(Effect.ignore(storage.delete(session.id)), undoTimeout, () => Exit.void)
+
+  /** Makes a session, unless the log-in began before the fence, and answers those that are over the limit by it. */
+  const made = (given: A, options: NewSession, began: number, replaced: ReadonlySet<string>) =>
+    Effect.flatMap(insert(given, options), (session) => {
+      const principal = Option.getOrUndefined(session.principal)
+      if (principal === undefined) return Effect.succeed({ session, over: [] as ReadonlyArray<string> })
+      const looks = [fence.check(principal, began), overLimit(principal, session.id, replaced)] as const
+      return Effect.all(looks, { concurrency: "unbounded" }).pipe(
+        Effect.map(([, over]) => ({ session, over })),
+        Effect.tapCause(() => takeBack(session))
+      )
+    })
+
+  /** If it fails, the next log-in ends them. */
+  const end = (ids: ReadonlyArray<string>) =>
+    Effect.ignore(Effect.forEach(ids, (id) => storage.delete(id), { concurrency: 8, discard: true }))
+
+  const warnOfCut = (options: CreateOptions) =>
+    Effect.suspend(() => {
+      if (hasWarnedOfCut || !deadlines.isCut(options)) return Effect.void
+      hasWarnedOfCut = true
+      return Effect.annotateLogs(
+        Effect.logWarning("a timeout given to create is longer than the layer's, and was cut to it; raise the layer's"),
+        { namespace }
+      )
+    })
+
+  const create: SessionManager<A, R>["create"] = (given, options = {}) =>
+    Effect.uninterruptible(
+      Effect.gen(function* () {
+        const began = yield* Fence.timeOf(options.began)
+        const replaced = new Set<string>()
+        for (const token of options.replaces ?? []) {
+          const claims = yield* Effect.option(Effect.suspend(() => tokens.check(token)))
+          if (Option.isSome(claims)) replaced.add(claims.value.id)
+        }
+        const { over, session } = yield* made(given, options, began, replaced)
+        yield* warnOfCut(options)
+        yield* end(over)
+        return session
+      })
+    )
+
+  /**
+   * Makes a session in place of another. First the old one is sealed: no token opens it, so that no update of it can be
+   * answered from then on. If no session is made, the seal is taken off again.
+   */
+  const succeed = Effect.fnUntraced(function* (
+    before: LiveSession<A>,
+    next: (sealed: LiveSession<A>) => readonly [data: A, NewSession],
+    began: number
+  ) {
+    const hash = yield* randomly(Token.randomSecret)
+    let open = LiveSession.record(before)
+    const sealing = compareAndSet(
+      before,
+      (session) =>
+        Effect.flatMap(Clock.currentTimeMillis, (at) => {
+          open = LiveSession.record(session)
+          if (open.dataVersion > dataVersion) return CompareAndSet.conflict
+          const extension = Extension.format({ ...Extension.parse(open), seal: { of: hash, at } })
+          return Effect.succeed([
+            undefined,
+            { patch: { secretHash: hash, extension }, data: session.data, token: session.token }
+          ])
+        }),
+      { admit: withoutVerifier, company: "alone" }
+      // No verifier is asked, so none refuses.
+    ) as Effect.Effect<readonly [undefined, LiveSession<A>], SessionInvalid | SessionConflict | SessionUnavailable>
+    const [, sealed] = yield* sealing
+    const { id, version } = sealed
+    const { extension, secretHash } = open
+    const unseal = Effect.suspend(() => {
+      const { idleExpiresAt, lastSeenAt } = LiveSession.record(sealed)
+      return storage.update(id, version, { secretHash, extension, idleExpiresAt, lastSeenAt }, times.backend)
+    })
+    const { over, session } = yield* Effect.suspend(() => {
+      const [value, options] = next(sealed)
+      return made(value, options, began, new Set([id]))
+    }).pipe(Effect.tapCause(() => Effect.ignore(Effect.retry(unseal, { times: 1 }))))
+    // Nothing opens it any more, so a record that is left behind does no harm.
+    yield* Effect.ignore(storage.delete(id))
+    yield* end(over)
+    return session
+  })
+
+  /**
+   * What stands in place of a token for a log-in. A record that was sealed just now is another log-in's; one that was
+   * sealed long ago was left by a crash, which must not lock anybody out.
+   */
+  const standing = (token: Redacted.Redacted<string>) =>
+    Effect.matchEffect(load(token, noTouch), {
+      onSuccess: Effect.succeedSome,
+      onFailure: Effect.fnUntraced(function* (error) {
+        if (error._tag === "SessionUnavailable") return yield* Effect.fail(error as SessionUnavailable)
+        const claims = yield* Effect.option(Effect.suspend(() => tokens.check(token)))
+        const record = Option.isNone(claims) ? Option.none() : yield* storage.read(claims.value.id)
+        const seal = Option.isNone(record) ? undefined : Extension.sealOf(record.value)
+        const now = yield* Clock.currentTimeMillis
+        return seal !== undefined && Math.abs(now - seal.at) < sealTimeout
+          ? yield* notFound
+          : Option.none<LiveSession<A>>()
+      })
+    })
+
+  const createFrom: SessionManager<A, R>["createFrom"] = (source, f, options = {}) =>
+    Effect.uninterruptible(
+      Effect.gen(function* () {
+        const began = yield* Fence.timeOf(options.began)
+        const before = yield* Redacted.isRedacted(source) || !LiveSession.is(source)
+          ? standing(Redacted.isRedacted(source) ? source : source.token)
+          : Effect.succeedSome(source)
+        if (Option.isNone(before)) {
+          const given = yield* Effect.sync(() => f(Option.none()))
+          return yield* create(given, { ...options, began: BigInt(began) * 1000n })
+        }
+        yield* warnOfCut(options)
+        // A copy: `f` may change it in place, and the session's own is in the hands of the application.
+        const copyOf = (session: LiveSession<A>) =>
+          Result.getOrElse(data.decode(LiveSession.record(session).data), () => session.data)
+        return yield* succeed(before.value, (sealed) => [f(Option.some(copyOf(sealed))), options], began)
+      })
+    )
+
+  const reauthenticate: SessionManager<A, R>["reauthenticate"] = (source, options = {}) =>
+    Effect.uninterruptible(
+      Effect.gen(function* () {
+        const began = yield* Fence.timeOf(options.began)
+        return yield* succeed(
+          yield* held(source),
+          (sealed) => {
+            const record = LiveSession.record(sealed)
+            const extension = Extension.parse(record)
+            return [
+              sealed.data,
+              {
+                methods: options.methods,
+                factors: Extension.factorsOf(extension),
+                client: Extension.clientOf(extension),
+                idleTimeout: record.idleTimeout,
+                absoluteTimeout: record.absoluteExpiresAt - record.createdAt,
+                cookie: record.persistent ? "persistent" : "browser"
+              }
+            ]
+          },
+          began
+        )
+      })
+    )
+
+  return { create, createFrom, reauthenticate }
+}

@@ -1,0 +1,89 @@
+/**
+ * What the parts of a manager share: its services, as they need them, and its settings.
+ *
+ * @internal
+ */
+import * as SecureRandom from "effect/crypto/SecureRandom"
+import * as Effect from "effect/Effect"
+import type * as Redacted from "effect/Redacted"
+import type { Core, Definition, LayerOptions, Tagged } from "../../Session.ts"
+import { SessionBackend } from "../../SessionBackend.ts"
+import type { SessionRecord } from "../../SessionBackend.ts"
+import { SessionKeys } from "../../SessionKeys.ts"
+import * as Token from "../token/token.ts"
+import * as TokenCrypto from "../token/tokenCrypto.ts"
+import * as Deadlines from "./deadlines.ts"
+import * as Extension from "./extension.ts"
+import * as Fence from "./fence.ts"
+import { LiveSession } from "./liveSession.ts"
+import * as SessionData from "./sessionData.ts"
+import * as Storage from "./storage.ts"
+
+/** How many sessions of a principal are looked at, at most. */
+export const maxListed = 1000
+export const pageSize = 250
+
+export interface Settings {
+  readonly times: Deadlines.Times
+  readonly maxPerPrincipal: number | false
+}
+
+/** The settings of a layer, and what is wrong with them. */
+export const settingsOf = (
+  options: LayerOptions
+): { readonly settings: Settings; readonly problems: ReadonlyArray<string> } => {
+  const { problems, times } = Deadlines.timesOf(options)
+  const { maxPerPrincipal = 100 } = options
+  const isLimit =
+    maxPerPrincipal === false ||
+    (Number.isSafeInteger(maxPerPrincipal) && maxPerPrincipal >= 1 && maxPerPrincipal <= maxListed)
+  const limit = isLimit ? [] : [`maxPerPrincipal must be a whole number from 1 to ${maxListed}, or false for no limit`]
+  return { settings: { times, maxPerPrincipal }, problems: [...problems, ...limit] }
+}
+
+export interface Parts<A> extends Settings {
+  readonly namespace: string
+  readonly dataVersion: number
+  readonly storage: Storage.Storage
+  readonly fence: Fence.Fence
+  readonly deadlines: Deadlines.Deadlines
+  readonly data: SessionData.SessionData<A>
+  readonly tokens: Token.Tokens
+  readonly sha256: TokenCrypto.TextFunction
+  readonly randomly: <B>(effect: Effect.Effect<B, never, SecureRandom.SecureRandom>) => Effect.Effect<B>
+  readonly snapshot: (record: SessionRecord, data: A, token: Redacted.Redacted<string>, now: number) => LiveSession<A>
+  /** Whether a record is a session that stands. */
+  readonly isLive: (record: SessionRecord, now: number) => boolean
+}
+
+export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<Tagged>>(
+  definition: Definition<Self, A, R>,
+  settings: Settings
+): Effect.fn.Return<Parts<A>, never, Core> {
+  const namespace = definition.key
+  const keys = yield* SessionKeys
+  const backend = yield* SessionBackend
+  const random = yield* SecureRandom.SecureRandom
+  const sha256 = yield* TokenCrypto.sha256
+  const timeout = settings.times.backend
+  const deadlines = Deadlines.make(settings.times)
+  return {
+    ...settings,
+    namespace,
+    dataVersion: definition.dataVersion,
+    storage: Storage.make(backend, namespace, timeout),
+    fence: Fence.make({
+      storage: Storage.make(backend, Fence.namespaceOf(namespace), timeout),
+      namespace,
+      timeout,
+      sha256
+    }),
+    deadlines,
+    data: SessionData.make(definition),
+    tokens: Token.make(yield* keys.signers(Token.purpose(namespace))),
+    sha256,
+    randomly: (effect) => Effect.provideService(effect, SecureRandom.SecureRandom, random),
+    snapshot: (record, data, token, now) => new LiveSession(record, data, deadlines.shown(record, now), token),
+    isLive: (record, now) => now < deadlines.expiryOf(record, now) && Extension.sealOf(record) === undefined
+  }
+})
