@@ -284,7 +284,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
 
   return {
     create,
-    resolve: (token) => load(token, true),
+    resolve: (token, options) => load(token, options?.touch !== false),
     modify,
     replace,
     rotate,

@@ -8,7 +8,9 @@
  * @internal
  */
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
@@ -18,7 +20,7 @@ import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Semaphore from "effect/Semaphore"
 import type { Changed, Loaded, Refusal, RequestSession, Session, Tagged } from "../../Session.ts"
-import { SessionMissing } from "../../SessionError.ts"
+import { SessionMissing, SessionStale } from "../../SessionError.ts"
 import type { SessionConflict, SessionInvalid, SessionUnavailable } from "../../SessionError.ts"
 import type { Credential } from "../../SessionFrontend.ts"
 import { failure } from "../exit.ts"
@@ -61,10 +63,14 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   /** Done when the read that is under way has ended; there if another fiber waits for it. */
   #readEnded: Deferred.Deferred<void> | undefined = undefined
   #lock: Semaphore.Semaphore | undefined = undefined
+  /** Whether the response is this request's own, and can carry a new token. */
+  readonly #canRotate: boolean
+  #touches = true
 
-  constructor(request: HttpServerRequest, binding: Binding<Self, A, R>) {
+  constructor(request: HttpServerRequest, binding: Binding<Self, A, R>, canRotate = true) {
     this.#request = request
     this.#binding = binding
+    this.#canRotate = canRotate
     this.#headers = new ResponseHeaders(binding)
   }
 
@@ -87,6 +93,16 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     return this.#binding.manager === manager && this.#binding.frontend === frontend
   }
 
+  /** An open route does not keep the session alive: a first read from now on does not touch it. */
+  withoutTouch(): void {
+    this.#touches = false
+  }
+
+  /** stub */
+  get canRotate(): boolean {
+    return this.#canRotate
+  }
+
   finish(response: HttpServerResponse): Effect.Effect<HttpServerResponse> {
     return this.#headers.finish(response)
   }
@@ -100,7 +116,8 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   }
 
   /** What `get` does, for a fiber that runs it at once: answered once, and shared by all who ask meanwhile. */
-  load(): Loaded<Session<A>, R> {
+  load(options?: { readonly touch?: boolean | undefined }): Loaded<Session<A>, R> {
+    if (options?.touch === false) this.#touches = false
     if (this.#state !== undefined) return this.#state
     if (this.#isReading) {
       this.#readEnded ??= Deferred.makeUnsafe<void>()
@@ -116,7 +133,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
         isOurs = this.#isReading = true
         if (credentials.length > 1) return this.#choose(credentials)
         this.#headers.via = credentials[0].via
-        return this.#binding.manager.resolve(credentials[0].token)
+        return this.#resolve(credentials[0].token)
       }),
       (exit) => {
         if (isOurs || !this.#isReading) this.#learn(exit)
@@ -126,10 +143,39 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   }
 
   #choose(credentials: ReadonlyArray<Credential>): Loaded<Session<A>, R> {
-    return Effect.map(chooseSession(credentials, this.#binding.manager.resolve), ([session, via]) => {
+    return Effect.map(chooseSession<A, R>(credentials, (token) => this.#resolve(token)), ([session, via]) => {
       this.#headers.via = via
       return session
     })
+  }
+
+  #resolve(token: Redacted.Redacted<string>) {
+    return this.#touches
+      ? this.#binding.manager.resolve(token)
+      : this.#binding.manager.resolve(token, { touch: false })
+  }
+
+  get fresh(): RequestSession<A, R>["fresh"] {
+    return ({ methods = [], within }) =>
+      Effect.flatMap(this.get, (session) =>
+        Effect.flatMap(Clock.currentTimeMillis, (now) => {
+          const age = now - session.authenticatedAt.epochMilliseconds
+          if (age <= Duration.toMillis(within) && methods.length === 0) return Effect.succeed(session)
+          const error = new SessionStale({ maxAge: Duration.toSeconds(within), methods })
+          this.#note(Cause.fail(error))
+          return Effect.fail(error)
+        })
+      )
+  }
+
+  /** stub */
+  get reauthenticate(): RequestSession<A, R>["reauthenticate"] {
+    return () => Effect.die("stub")
+  }
+
+  /** stub */
+  get describe(): RequestSession<A, R>["describe"] {
+    return () => Effect.die("stub")
   }
 
   #learn(exit: Outcome<A, R>): void {
@@ -352,6 +398,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   #note(cause: Cause.Cause<unknown>): void {
     const error = errorOf(cause)
     if (Predicate.isTagged(error, "SessionUnavailable")) this.#headers.unavailable()
+    else if (Predicate.isTagged(error, "SessionStale")) this.#headers.stale(error as SessionStale)
     else if (Predicate.isObject(error)) makeRespondable(this.#binding.definition.refused, error)
   }
 
