@@ -1,9 +1,10 @@
 /**
- * Sessions for `HttpApi`: implements the middlewares an API declares.
+ * Sessions for `HttpApi`: the middlewares an API declares, and their implementation.
  *
- * The API is written with `effect/http-api` alone. It declares a middleware that provides the session and names its
- * errors and its security schemes, if any; the OpenAPI document and the client's typed errors follow from these. The
- * server implements the middleware with `layer` or `layerOptional`.
+ * An API declares with `Required` or `Optional` a middleware that provides the session and names its errors and its
+ * security schemes, if any; the OpenAPI document and the client's typed errors follow from these. The server implements
+ * it with `layer` or `layerOptional`, of which a client that shares the API's definition loads nothing. A middleware
+ * that is written with `HttpApiMiddleware.Service` alone fits as well.
  *
  * **Details**
  *
@@ -16,7 +17,7 @@
  *
  * ```ts
  * import { Effect, Layer, Schema } from "effect"
- * import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup, HttpApiMiddleware, HttpApiSecurity } from "effect/http-api"
+ * import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup, HttpApiSecurity } from "effect/http-api"
  * import { Session, SessionHttpApi } from "effect-sessions"
  *
  * class UserSession extends Session.Service<UserSession>()("app/UserSession", {
@@ -24,10 +25,7 @@
  *   principal: (data) => data.username
  * }) {}
  *
- * class Authenticated extends HttpApiMiddleware.Service<Authenticated, {
- *   provides: Session.Provided<typeof UserSession>
- * }>()("app/Authenticated", {
- *   error: Session.errors(UserSession),
+ * class Authenticated extends SessionHttpApi.Required<Authenticated>()("app/Authenticated", UserSession, {
  *   security: { session: HttpApiSecurity.apiKey({ in: "cookie", key: "__Host-session" }) }
  * }) {}
  *
@@ -56,25 +54,195 @@ import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import * as HttpApiMiddleware from "effect/http-api/HttpApiMiddleware"
 import type { HttpApiSecurity } from "effect/http-api/HttpApiSecurity"
 import * as Layer from "effect/Layer"
+import type * as Schema from "effect/Schema"
 import { type Binding, bindIn } from "./internal/http/binding.ts"
-import { guarded, open } from "./internal/http/route.ts"
+import {
+  type GuardError,
+  guarded,
+  open,
+  problemsOf,
+  type Route,
+  routeOf,
+  type RouteOptions
+} from "./internal/http/route.ts"
 import * as SecuritySchemes from "./internal/http/securitySchemes.ts"
-import type { Bound, Definition, Errors, Tagged, VerifiedOf } from "./Session.ts"
-import { SessionConfigError } from "./SessionError.ts"
+import { errors } from "./Session.ts"
+import type { Bound, Definition, Errors, Fresh, Tagged, VerifiedOf } from "./Session.ts"
+import {
+  SessionConfigError,
+  SessionConflict,
+  SessionCrossOrigin,
+  SessionInvalid,
+  SessionStale,
+  SessionUnavailable
+} from "./SessionError.ts"
+
+type Security = Record<string, HttpApiSecurity>
+type ErrorSchemas = Schema.Top | ReadonlyArray<Schema.Top>
 
 /**
- * What `layer` requires of a middleware: it provides `Session.Provided` and declares `Session.errors`. For any other the
- * type is a sentence that says so, which the compiler prints.
+ * The errors that a middleware made with `Required` declares of itself: `Session.errors`, with `SessionStale` where it
+ * asks for a fresh session.
  *
  * @category utility types
  * @since 0.1.0
  */
-export type Guards<Id, Self, R extends ReadonlyArray<Tagged>> = (VerifiedOf<Self> extends HttpApiMiddleware.Provides<Id>
+export type DeclaredErrors<R extends ReadonlyArray<Tagged>, F> = [F] extends [undefined]
+  ? Errors<R>
+  : readonly [...Errors<R>, typeof SessionStale]
+
+/**
+ * The class that `Required` returns.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type RequiredClass<
+  Self,
+  Id extends string,
+  S,
+  E extends ErrorSchemas,
+  Sec extends Security,
+  F
+> = HttpApiMiddleware.ServiceClass<
+  Self,
+  Id,
+  {
+    provides: S | VerifiedOf<S>
+    requires: never
+    requiredForClient: false
+    error: E
+    clientError: never
+    security: Sec
+  }
+> & {
+  /** How fresh a session its layer asks for. */
+  readonly fresh: F
+}
+
+/**
+ * Declares a middleware for endpoints that require a verified session.
+ *
+ * **Details**
+ *
+ * - `security`: where clients send the token, for the OpenAPI document; the frontend must read these places.
+ * - `fresh`: how lately the user must have proved who they are. The errors then have `SessionStale`.
+ * - `error`: the API's own errors, in place of `Session.errors`; its `layer` is then told by `onFailure` which of them
+ *   answers.
+ *
+ * **Example** (One 401 of the API's own)
+ *
+ * ```ts
+ * import { Effect, Schema } from "effect"
+ * import { Session, SessionHttpApi } from "effect-sessions"
+ *
+ * class UserSession extends Session.Service<UserSession>()("app/UserSession", {
+ *   data: Schema.Struct({ username: Schema.String }),
+ *   principal: (data) => data.username
+ * }) {}
+ *
+ * class Unauthorized extends Schema.TaggedError<Unauthorized>()("Unauthorized", {}, { httpApiStatus: 401 }) {}
+ *
+ * class Authenticated extends SessionHttpApi.Required<Authenticated>()("app/Authenticated", UserSession, {
+ *   error: Unauthorized
+ * }) {}
+ *
+ * // On the server.
+ * const AuthenticatedLive = SessionHttpApi.layer(Authenticated, UserSession, {
+ *   onFailure: () => Effect.fail(new Unauthorized())
+ * })
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const Required =
+  <Self>() =>
+  <
+    const Id extends string,
+    S,
+    A,
+    R extends ReadonlyArray<Tagged>,
+    const Sec extends Security = never,
+    const F extends Fresh | undefined = undefined,
+    const E extends ErrorSchemas = DeclaredErrors<R, F>
+  >(
+    id: Id,
+    session: Definition<S, A, R>,
+    options?: {
+      readonly security?: Sec | undefined
+      readonly fresh?: F
+      readonly error?: E | undefined
+    }
+  ): RequiredClass<Self, Id, S, E, Sec, F> => {
+    const fresh = options?.fresh
+    const own = fresh === undefined ? errors(session) : [...errors(session), SessionStale]
+    const middleware = HttpApiMiddleware.Service<Self>()(id, {
+      error: options?.error ?? own,
+      security: options?.security
+    })
+    // The errors are those of the type, of which the compiler cannot see which of the two it has.
+    return Object.assign(middleware, { fresh }) as unknown as RequiredClass<Self, Id, S, E, Sec, F>
+  }
+
+/**
+ * Declares a middleware for endpoints open to all, which get the request's session. Its errors are those of the
+ * cross-origin check, of reading a session with `option`, and of a log-in with `create`.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const Optional =
+  <Self>() =>
+  <const Id extends string, S, A, R extends ReadonlyArray<Tagged>>(
+    id: Id,
+    // Says whose session it is. Its type is all that is needed.
+    _session: Definition<S, A, R>
+  ): HttpApiMiddleware.ServiceClass<
+    Self,
+    Id,
+    {
+      provides: S
+      requires: never
+      requiredForClient: false
+      error: readonly [
+        typeof SessionInvalid,
+        typeof SessionConflict,
+        typeof SessionCrossOrigin,
+        typeof SessionUnavailable
+      ]
+      clientError: never
+      security: never
+    }
+  > =>
+    HttpApiMiddleware.Service<Self, { provides: S }>()(id, {
+      error: [SessionInvalid, SessionConflict, SessionCrossOrigin, SessionUnavailable]
+    })
+
+/**
+ * What the middleware of a guard has to declare, unless its `onFailure` says otherwise: `Session.errors`, and
+ * `SessionStale` where a fresh session is asked for, by the middleware (`F`) or its layer (`G`).
+ *
+ * @category utility types
+ * @since 0.1.0
+ */
+export type Failures<R extends ReadonlyArray<Tagged>, F, G> =
+  | Errors<R>[number]["Type"]
+  | ([F | G] extends [undefined] ? never : SessionStale)
+
+/**
+ * What `layer` requires of a middleware: it provides `Session.Provided` and declares the errors `E` of the guard. For any
+ * other the type is a sentence that says so, which the compiler prints.
+ *
+ * @category utility types
+ * @since 0.1.0
+ */
+export type Guards<Id, Self, E> = (VerifiedOf<Self> extends HttpApiMiddleware.Provides<Id>
   ? unknown
   : "the middleware must provide Session.Provided of this session; for the session alone use layerOptional") &
-  ([Errors<R>[number]["Type"]] extends [HttpApiMiddleware.Error<Id>]
+  ([E] extends [HttpApiMiddleware.Error<Id>]
     ? unknown
-    : "the middleware must declare error: Session.errors of this session")
+    : "the middleware must declare error: Session.errors of this session, with SessionStale where fresh is asked for; or what onFailure fails with, if its layer has one")
 
 /**
  * What `layerOptional` requires of a middleware: it provides the session alone.
@@ -85,6 +253,26 @@ export type Guards<Id, Self, R extends ReadonlyArray<Tagged>> = (VerifiedOf<Self
 export type Opens<Id, Self> = [HttpApiMiddleware.Provides<Id>] extends [Self]
   ? unknown
   : "the middleware must provide the session alone"
+
+/**
+ * What the endpoints of a guard may have for themselves.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface GuardOptions<R extends ReadonlyArray<Tagged>, G, E> extends RouteOptions {
+  /** How fresh a session must be. @default what the middleware was made with */
+  readonly fresh?: G
+  /**
+   * Maps what the guard refuses a request with to the errors that the middleware declares. `WWW-Authenticate` of a 401 and
+   * `Retry-After` of a 503 are on the answer all the same.
+   *
+   * @default each error answers as it is
+   */
+  readonly onFailure?:
+    | ((error: GuardError<R> | SessionStale, request: HttpServerRequest) => Effect.Effect<never, E>)
+    | undefined
+}
 
 type App = Effect.Effect<HttpServerResponse, unknown, unknown>
 
@@ -122,6 +310,7 @@ const schemesOf = (middleware: object): Readonly<Record<string, HttpApiSecurity>
 const implement = <Id, S, Self, A, R extends ReadonlyArray<Tagged>>(
   middleware: Context.Key<Id, S>,
   session: Definition<Self, A, R>,
+  route: Route,
   wrap: (binding: Binding<Self, A, R>, app: App) => App
 ): Layer.Layer<Id, SessionConfigError, Bound<Self>> =>
   Layer.effect(
@@ -130,10 +319,13 @@ const implement = <Id, S, Self, A, R extends ReadonlyArray<Tagged>>(
       const binding = bindIn(session, yield* Effect.context<Bound<Self>>())
       const run = (app: App) => wrap(binding, app)
       const schemes = schemesOf(middleware)
+      const problems = [
+        ...problemsOf(route).map((problem) => `${middleware.key}: ${problem}`),
+        ...SecuritySchemes.problemsOf(middleware.key, schemes ?? {}, session.key, binding.frontend)
+      ]
+      if (problems.length > 0) return yield* new SessionConfigError({ problems })
       // `S`, abstract here, is one function for a middleware without security, and else a record of one per scheme.
       if (schemes === undefined) return run as S
-      const problems = SecuritySchemes.problemsOf(middleware.key, schemes, session.key, binding.frontend)
-      if (problems.length > 0) return yield* new SessionConfigError({ problems })
       const names = Object.keys(schemes)
       const once = names.length > 1 ? oncePerRequest(run) : run
       return Object.fromEntries(names.map((name) => [name, once])) as S
@@ -142,31 +334,53 @@ const implement = <Id, S, Self, A, R extends ReadonlyArray<Tagged>>(
 
 /**
  * Layer of a middleware for endpoints that require a verified session: it provides the request's session and
- * `UserSession.Verified`, and declares `Session.errors(UserSession)`.
+ * `UserSession.Verified`, and declares `Session.errors(UserSession)`, or the errors of `onFailure`.
  *
- * Fails with a `SessionConfigError` if the middleware declares a security scheme the definition's frontend does not
- * read: the OpenAPI document would promise what the server refuses.
+ * A middleware made with `fresh` asks for a session that fresh.
+ *
+ * Fails with a `SessionConfigError` on options that are not valid, and if the middleware declares a security scheme the
+ * definition's frontend does not read: the OpenAPI document would promise what the server refuses.
  *
  * @category layers
  * @since 0.1.0
  */
-export const layer = <Id extends HttpApiMiddleware.AnyId, S, Self, A, R extends ReadonlyArray<Tagged>>(
-  middleware: Context.Key<Id, S>,
-  session: Definition<Self, A, R> & Guards<Id, Self, R>
-): Layer.Layer<Id, SessionConfigError, Bound<Self>> =>
-  implement<Id, S, Self, A, R>(middleware, session, (binding, app) => guarded(binding, app, Effect.fail))
+export const layer = <
+  Id extends HttpApiMiddleware.AnyId,
+  S,
+  Self,
+  A,
+  R extends ReadonlyArray<Tagged>,
+  F extends Fresh | undefined = undefined,
+  G extends Fresh | undefined = undefined,
+  E = Failures<R, F, G>
+>(
+  middleware: Context.Key<Id, S> & { readonly fresh?: F },
+  session: Definition<Self, A, R> & Guards<Id, Self, E>,
+  options?: GuardOptions<R, G, E>
+): Layer.Layer<Id, SessionConfigError, Bound<Self>> => {
+  const route = routeOf({ ...options, fresh: options?.fresh ?? middleware.fresh })
+  const onFailure = options?.onFailure ?? Effect.fail
+  return implement<Id, S, Self, A, R>(middleware, session, route, (binding, app) =>
+    guarded(binding, app, onFailure, route)
+  )
+}
 
 /**
- * Layer of a middleware for endpoints open to all: it provides the request's session, and declares
- * `SessionCrossOrigin` and `SessionUnavailable`, or all of `Session.errors`.
+ * Layer of a middleware for endpoints open to all: it provides the request's session, and declares `SessionCrossOrigin`
+ * and `SessionUnavailable`. Where endpoints log users in it declares `SessionInvalid` and `SessionConflict` too, which
+ * `create` may fail with; `Optional` declares all four.
  *
- * Fails with a `SessionConfigError` if the middleware declares a security scheme the definition's frontend does not
- * read.
+ * Fails with a `SessionConfigError` on options that are not valid, and if the middleware declares a security scheme the
+ * definition's frontend does not read.
  *
  * @category layers
  * @since 0.1.0
  */
 export const layerOptional = <Id extends HttpApiMiddleware.AnyId, S, Self, A, R extends ReadonlyArray<Tagged>>(
   middleware: Context.Key<Id, S>,
-  session: Definition<Self, A, R> & Opens<Id, Self>
-): Layer.Layer<Id, SessionConfigError, Bound<Self>> => implement<Id, S, Self, A, R>(middleware, session, open)
+  session: Definition<Self, A, R> & Opens<Id, Self>,
+  options?: RouteOptions
+): Layer.Layer<Id, SessionConfigError, Bound<Self>> => {
+  const route = routeOf(options)
+  return implement<Id, S, Self, A, R>(middleware, session, route, (binding, app) => open(binding, app, route))
+}

@@ -47,7 +47,7 @@ import * as SecuritySchemes from "../internal/http/securitySchemes.ts"
 import * as KeyRing from "../internal/token/keyRing.ts"
 import { testKitKey } from "../internal/token/publishedKeys.ts"
 import * as Token from "../internal/token/token.ts"
-import type { Bound, Definition, LayerOptions, SessionInfo, Tagged, VerifiedOf, VerifierOf } from "../Session.ts"
+import type { Bound, Definition, Fresh, LayerOptions, SessionInfo, Tagged, VerifiedOf, VerifierOf } from "../Session.ts"
 import * as SessionBackend from "../SessionBackend.ts"
 import * as SessionBackendMemory from "../SessionBackendMemory.ts"
 import { type SessionConfigError, SessionMissing } from "../SessionError.ts"
@@ -176,7 +176,8 @@ export const layerLoggedIn = <Self, A, R extends ReadonlyArray<Tagged>>(
   )
 
 /**
- * Layer of a middleware that requires a session, whose requests carry a session of this data: for `HttpApiTest`.
+ * Layer of a middleware that requires a session, whose requests carry a session of this data: for `HttpApiTest`. A
+ * middleware with errors of its own has its `onFailure` here, as in `SessionHttpApi.layer`.
  *
  * **Details**
  *
@@ -222,13 +223,22 @@ export const layerLoggedIn = <Self, A, R extends ReadonlyArray<Tagged>>(
  * @category layers
  * @since 0.1.0
  */
-export const layerHttpApi = <Id extends HttpApiMiddleware.AnyId, S, Self, A, R extends ReadonlyArray<Tagged>>(
-  middleware: Context.Key<Id, S>,
-  session: Definition<Self, A, R> & SessionHttpApi.Guards<Id, Self, R>,
+export const layerHttpApi = <
+  Id extends HttpApiMiddleware.AnyId,
+  S,
+  Self,
+  A,
+  R extends ReadonlyArray<Tagged>,
+  F extends Fresh | undefined = undefined,
+  G extends Fresh | undefined = undefined,
+  E = SessionHttpApi.Failures<R, F, G>
+>(
+  middleware: Context.Key<Id, S> & { readonly fresh?: F },
+  session: Definition<Self, A, R> & SessionHttpApi.Guards<Id, Self, E>,
   data: A,
-  options?: StackOptions<Self>
+  options?: StackOptions<Self> & SessionHttpApi.GuardOptions<R, G, E>
 ): Layer.Layer<Id> =>
-  SessionHttpApi.layer(middleware, session).pipe(
+  SessionHttpApi.layer<Id, S, Self, A, R, F, G, E>(middleware, session, options).pipe(
     Layer.provide(layerLoggedIn<Self, A, R>(session, data, options)),
     Layer.orDie
   )

@@ -143,16 +143,17 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   }
 
   #choose(credentials: ReadonlyArray<Credential>): Loaded<Session<A>, R> {
-    return Effect.map(chooseSession<A, R>(credentials, (token) => this.#resolve(token)), ([session, via]) => {
-      this.#headers.via = via
-      return session
-    })
+    return Effect.map(
+      chooseSession<A, R>(credentials, (token) => this.#resolve(token)),
+      ([session, via]) => {
+        this.#headers.via = via
+        return session
+      }
+    )
   }
 
   #resolve(token: Redacted.Redacted<string>) {
-    return this.#touches
-      ? this.#binding.manager.resolve(token)
-      : this.#binding.manager.resolve(token, { touch: false })
+    return this.#touches ? this.#binding.manager.resolve(token) : this.#binding.manager.resolve(token, { touch: false })
   }
 
   get fresh(): RequestSession<A, R>["fresh"] {
