@@ -13,7 +13,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
-import { Session, SessionError, SessionFrontend, SessionHttpApi, SessionTest, SessionVerifier } from "effect-sessions"
+import { Session, SessionFrontend, SessionHttpApi, SessionTest, SessionVerifier } from "effect-sessions"
 
 export class Suspended extends Schema.TaggedError<Suspended>()(
   "Suspended",
@@ -35,11 +35,7 @@ export class MemberSession extends Session.Service<MemberSession>()("test/Member
 }) {}
 
 /** A guard with two schemes. */
-export class Authenticated extends HttpApiMiddleware.Service<
-  Authenticated,
-  { provides: Session.Provided<typeof MemberSession> }
->()("test/Authenticated", {
-  error: Session.errors(MemberSession),
+export class Authenticated extends SessionHttpApi.Required<Authenticated>()("test/Authenticated", MemberSession, {
   security: {
     session: HttpApiSecurity.apiKey({ in: "cookie", key: "__Host-session" }),
     bearer: HttpApiSecurity.bearer
@@ -47,17 +43,12 @@ export class Authenticated extends HttpApiMiddleware.Service<
 }) {}
 
 /** A guard with none. */
-export class Guarded extends HttpApiMiddleware.Service<Guarded, { provides: Session.Provided<typeof MemberSession> }>()(
-  "test/Guarded",
-  { error: Session.errors(MemberSession) }
-) {}
+export class Guarded extends SessionHttpApi.Required<Guarded>()("test/Guarded", MemberSession) {}
 
 /** Open to all, without a scheme. */
-export class Visitor extends HttpApiMiddleware.Service<Visitor, { provides: MemberSession }>()("test/Visitor", {
-  error: [SessionError.SessionCrossOrigin, SessionError.SessionUnavailable]
-}) {}
+export class Visitor extends SessionHttpApi.Optional<Visitor>()("test/Visitor", MemberSession) {}
 
-/** Open to all, and documented as taking a session by either scheme. */
+/** Open to all, and documented as taking a session by either scheme: written with `effect/http-api` alone. */
 export class VisitorOrMember extends HttpApiMiddleware.Service<VisitorOrMember, { provides: MemberSession }>()(
   "test/VisitorOrMember",
   {
