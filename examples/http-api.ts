@@ -22,6 +22,7 @@ import {
   SessionBackendMemory,
   SessionFrontend,
   SessionHttpApi,
+  SessionHttpApiMiddleware,
   SessionKeys,
   SessionMiddleware,
   SessionVerifier
@@ -44,15 +45,15 @@ export class AdminSession extends Session.Service<AdminSession>()("example/Admin
 }) {}
 
 // 2. The middlewares that provide them: to everybody, or to those whose session stands.
-class Visitor extends SessionHttpApi.Optional<Visitor>()("example/Visitor", UserSession) {}
+class Visitor extends SessionHttpApiMiddleware.Optional<Visitor>()("example/Visitor", UserSession) {}
 
-class Authenticated extends SessionHttpApi.Required<Authenticated>()("example/Authenticated", UserSession, {
+class Authenticated extends SessionHttpApiMiddleware.Required<Authenticated>()("example/Authenticated", UserSession, {
   security: { session: HttpApiSecurity.apiKey({ in: "cookie", key: "session" }), bearer: HttpApiSecurity.bearer }
 }) {}
 
-class AdminVisitor extends SessionHttpApi.Optional<AdminVisitor>()("example/AdminVisitor", AdminSession) {}
+class AdminVisitor extends SessionHttpApiMiddleware.Optional<AdminVisitor>()("example/AdminVisitor", AdminSession) {}
 
-class Admin extends SessionHttpApi.Required<Admin>()("example/Admin", AdminSession, {
+class Admin extends SessionHttpApiMiddleware.Required<Admin>()("example/Admin", AdminSession, {
   security: { admin: HttpApiSecurity.apiKey({ in: "cookie", key: "admin" }) }
 }) {}
 

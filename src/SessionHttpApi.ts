@@ -1,10 +1,9 @@
 /**
- * Sessions for `HttpApi`: the middlewares an API declares, and their implementation.
+ * Sessions for `HttpApi`: implements the middlewares an API declares.
  *
- * An API declares with `Required` or `Optional` a middleware that provides the session and names its errors and its
- * security schemes, if any; the OpenAPI document and the client's typed errors follow from these. The server implements
- * it with `layer` or `layerOptional`, of which a client that shares the API's definition loads nothing. A middleware
- * that is written with `HttpApiMiddleware.Service` alone fits as well.
+ * An API declares a middleware that provides the session and names its errors and its security schemes, if any; the
+ * OpenAPI document and the client's typed errors follow from these. `SessionHttpApiMiddleware` makes one in a line; one
+ * that is written with `effect/http-api` alone fits as well. The server implements it with `layer` or `layerOptional`.
  *
  * **Details**
  *
@@ -18,14 +17,14 @@
  * ```ts
  * import { Effect, Layer, Schema } from "effect"
  * import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup, HttpApiSecurity } from "effect/http-api"
- * import { Session, SessionHttpApi } from "effect-sessions"
+ * import { Session, SessionHttpApi, SessionHttpApiMiddleware } from "effect-sessions"
  *
  * class UserSession extends Session.Service<UserSession>()("app/UserSession", {
  *   data: Schema.Struct({ username: Schema.String }),
  *   principal: (data) => data.username
  * }) {}
  *
- * class Authenticated extends SessionHttpApi.Required<Authenticated>()("app/Authenticated", UserSession, {
+ * class Authenticated extends SessionHttpApiMiddleware.Required<Authenticated>()("app/Authenticated", UserSession, {
  *   security: { session: HttpApiSecurity.apiKey({ in: "cookie", key: "__Host-session" }) }
  * }) {}
  *
@@ -54,7 +53,6 @@ import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import * as HttpApiMiddleware from "effect/http-api/HttpApiMiddleware"
 import type { HttpApiSecurity } from "effect/http-api/HttpApiSecurity"
 import * as Layer from "effect/Layer"
-import type * as Schema from "effect/Schema"
 import { type Binding, bindIn } from "./internal/http/binding.ts"
 import {
   type GuardError,
@@ -66,162 +64,23 @@ import {
   type RouteOptions
 } from "./internal/http/route.ts"
 import * as SecuritySchemes from "./internal/http/securitySchemes.ts"
-import { errors } from "./Session.ts"
 import type { Bound, Definition, Errors, Fresh, Tagged, VerifiedOf } from "./Session.ts"
-import {
-  SessionConfigError,
-  SessionConflict,
-  SessionCrossOrigin,
-  SessionInvalid,
-  SessionStale,
-  SessionUnavailable
-} from "./SessionError.ts"
+import { SessionConfigError } from "./SessionError.ts"
+import type { SessionStale } from "./SessionError.ts"
 
-type Security = Record<string, HttpApiSecurity>
-type ErrorSchemas = Schema.Top | ReadonlyArray<Schema.Top>
-
-/**
- * The errors that a middleware made with `Required` declares of itself: `Session.errors`, with `SessionStale` where it
- * asks for a fresh session.
- *
- * @category utility types
- * @since 0.1.0
- */
-export type DeclaredErrors<R extends ReadonlyArray<Tagged>, F> = [F] extends [undefined]
-  ? Errors<R>
-  : readonly [...Errors<R>, typeof SessionStale]
+export type {
+  /**
+   * The errors a guard refuses a request with. One that asks for a fresh session fails with `SessionStale` besides.
+   *
+   * @category utility types
+   * @since 0.1.0
+   */
+  GuardError
+} from "./internal/http/route.ts"
 
 /**
- * The class that `Required` returns.
- *
- * @category models
- * @since 0.1.0
- */
-export type RequiredClass<
-  Self,
-  Id extends string,
-  S,
-  E extends ErrorSchemas,
-  Sec extends Security,
-  F
-> = HttpApiMiddleware.ServiceClass<
-  Self,
-  Id,
-  {
-    provides: S | VerifiedOf<S>
-    requires: never
-    requiredForClient: false
-    error: E
-    clientError: never
-    security: Sec
-  }
-> & {
-  /** How fresh a session its layer asks for. */
-  readonly fresh: F
-}
-
-/**
- * Declares a middleware for endpoints that require a verified session.
- *
- * **Details**
- *
- * - `security`: where clients send the token, for the OpenAPI document; the frontend must read these places.
- * - `fresh`: how lately the user must have proved who they are. The errors then have `SessionStale`.
- * - `error`: the API's own errors, in place of `Session.errors`; its `layer` is then told by `onFailure` which of them
- *   answers.
- *
- * **Example** (One 401 of the API's own)
- *
- * ```ts
- * import { Effect, Schema } from "effect"
- * import { Session, SessionHttpApi } from "effect-sessions"
- *
- * class UserSession extends Session.Service<UserSession>()("app/UserSession", {
- *   data: Schema.Struct({ username: Schema.String }),
- *   principal: (data) => data.username
- * }) {}
- *
- * class Unauthorized extends Schema.TaggedError<Unauthorized>()("Unauthorized", {}, { httpApiStatus: 401 }) {}
- *
- * class Authenticated extends SessionHttpApi.Required<Authenticated>()("app/Authenticated", UserSession, {
- *   error: Unauthorized
- * }) {}
- *
- * // On the server.
- * const AuthenticatedLive = SessionHttpApi.layer(Authenticated, UserSession, {
- *   onFailure: () => Effect.fail(new Unauthorized())
- * })
- * ```
- *
- * @category constructors
- * @since 0.1.0
- */
-export const Required =
-  <Self>() =>
-  <
-    const Id extends string,
-    S,
-    A,
-    R extends ReadonlyArray<Tagged>,
-    const Sec extends Security = never,
-    const F extends Fresh | undefined = undefined,
-    const E extends ErrorSchemas = DeclaredErrors<R, F>
-  >(
-    id: Id,
-    session: Definition<S, A, R>,
-    options?: {
-      readonly security?: Sec | undefined
-      readonly fresh?: F
-      readonly error?: E | undefined
-    }
-  ): RequiredClass<Self, Id, S, E, Sec, F> => {
-    const fresh = options?.fresh
-    const own = fresh === undefined ? errors(session) : [...errors(session), SessionStale]
-    const middleware = HttpApiMiddleware.Service<Self>()(id, {
-      error: options?.error ?? own,
-      security: options?.security
-    })
-    // The errors are those of the type, of which the compiler cannot see which of the two it has.
-    return Object.assign(middleware, { fresh }) as unknown as RequiredClass<Self, Id, S, E, Sec, F>
-  }
-
-/**
- * Declares a middleware for endpoints open to all, which get the request's session. Its errors are those of the
- * cross-origin check, of reading a session with `option`, and of a log-in with `create`.
- *
- * @category constructors
- * @since 0.1.0
- */
-export const Optional =
-  <Self>() =>
-  <const Id extends string, S, A, R extends ReadonlyArray<Tagged>>(
-    id: Id,
-    // Says whose session it is. Its type is all that is needed.
-    _session: Definition<S, A, R>
-  ): HttpApiMiddleware.ServiceClass<
-    Self,
-    Id,
-    {
-      provides: S
-      requires: never
-      requiredForClient: false
-      error: readonly [
-        typeof SessionInvalid,
-        typeof SessionConflict,
-        typeof SessionCrossOrigin,
-        typeof SessionUnavailable
-      ]
-      clientError: never
-      security: never
-    }
-  > =>
-    HttpApiMiddleware.Service<Self, { provides: S }>()(id, {
-      error: [SessionInvalid, SessionConflict, SessionCrossOrigin, SessionUnavailable]
-    })
-
-/**
- * What the middleware of a guard has to declare, unless its `onFailure` says otherwise: `Session.errors`, and
- * `SessionStale` where a fresh session is asked for, by the middleware (`F`) or its layer (`G`).
+ * What the middleware of a guard has to declare: `Session.errors`, and `SessionStale` where a fresh session is asked for,
+ * by the middleware (`F`) or its layer (`G`).
  *
  * @category utility types
  * @since 0.1.0
@@ -231,8 +90,8 @@ export type Failures<R extends ReadonlyArray<Tagged>, F, G> =
   | ([F | G] extends [undefined] ? never : SessionStale)
 
 /**
- * What `layer` requires of a middleware: it provides `Session.Provided` and declares the errors `E` of the guard. For any
- * other the type is a sentence that says so, which the compiler prints.
+ * What `layer` requires of a middleware: it provides `Session.Provided` and declares the errors `E`. For any other the
+ * type is a sentence that says so, which the compiler prints.
  *
  * @category utility types
  * @since 0.1.0
@@ -242,7 +101,7 @@ export type Guards<Id, Self, E> = (VerifiedOf<Self> extends HttpApiMiddleware.Pr
   : "the middleware must provide Session.Provided of this session; for the session alone use layerOptional") &
   ([E] extends [HttpApiMiddleware.Error<Id>]
     ? unknown
-    : "the middleware must declare error: Session.errors of this session, with SessionStale where fresh is asked for; or what onFailure fails with, if its layer has one")
+    : "the middleware must declare error: Session.errors of this session, and SessionStale where fresh is asked for; or give its layer onFailure, for errors of its own")
 
 /**
  * What `layerOptional` requires of a middleware: it provides the session alone.
@@ -260,18 +119,37 @@ export type Opens<Id, Self> = [HttpApiMiddleware.Provides<Id>] extends [Self]
  * @category options
  * @since 0.1.0
  */
-export interface GuardOptions<R extends ReadonlyArray<Tagged>, G, E> extends RouteOptions {
-  /** How fresh a session must be. @default what the middleware was made with */
+export interface GuardOptions<G> extends RouteOptions {
+  /**
+   * How fresh a session must be.
+   *
+   * @default what the middleware was made with
+   */
   readonly fresh?: G
+  readonly onFailure?: undefined
+}
+
+/**
+ * The same for a middleware that declares errors of its own.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface OwnErrorOptions<Id, R extends ReadonlyArray<Tagged>> extends RouteOptions {
+  /**
+   * How fresh a session must be.
+   *
+   * @default what the middleware was made with
+   */
+  readonly fresh?: Fresh | undefined
   /**
    * Maps what the guard refuses a request with to the errors that the middleware declares. `WWW-Authenticate` of a 401 and
-   * `Retry-After` of a 503 are on the answer all the same.
-   *
-   * @default each error answers as it is
+   * `Retry-After` of a 503 are on the answer all the same. What a handler fails with is not mapped.
    */
-  readonly onFailure?:
-    | ((error: GuardError<R> | SessionStale, request: HttpServerRequest) => Effect.Effect<never, E>)
-    | undefined
+  readonly onFailure: (
+    error: GuardError<R> | SessionStale,
+    request: HttpServerRequest
+  ) => Effect.Effect<never, HttpApiMiddleware.Error<Id>>
 }
 
 type App = Effect.Effect<HttpServerResponse, unknown, unknown>
@@ -344,31 +222,39 @@ const implement = <Id, S, Self, A, R extends ReadonlyArray<Tagged>>(
  * @category layers
  * @since 0.1.0
  */
-export const layer = <
-  Id extends HttpApiMiddleware.AnyId,
-  S,
-  Self,
-  A,
-  R extends ReadonlyArray<Tagged>,
-  F extends Fresh | undefined = undefined,
-  G extends Fresh | undefined = undefined,
-  E = Failures<R, F, G>
->(
-  middleware: Context.Key<Id, S> & { readonly fresh?: F },
-  session: Definition<Self, A, R> & Guards<Id, Self, E>,
-  options?: GuardOptions<R, G, E>
+export const layer: {
+  <Id extends HttpApiMiddleware.AnyId, S, Self, A, R extends ReadonlyArray<Tagged>>(
+    middleware: Context.Key<Id, S> & { readonly fresh?: Fresh | undefined },
+    session: Definition<Self, A, R> & Guards<Id, Self, never>,
+    options: OwnErrorOptions<Id, R>
+  ): Layer.Layer<Id, SessionConfigError, Bound<Self>>
+  <
+    Id extends HttpApiMiddleware.AnyId,
+    S,
+    Self,
+    A,
+    R extends ReadonlyArray<Tagged>,
+    F extends Fresh | undefined = undefined,
+    G extends Fresh | undefined = undefined
+  >(
+    middleware: Context.Key<Id, S> & { readonly fresh?: F },
+    session: Definition<Self, A, R> & Guards<Id, Self, Failures<R, F, G>>,
+    options?: GuardOptions<G>
+  ): Layer.Layer<Id, SessionConfigError, Bound<Self>>
+} = <Id extends HttpApiMiddleware.AnyId, S, Self, A, R extends ReadonlyArray<Tagged>>(
+  middleware: Context.Key<Id, S> & { readonly fresh?: Fresh | undefined },
+  session: Definition<Self, A, R>,
+  options?: GuardOptions<Fresh | undefined> | OwnErrorOptions<Id, R>
 ): Layer.Layer<Id, SessionConfigError, Bound<Self>> => {
   const route = routeOf({ ...options, fresh: options?.fresh ?? middleware.fresh })
   const onFailure = options?.onFailure ?? Effect.fail
-  return implement<Id, S, Self, A, R>(middleware, session, route, (binding, app) =>
-    guarded(binding, app, onFailure, route)
-  )
+  return implement(middleware, session, route, (binding, app) => guarded(binding, app, onFailure, route))
 }
 
 /**
  * Layer of a middleware for endpoints open to all: it provides the request's session, and declares `SessionCrossOrigin`
  * and `SessionUnavailable`. Where endpoints log users in it declares `SessionInvalid` and `SessionConflict` too, which
- * `create` may fail with; `Optional` declares all four.
+ * `create` may fail with; `SessionHttpApiMiddleware.Optional` declares all four.
  *
  * Fails with a `SessionConfigError` on options that are not valid, and if the middleware declares a security scheme the
  * definition's frontend does not read.
@@ -382,5 +268,5 @@ export const layerOptional = <Id extends HttpApiMiddleware.AnyId, S, Self, A, R 
   options?: RouteOptions
 ): Layer.Layer<Id, SessionConfigError, Bound<Self>> => {
   const route = routeOf(options)
-  return implement<Id, S, Self, A, R>(middleware, session, route, (binding, app) => open(binding, app, route))
+  return implement(middleware, session, route, (binding, app) => open(binding, app, route))
 }

@@ -18,7 +18,14 @@ import * as Redacted from "effect/Redacted"
 import * as Ref from "effect/Ref"
 import * as Schema from "effect/Schema"
 import * as TestClock from "effect/testing/TestClock"
-import { SessionError, SessionFrontend, SessionHttpApi, SessionHttpApiClient, SessionTest } from "effect-sessions"
+import {
+  SessionError,
+  SessionFrontend,
+  SessionHttpApi,
+  SessionHttpApiMiddleware,
+  SessionHttpApiClient,
+  SessionTest
+} from "effect-sessions"
 import { Api, entered, MemberSession, refused, rival, Served, Suspended } from "./support/memberApi.ts"
 
 const live = Served.pipe(Layer.provideMerge(NodeHttpServer.layerTest))
@@ -283,10 +290,10 @@ describe("SessionHttpApiClient.layerBearer", () => {
 })
 
 describe("SessionHttpApiClient.layerHeader", () => {
-  class ByHeader extends SessionHttpApi.Required<ByHeader>()("test/ByHeader", MemberSession, {
+  class ByHeader extends SessionHttpApiMiddleware.Required<ByHeader>()("test/ByHeader", MemberSession, {
     security: { header: HttpApiSecurity.apiKey({ key: "X-Session" }) }
   }) {}
-  class Open extends SessionHttpApi.Optional<Open>()("test/Open", MemberSession) {}
+  class Open extends SessionHttpApiMiddleware.Optional<Open>()("test/Open", MemberSession) {}
   const HeaderApi = HttpApi.make("header").add(
     HttpApiGroup.make("g").add(
       HttpApiEndpoint.post("login", "/login").middleware(Open),

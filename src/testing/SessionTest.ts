@@ -223,25 +223,40 @@ export const layerLoggedIn = <Self, A, R extends ReadonlyArray<Tagged>>(
  * @category layers
  * @since 0.1.0
  */
-export const layerHttpApi = <
-  Id extends HttpApiMiddleware.AnyId,
-  S,
-  Self,
-  A,
-  R extends ReadonlyArray<Tagged>,
-  F extends Fresh | undefined = undefined,
-  G extends Fresh | undefined = undefined,
-  E = SessionHttpApi.Failures<R, F, G>
->(
-  middleware: Context.Key<Id, S> & { readonly fresh?: F },
-  session: Definition<Self, A, R> & SessionHttpApi.Guards<Id, Self, E>,
+export const layerHttpApi: {
+  <Id extends HttpApiMiddleware.AnyId, S, Self, A, R extends ReadonlyArray<Tagged>>(
+    middleware: Context.Key<Id, S> & { readonly fresh?: Fresh | undefined },
+    session: Definition<Self, A, R> & SessionHttpApi.Guards<Id, Self, never>,
+    data: A,
+    options: StackOptions<Self> & SessionHttpApi.OwnErrorOptions<Id, R>
+  ): Layer.Layer<Id>
+  <
+    Id extends HttpApiMiddleware.AnyId,
+    S,
+    Self,
+    A,
+    R extends ReadonlyArray<Tagged>,
+    F extends Fresh | undefined = undefined,
+    G extends Fresh | undefined = undefined
+  >(
+    middleware: Context.Key<Id, S> & { readonly fresh?: F },
+    session: Definition<Self, A, R> & SessionHttpApi.Guards<Id, Self, SessionHttpApi.Failures<R, F, G>>,
+    data: A,
+    options?: StackOptions<Self> & SessionHttpApi.GuardOptions<G>
+  ): Layer.Layer<Id>
+} = <Id extends HttpApiMiddleware.AnyId, S, Self, A, R extends ReadonlyArray<Tagged>>(
+  middleware: Context.Key<Id, S> & { readonly fresh?: Fresh | undefined },
+  session: Definition<Self, A, R> & SessionHttpApi.Guards<Id, Self, never>,
   data: A,
-  options?: StackOptions<Self> & SessionHttpApi.GuardOptions<R, G, E>
+  options?: StackOptions<Self> &
+    (SessionHttpApi.OwnErrorOptions<Id, R> | SessionHttpApi.GuardOptions<Fresh | undefined>)
 ): Layer.Layer<Id> =>
-  SessionHttpApi.layer<Id, S, Self, A, R, F, G, E>(middleware, session, options).pipe(
-    Layer.provide(layerLoggedIn<Self, A, R>(session, data, options)),
-    Layer.orDie
-  )
+  // Of the two forms of `SessionHttpApi.layer` this one's caller has chosen one.
+  SessionHttpApi.layer<Id, S, Self, A, R>(
+    middleware,
+    session,
+    options as StackOptions<Self> & SessionHttpApi.OwnErrorOptions<Id, R>
+  ).pipe(Layer.provide(layerLoggedIn<Self, A, R>(session, data, options)), Layer.orDie)
 
 /**
  * Layer of a middleware that is open to all. Its client has a session of this data, or is anonymous without `data`.

@@ -13,7 +13,14 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
-import { Session, SessionFrontend, SessionHttpApi, SessionTest, SessionVerifier } from "effect-sessions"
+import {
+  Session,
+  SessionFrontend,
+  SessionHttpApi,
+  SessionHttpApiMiddleware,
+  SessionTest,
+  SessionVerifier
+} from "effect-sessions"
 
 export class Suspended extends Schema.TaggedError<Suspended>()(
   "Suspended",
@@ -35,18 +42,22 @@ export class MemberSession extends Session.Service<MemberSession>()("test/Member
 }) {}
 
 /** A guard with two schemes. */
-export class Authenticated extends SessionHttpApi.Required<Authenticated>()("test/Authenticated", MemberSession, {
-  security: {
-    session: HttpApiSecurity.apiKey({ in: "cookie", key: "__Host-session" }),
-    bearer: HttpApiSecurity.bearer
+export class Authenticated extends SessionHttpApiMiddleware.Required<Authenticated>()(
+  "test/Authenticated",
+  MemberSession,
+  {
+    security: {
+      session: HttpApiSecurity.apiKey({ in: "cookie", key: "__Host-session" }),
+      bearer: HttpApiSecurity.bearer
+    }
   }
-}) {}
+) {}
 
 /** A guard with none. */
-export class Guarded extends SessionHttpApi.Required<Guarded>()("test/Guarded", MemberSession) {}
+export class Guarded extends SessionHttpApiMiddleware.Required<Guarded>()("test/Guarded", MemberSession) {}
 
 /** Open to all, without a scheme. */
-export class Visitor extends SessionHttpApi.Optional<Visitor>()("test/Visitor", MemberSession) {}
+export class Visitor extends SessionHttpApiMiddleware.Optional<Visitor>()("test/Visitor", MemberSession) {}
 
 /** Open to all, and documented as taking a session by either scheme: written with `effect/http-api` alone. */
 export class VisitorOrMember extends HttpApiMiddleware.Service<VisitorOrMember, { provides: MemberSession }>()(
