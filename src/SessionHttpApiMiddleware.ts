@@ -103,7 +103,7 @@ export type RequiredClass<
  *
  * ```ts
  * import { Effect, Schema } from "effect"
- * import { Session, SessionHttpApi, SessionHttpApiMiddleware } from "effect-sessions"
+ * import { Session, SessionError, SessionHttpApi, SessionHttpApiMiddleware } from "effect-sessions"
  *
  * class UserSession extends Session.Service<UserSession>()("app/UserSession", {
  *   data: Schema.Struct({ username: Schema.String }),
@@ -113,12 +113,12 @@ export type RequiredClass<
  * class Unauthorized extends Schema.TaggedError<Unauthorized>()("Unauthorized", {}, { httpApiStatus: 401 }) {}
  *
  * class Authenticated extends SessionHttpApiMiddleware.Required<Authenticated>()("app/Authenticated", UserSession, {
- *   error: Unauthorized
+ *   error: [Unauthorized, SessionError.SessionUnavailable]
  * }) {}
  *
- * // On the server.
+ * // On the server. A store that is down is not a 401: it would log out clients that act on one.
  * const AuthenticatedLive = SessionHttpApi.layer(Authenticated, UserSession, {
- *   onFailure: () => Effect.fail(new Unauthorized())
+ *   onFailure: (error) => Effect.fail(error._tag === "SessionUnavailable" ? error : new Unauthorized())
  * })
  * ```
  *
