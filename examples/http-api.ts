@@ -13,7 +13,6 @@ import {
   HttpApiBuilder,
   HttpApiEndpoint,
   HttpApiGroup,
-  HttpApiMiddleware,
   HttpApiSchema,
   HttpApiSecurity,
   HttpApiSwagger
@@ -21,9 +20,9 @@ import {
 import {
   Session,
   SessionBackendMemory,
-  SessionError,
   SessionFrontend,
   SessionHttpApi,
+  SessionHttpApiMiddleware,
   SessionKeys,
   SessionMiddleware,
   SessionVerifier
@@ -46,30 +45,17 @@ export class AdminSession extends Session.Service<AdminSession>()("example/Admin
 }) {}
 
 // 2. The middlewares that provide them: to everybody, or to those whose session stands.
-class Visitor extends HttpApiMiddleware.Service<Visitor, { provides: UserSession }>()("example/Visitor", {
-  error: [SessionError.SessionCrossOrigin, SessionError.SessionUnavailable]
-}) {}
+class Visitor extends SessionHttpApiMiddleware.Optional<Visitor>()("example/Visitor", UserSession) {}
 
-class Authenticated extends HttpApiMiddleware.Service<
-  Authenticated,
-  { provides: Session.Provided<typeof UserSession> }
->()("example/Authenticated", {
-  error: Session.errors(UserSession),
+class Authenticated extends SessionHttpApiMiddleware.Required<Authenticated>()("example/Authenticated", UserSession, {
   security: { session: HttpApiSecurity.apiKey({ in: "cookie", key: "session" }), bearer: HttpApiSecurity.bearer }
 }) {}
 
-class AdminVisitor extends HttpApiMiddleware.Service<AdminVisitor, { provides: AdminSession }>()(
-  "example/AdminVisitor",
-  { error: [SessionError.SessionCrossOrigin, SessionError.SessionUnavailable] }
-) {}
+class AdminVisitor extends SessionHttpApiMiddleware.Optional<AdminVisitor>()("example/AdminVisitor", AdminSession) {}
 
-class Admin extends HttpApiMiddleware.Service<Admin, { provides: Session.Provided<typeof AdminSession> }>()(
-  "example/Admin",
-  {
-    error: Session.errors(AdminSession),
-    security: { admin: HttpApiSecurity.apiKey({ in: "cookie", key: "admin" }) }
-  }
-) {}
+class Admin extends SessionHttpApiMiddleware.Required<Admin>()("example/Admin", AdminSession, {
+  security: { admin: HttpApiSecurity.apiKey({ in: "cookie", key: "admin" }) }
+}) {}
 
 // 3. Endpoints.
 export class WrongPassword extends Schema.TaggedError<WrongPassword>()("WrongPassword", {}, { httpApiStatus: 401 }) {}
@@ -240,7 +226,8 @@ const Account = HttpApiBuilder.group(Api, "account", (handlers) =>
         const sessions = yield* (yield* UserSession).list
         return sessions.map(({ createdAt, current, data, id, lastSeenAt }) => ({
           id,
-          device: data.device,
+          // Data of another version of the app may not decode; the session can be signed out all the same.
+          device: data?.device ?? "unknown",
           current,
           createdAt,
           lastSeenAt

@@ -34,6 +34,7 @@ import type * as SecureRandom from "effect/crypto/SecureRandom"
 import type * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
+import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
@@ -547,6 +548,51 @@ export interface LayerOptions {
 }
 
 /**
+ * What a `Clear-Site-Data` header may name.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type SiteData =
+  | "cache"
+  | "clientHints"
+  | "cookies"
+  | "executionContexts"
+  | "prefetchCache"
+  | "prerenderCache"
+  | "storage"
+  | "*"
+
+/**
+ * A frontend bound to a definition, with what `SessionMiddleware.layer` was told of its requests.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface BoundFrontend<A> extends AnyFrontend {
+  /** What a list of devices shows of a request's client. */
+  readonly client?: ((request: HttpServerRequest) => ClientInfo) | undefined
+  /** The session of another library that a request carries, which becomes one of ours. */
+  readonly adopt?: ((request: HttpServerRequest) => Effect.Effect<Option.Option<Adopted<A>>>) | undefined
+  /** What a log-out takes from the browser besides its cookie. */
+  readonly clearSiteData?: ReadonlyArray<SiteData> | false | undefined
+}
+
+// An interface cannot extend an indexed type by itself.
+type AnyFrontend = SessionFrontend["Service"]
+
+/**
+ * What the session of another library becomes.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Adopted<A> {
+  readonly data: A
+  readonly options?: CreateOptions | undefined
+}
+
+/**
  * A session definition, made with `Service`: the service of the request's session, with the keys of the services that
  * belong to it.
  *
@@ -567,7 +613,7 @@ export interface Definition<Self, A, R extends ReadonlyArray<Tagged>> extends Co
   readonly Verified: Context.Service<VerifiedOf<Self>, Session<A>>
   readonly Verifier: Context.Service<VerifierOf<Self>, Verifier<A, R>>
   readonly Manager: Context.Service<ManagerOf<Self>, SessionManager<A, R>>
-  readonly Frontend: Context.Service<FrontendOf<Self>, SessionFrontend["Service"]>
+  readonly Frontend: Context.Service<FrontendOf<Self>, BoundFrontend<A>>
 }
 
 /**
@@ -640,7 +686,7 @@ export const Service =
       static readonly Verified = Context.Service<VerifiedOf<Self>, Session<A>>(`${id}/Verified`)
       static readonly Verifier = Context.Service<VerifierOf<Self>, Verifier<A, R>>(`${id}/Verifier`)
       static readonly Manager = Context.Service<ManagerOf<Self>, SessionManager<A, R>>(`${id}/Manager`)
-      static readonly Frontend = Context.Service<FrontendOf<Self>, SessionFrontend["Service"]>(`${id}/Frontend`)
+      static readonly Frontend = Context.Service<FrontendOf<Self>, BoundFrontend<A>>(`${id}/Frontend`)
     }
     return Class
   }

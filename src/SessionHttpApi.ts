@@ -1,9 +1,9 @@
 /**
  * Sessions for `HttpApi`: implements the middlewares an API declares.
  *
- * The API is written with `effect/http-api` alone. It declares a middleware that provides the session and names its
- * errors and its security schemes, if any; the OpenAPI document and the client's typed errors follow from these. The
- * server implements the middleware with `layer` or `layerOptional`.
+ * An API declares a middleware that provides the session and names its errors and its security schemes, if any; the
+ * OpenAPI document and the client's typed errors follow from these. `SessionHttpApiMiddleware` makes one in a line; one
+ * that is written with `effect/http-api` alone fits as well. The server implements it with `layer` or `layerOptional`.
  *
  * **Details**
  *
@@ -16,18 +16,15 @@
  *
  * ```ts
  * import { Effect, Layer, Schema } from "effect"
- * import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup, HttpApiMiddleware, HttpApiSecurity } from "effect/http-api"
- * import { Session, SessionHttpApi } from "effect-sessions"
+ * import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup, HttpApiSecurity } from "effect/http-api"
+ * import { Session, SessionHttpApi, SessionHttpApiMiddleware } from "effect-sessions"
  *
  * class UserSession extends Session.Service<UserSession>()("app/UserSession", {
  *   data: Schema.Struct({ username: Schema.String }),
  *   principal: (data) => data.username
  * }) {}
  *
- * class Authenticated extends HttpApiMiddleware.Service<Authenticated, {
- *   provides: Session.Provided<typeof UserSession>
- * }>()("app/Authenticated", {
- *   error: Session.errors(UserSession),
+ * class Authenticated extends SessionHttpApiMiddleware.Required<Authenticated>()("app/Authenticated", UserSession, {
  *   security: { session: HttpApiSecurity.apiKey({ in: "cookie", key: "__Host-session" }) }
  * }) {}
  *
@@ -57,24 +54,54 @@ import * as HttpApiMiddleware from "effect/http-api/HttpApiMiddleware"
 import type { HttpApiSecurity } from "effect/http-api/HttpApiSecurity"
 import * as Layer from "effect/Layer"
 import { type Binding, bindIn } from "./internal/http/binding.ts"
-import { guarded, open } from "./internal/http/route.ts"
+import {
+  type GuardError,
+  guarded,
+  open,
+  problemsOf,
+  type Route,
+  routeOf,
+  type RouteOptions
+} from "./internal/http/route.ts"
 import * as SecuritySchemes from "./internal/http/securitySchemes.ts"
-import type { Bound, Definition, Errors, Tagged, VerifiedOf } from "./Session.ts"
+import type { Bound, Definition, Errors, Fresh, Tagged, VerifiedOf } from "./Session.ts"
 import { SessionConfigError } from "./SessionError.ts"
+import type { SessionStale } from "./SessionError.ts"
+
+export type {
+  /**
+   * The errors a guard refuses a request with. One that asks for a fresh session fails with `SessionStale` besides.
+   *
+   * @category utility types
+   * @since 0.1.0
+   */
+  GuardError
+} from "./internal/http/route.ts"
 
 /**
- * What `layer` requires of a middleware: it provides `Session.Provided` and declares `Session.errors`. For any other the
+ * What the middleware of a guard has to declare: `Session.errors`, and `SessionStale` where a fresh session is asked for,
+ * by the middleware (`F`) or its layer (`G`).
+ *
+ * @category utility types
+ * @since 0.1.0
+ */
+export type Failures<R extends ReadonlyArray<Tagged>, F, G> =
+  | Errors<R>[number]["Type"]
+  | ([F | G] extends [undefined] ? never : SessionStale)
+
+/**
+ * What `layer` requires of a middleware: it provides `Session.Provided` and declares the errors `E`. For any other the
  * type is a sentence that says so, which the compiler prints.
  *
  * @category utility types
  * @since 0.1.0
  */
-export type Guards<Id, Self, R extends ReadonlyArray<Tagged>> = (VerifiedOf<Self> extends HttpApiMiddleware.Provides<Id>
+export type Guards<Id, Self, E> = (VerifiedOf<Self> extends HttpApiMiddleware.Provides<Id>
   ? unknown
   : "the middleware must provide Session.Provided of this session; for the session alone use layerOptional") &
-  ([Errors<R>[number]["Type"]] extends [HttpApiMiddleware.Error<Id>]
+  ([E] extends [HttpApiMiddleware.Error<Id>]
     ? unknown
-    : "the middleware must declare error: Session.errors of this session")
+    : "the middleware must declare error: Session.errors of this session, and SessionStale where fresh is asked for; or give its layer onFailure, for errors of its own")
 
 /**
  * What `layerOptional` requires of a middleware: it provides the session alone.
@@ -85,6 +112,45 @@ export type Guards<Id, Self, R extends ReadonlyArray<Tagged>> = (VerifiedOf<Self
 export type Opens<Id, Self> = [HttpApiMiddleware.Provides<Id>] extends [Self]
   ? unknown
   : "the middleware must provide the session alone"
+
+/**
+ * What the endpoints of a guard may have for themselves.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface GuardOptions<G> extends RouteOptions {
+  /**
+   * How fresh a session must be.
+   *
+   * @default what the middleware was made with
+   */
+  readonly fresh?: G
+  readonly onFailure?: undefined
+}
+
+/**
+ * The same for a middleware that declares errors of its own.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface OwnErrorOptions<Id, R extends ReadonlyArray<Tagged>> extends RouteOptions {
+  /**
+   * How fresh a session must be.
+   *
+   * @default what the middleware was made with
+   */
+  readonly fresh?: Fresh | undefined
+  /**
+   * Maps what the guard refuses a request with to the errors that the middleware declares. `WWW-Authenticate` of a 401 and
+   * `Retry-After` of a 503 are on the answer all the same. What a handler fails with is not mapped.
+   */
+  readonly onFailure: (
+    error: GuardError<R> | SessionStale,
+    request: HttpServerRequest
+  ) => Effect.Effect<never, HttpApiMiddleware.Error<Id>>
+}
 
 type App = Effect.Effect<HttpServerResponse, unknown, unknown>
 
@@ -122,6 +188,7 @@ const schemesOf = (middleware: object): Readonly<Record<string, HttpApiSecurity>
 const implement = <Id, S, Self, A, R extends ReadonlyArray<Tagged>>(
   middleware: Context.Key<Id, S>,
   session: Definition<Self, A, R>,
+  route: Route,
   wrap: (binding: Binding<Self, A, R>, app: App) => App
 ): Layer.Layer<Id, SessionConfigError, Bound<Self>> =>
   Layer.effect(
@@ -130,10 +197,13 @@ const implement = <Id, S, Self, A, R extends ReadonlyArray<Tagged>>(
       const binding = bindIn(session, yield* Effect.context<Bound<Self>>())
       const run = (app: App) => wrap(binding, app)
       const schemes = schemesOf(middleware)
+      const problems = [
+        ...problemsOf(route).map((problem) => `${middleware.key}: ${problem}`),
+        ...SecuritySchemes.problemsOf(middleware.key, schemes ?? {}, session.key, binding.frontend)
+      ]
+      if (problems.length > 0) return yield* new SessionConfigError({ problems })
       // `S`, abstract here, is one function for a middleware without security, and else a record of one per scheme.
       if (schemes === undefined) return run as S
-      const problems = SecuritySchemes.problemsOf(middleware.key, schemes, session.key, binding.frontend)
-      if (problems.length > 0) return yield* new SessionConfigError({ problems })
       const names = Object.keys(schemes)
       const once = names.length > 1 ? oncePerRequest(run) : run
       return Object.fromEntries(names.map((name) => [name, once])) as S
@@ -142,31 +212,61 @@ const implement = <Id, S, Self, A, R extends ReadonlyArray<Tagged>>(
 
 /**
  * Layer of a middleware for endpoints that require a verified session: it provides the request's session and
- * `UserSession.Verified`, and declares `Session.errors(UserSession)`.
+ * `UserSession.Verified`, and declares `Session.errors(UserSession)`, or the errors of `onFailure`.
  *
- * Fails with a `SessionConfigError` if the middleware declares a security scheme the definition's frontend does not
- * read: the OpenAPI document would promise what the server refuses.
+ * A middleware made with `fresh` asks for a session that fresh.
+ *
+ * Fails with a `SessionConfigError` on options that are not valid, and if the middleware declares a security scheme the
+ * definition's frontend does not read: the OpenAPI document would promise what the server refuses.
  *
  * @category layers
  * @since 0.1.0
  */
-export const layer = <Id extends HttpApiMiddleware.AnyId, S, Self, A, R extends ReadonlyArray<Tagged>>(
-  middleware: Context.Key<Id, S>,
-  session: Definition<Self, A, R> & Guards<Id, Self, R>
-): Layer.Layer<Id, SessionConfigError, Bound<Self>> =>
-  implement<Id, S, Self, A, R>(middleware, session, (binding, app) => guarded(binding, app, Effect.fail))
+export const layer: {
+  <Id extends HttpApiMiddleware.AnyId, S, Self, A, R extends ReadonlyArray<Tagged>>(
+    middleware: Context.Key<Id, S> & { readonly fresh?: Fresh | undefined },
+    session: Definition<Self, A, R> & Guards<Id, Self, never>,
+    options: OwnErrorOptions<Id, R>
+  ): Layer.Layer<Id, SessionConfigError, Bound<Self>>
+  <
+    Id extends HttpApiMiddleware.AnyId,
+    S,
+    Self,
+    A,
+    R extends ReadonlyArray<Tagged>,
+    F extends Fresh | undefined = undefined,
+    G extends Fresh | undefined = undefined
+  >(
+    middleware: Context.Key<Id, S> & { readonly fresh?: F },
+    session: Definition<Self, A, R> & Guards<Id, Self, Failures<R, F, G>>,
+    options?: GuardOptions<G>
+  ): Layer.Layer<Id, SessionConfigError, Bound<Self>>
+} = <Id extends HttpApiMiddleware.AnyId, S, Self, A, R extends ReadonlyArray<Tagged>>(
+  middleware: Context.Key<Id, S> & { readonly fresh?: Fresh | undefined },
+  session: Definition<Self, A, R>,
+  options?: GuardOptions<Fresh | undefined> | OwnErrorOptions<Id, R>
+): Layer.Layer<Id, SessionConfigError, Bound<Self>> => {
+  const route = routeOf({ ...options, fresh: options?.fresh ?? middleware.fresh })
+  const onFailure = options?.onFailure ?? Effect.fail
+  return implement(middleware, session, route, (binding, app) => guarded(binding, app, onFailure, route))
+}
 
 /**
- * Layer of a middleware for endpoints open to all: it provides the request's session, and declares
- * `SessionCrossOrigin` and `SessionUnavailable`, or all of `Session.errors`.
+ * Layer of a middleware for endpoints open to all: it provides the request's session, and declares `SessionCrossOrigin`
+ * and `SessionUnavailable`. Where endpoints log users in it declares `SessionInvalid` and `SessionConflict` too, which
+ * `create` may fail with; `SessionHttpApiMiddleware.Optional` declares all four.
  *
- * Fails with a `SessionConfigError` if the middleware declares a security scheme the definition's frontend does not
- * read.
+ * Fails with a `SessionConfigError` on options that are not valid, and if the middleware declares a security scheme the
+ * definition's frontend does not read.
  *
  * @category layers
  * @since 0.1.0
  */
 export const layerOptional = <Id extends HttpApiMiddleware.AnyId, S, Self, A, R extends ReadonlyArray<Tagged>>(
   middleware: Context.Key<Id, S>,
-  session: Definition<Self, A, R> & Opens<Id, Self>
-): Layer.Layer<Id, SessionConfigError, Bound<Self>> => implement<Id, S, Self, A, R>(middleware, session, open)
+  session: Definition<Self, A, R> & Opens<Id, Self>,
+  options?: RouteOptions
+): Layer.Layer<Id, SessionConfigError, Bound<Self>> => {
+  const route = routeOf(options)
+  return implement(middleware, session, route, (binding, app) => open(binding, app, route))
+}

@@ -16,24 +16,63 @@
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as HttpRouter from "effect/http/HttpRouter"
-import type { HttpServerRequest } from "effect/http/HttpServerRequest"
+import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as Layer from "effect/Layer"
-import { bindIn } from "./internal/http/binding.ts"
-import { type App, type GuardError, guarded, open } from "./internal/http/route.ts"
+import { bindIn, bound, type HttpOptions, siteDataProblems } from "./internal/http/binding.ts"
+import { chooseSession } from "./internal/http/credentials.ts"
+import {
+  type App,
+  type GuardError,
+  guarded,
+  open,
+  problemsOf,
+  type Route,
+  routeOf,
+  type RouteOptions
+} from "./internal/http/route.ts"
 import * as Registry from "./internal/registry.ts"
-import type { Bound, Core, Definition, LayerOptions, Tagged, VerifiedOf, VerifierOf } from "./Session.ts"
-import type { SessionConfigError, SessionCrossOrigin } from "./SessionError.ts"
+import type {
+  Bound,
+  Core,
+  Definition,
+  Fresh,
+  FrontendOf,
+  Refusal,
+  Session,
+  Tagged,
+  Unauthenticated,
+  VerifiedOf,
+  VerifierOf
+} from "./Session.ts"
+import { SessionConfigError } from "./SessionError.ts"
+import type { SessionCrossOrigin, SessionStale, SessionUnavailable } from "./SessionError.ts"
 import { SessionFrontend } from "./SessionFrontend.ts"
 import * as SessionManager from "./SessionManager.ts"
 
 export type {
   /**
-   * The errors a guard refuses a request with.
+   * The timeouts of a definition's sessions, and what is to be done with its requests.
+   *
+   * @category options
+   * @since 0.1.0
+   */
+  HttpOptions
+} from "./internal/http/binding.ts"
+export type {
+  /**
+   * The errors a guard refuses a request with. One that asks for a fresh session fails with `SessionStale` besides.
    *
    * @category utility types
    * @since 0.1.0
    */
-  GuardError
+  GuardError,
+  /**
+   * What routes may have for themselves.
+   *
+   * @category options
+   * @since 0.1.0
+   */
+  RouteOptions
 } from "./internal/http/route.ts"
 
 /**
@@ -79,16 +118,17 @@ export type {
  * @category layers
  * @since 0.1.0
  */
-export const layer = <Self, A, R extends ReadonlyArray<Tagged>>(
+export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
   session: Definition<Self, A, R>,
-  options?: LayerOptions
-): Layer.Layer<Bound<Self>, SessionConfigError, SessionFrontend | VerifierOf<Self> | Core> =>
+  options: HttpOptions<NoInfer<A>, RX> = {}
+): Layer.Layer<Bound<Self>, SessionConfigError, SessionFrontend | VerifierOf<Self> | Core | RX> =>
   Layer.merge(
     SessionManager.layer(session, options),
     Layer.effect(
       session.Frontend,
       Effect.gen(function* () {
         const frontend = yield* SessionFrontend
+        const context = yield* Effect.context<RX>()
         const registry = yield* Registry.Registry
         const taken = yield* registry.claim(
           session,
@@ -104,37 +144,142 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>>(
               : []
           )
         )
-        yield* registry.check(session.key, taken)
-        return frontend
+        yield* registry.check(session.key, [...taken, ...siteDataProblems(options)])
+        return bound(frontend, options, context)
       })
-    ).pipe(Layer.provide(Registry.layer))
+      // `Layer.effect` takes `Scope` out of the requirements, which the compiler cannot do for an abstract `RX`.
+    ).pipe(Layer.provide(Registry.layer)) as Layer.Layer<FrontendOf<Self>, SessionConfigError, SessionFrontend | RX>
   )
 
 /**
- * Gives an app the request's session.
- *
- * @category middleware
- * @since 0.1.0
+ * The options of a route, once they are found right. A route has no error of its own to fail with where it is built, and
+ * what is wrong is in the program's text: a defect.
  */
-export const make =
-  <Self, A, R extends ReadonlyArray<Tagged>>(session: Definition<Self, A, R>) =>
-  <E, RA>(app: App<E, RA>): App<E | SessionCrossOrigin, Exclude<RA, Self> | Bound<Self> | HttpServerRequest> =>
-    Effect.contextWith((context: Context.Context<Bound<Self>>) => open(bindIn(session, context), app))
+const checked = (
+  middleware: string,
+  session: { readonly key: string },
+  options: (RouteOptions & { readonly fresh?: Fresh | undefined }) | undefined
+): Route => {
+  const route = routeOf(options)
+  const problems = problemsOf(route)
+  if (problems.length > 0) {
+    throw new SessionConfigError({ layers: [`SessionMiddleware.${middleware}(${session.key})`], problems })
+  }
+  return route
+}
 
 /**
- * Gives an app the request's session and the verified one, and fails with a `GuardError` where there is none.
+ * Gives an app the request's session. Throws a `SessionConfigError` on options that are not valid.
  *
  * @category middleware
  * @since 0.1.0
  */
-export const required =
-  <Self, A, R extends ReadonlyArray<Tagged>>(session: Definition<Self, A, R>) =>
-  <E, RA>(
-    app: App<E, RA>
-  ): App<E | GuardError<R>, Exclude<RA, Self | VerifiedOf<Self>> | Bound<Self> | HttpServerRequest> =>
+export const make = <Self, A, R extends ReadonlyArray<Tagged>>(
+  session: Definition<Self, A, R>,
+  options?: RouteOptions
+): (<E, RA>(
+  app: App<E, RA>
+) => App<E | SessionCrossOrigin, Exclude<RA, Self> | Bound<Self> | HttpServerRequest.HttpServerRequest>) => {
+  const route = checked("make", session, options)
+  return (app) =>
+    Effect.contextWith((context: Context.Context<Bound<Self>>) => open(bindIn(session, context), app, route))
+}
+
+/**
+ * What a guard asks of a session besides: with `fresh`, that the user proved lately who they are.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface FreshRouteOptions extends RouteOptions {
+  /** Requests whose session is not as fresh as this fail with `SessionStale`. */
+  readonly fresh: Fresh
+}
+
+/** Without `fresh`: its absence is seen by the compiler, so that `E` has no `SessionStale`. */
+interface AnyAgeRouteOptions extends RouteOptions {
+  readonly fresh?: undefined
+}
+
+type Guarding<Self, E2> = <E, RA>(
+  app: App<E, RA>
+) => App<E | E2, Exclude<RA, Self | VerifiedOf<Self>> | Bound<Self> | HttpServerRequest.HttpServerRequest>
+
+/**
+ * Gives an app the request's session and the verified one, and fails with a `GuardError` where there is none. Throws a
+ * `SessionConfigError` on options that are not valid.
+ *
+ * @category middleware
+ * @since 0.1.0
+ */
+export const required: {
+  <Self, A, R extends ReadonlyArray<Tagged>>(
+    session: Definition<Self, A, R>,
+    options: FreshRouteOptions
+  ): Guarding<Self, GuardError<R> | SessionStale>
+  <Self, A, R extends ReadonlyArray<Tagged>>(
+    session: Definition<Self, A, R>,
+    options?: AnyAgeRouteOptions
+  ): Guarding<Self, GuardError<R>>
+} = <Self, A, R extends ReadonlyArray<Tagged>>(
+  session: Definition<Self, A, R>,
+  options?: FreshRouteOptions | AnyAgeRouteOptions
+) => {
+  const route = checked("required", session, options)
+  // A route without `fresh` does not fail with `SessionStale`, and only such a route goes without it in `E`.
+  const onFailure = Effect.fail as (error: GuardError<R> | SessionStale) => App<GuardError<R>, never>
+  return <E, RA>(app: App<E, RA>) =>
     Effect.contextWith((context: Context.Context<Bound<Self>>) =>
-      guarded(bindIn(session, context), app, Effect.fail<GuardError<R>>)
+      guarded(bindIn(session, context), app, onFailure, route)
     )
+}
+
+/**
+ * The session of a web `Request`, where no router of ours answers: in a page of Next or SvelteKit. As with `get`, it may
+ * be one of nobody who is logged in: look at its `principal`.
+ *
+ * **Gotchas**
+ *
+ * It only reads. No response of ours carries a token, so none is rotated on a schedule and no session adopted, and the
+ * origin of the request is not checked: let an action that changes something go through a route.
+ *
+ * **Example** (Who asks for this page)
+ *
+ * ```ts
+ * import { Effect, Option, Schema } from "effect"
+ * import { Session, SessionMiddleware } from "effect-sessions"
+ *
+ * class UserSession extends Session.Service<UserSession>()("app/UserSession", {
+ *   data: Schema.Struct({ username: Schema.String }),
+ *   principal: (data) => data.username
+ * }) {}
+ *
+ * const title = (request: Request) =>
+ *   SessionMiddleware.fromRequest(UserSession, request).pipe(
+ *     Effect.map(({ data }) => `hello ${data.username}`),
+ *     Effect.catchTags({
+ *       SessionMissing: () => Effect.succeed("hello"),
+ *       SessionInvalid: () => Effect.succeed("hello")
+ *     })
+ *   )
+ * ```
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const fromRequest = <Self, A, R extends ReadonlyArray<Tagged>>(
+  session: Definition<Self, A, R>,
+  request: Request
+): Effect.Effect<Session<A>, Unauthenticated | Refusal<R> | SessionUnavailable, Bound<Self>> =>
+  Effect.contextWith((context: Context.Context<Bound<Self>>) => {
+    const { frontend, manager } = bindIn(session, context)
+    return Effect.flatMap(frontend.extract(HttpServerRequest.fromWeb(request)), (credentials) =>
+      Effect.map(
+        chooseSession<A, R>(credentials, (token) => manager.resolve(token)),
+        ([session]) => session
+      )
+    )
+  })
 
 type Middleware<Provides, E, R> = HttpRouter.Middleware<{
   provides: Provides
@@ -146,7 +291,8 @@ type Middleware<Provides, E, R> = HttpRouter.Middleware<{
 }>
 
 /**
- * Router middleware that gives every route the request's session.
+ * Router middleware that gives every route the request's session. Options that are not valid are a defect, a
+ * `SessionConfigError`, when its layer is built.
  *
  * **Example** (Logging in)
  *
@@ -171,12 +317,14 @@ type Middleware<Provides, E, R> = HttpRouter.Middleware<{
  * @since 0.1.0
  */
 export const router = <Self, A, R extends ReadonlyArray<Tagged>>(
-  session: Definition<Self, A, R>
+  session: Definition<Self, A, R>,
+  options?: RouteOptions
 ): Middleware<Self, SessionCrossOrigin, Bound<Self>> =>
   HttpRouter.middleware<{ provides: Self }>()(
     Effect.map(Effect.context<Bound<Self>>(), (context) => {
-      const bound = bindIn(session, context)
-      return (app) => open(bound, app)
+      const binding = bindIn(session, context)
+      const route = checked("router", session, options)
+      return (app) => open(binding, app, route)
     })
   ) as Middleware<Self, SessionCrossOrigin, Bound<Self>>
 
@@ -188,6 +336,9 @@ export const router = <Self, A, R extends ReadonlyArray<Tagged>>(
  * A refused request fails with a `GuardError`, which answers with its own status if the app does not handle it.
  * `onFailure` answers instead: with a redirect to the log-in page, or an HTML page. The session's headers are set on that
  * answer too.
+ *
+ * With `fresh` a session whose user proved too long ago who they are is refused with `SessionStale`, a 401 with the
+ * challenge of RFC 9470. Options that are not valid are a defect, a `SessionConfigError`, when its layer is built.
  *
  * **Example** (Redirecting to the log-in page)
  *
@@ -219,25 +370,44 @@ export const router = <Self, A, R extends ReadonlyArray<Tagged>>(
  */
 export const routerRequired: {
   <Self, A, R extends ReadonlyArray<Tagged>>(
-    session: Definition<Self, A, R>
+    session: Definition<Self, A, R>,
+    options: FreshRouteOptions & { readonly onFailure?: undefined }
+  ): Middleware<Self | VerifiedOf<Self>, GuardError<R> | SessionStale, Bound<Self>>
+  <Self, A, R extends ReadonlyArray<Tagged>>(
+    session: Definition<Self, A, R>,
+    options?: AnyAgeRouteOptions & { readonly onFailure?: undefined }
   ): Middleware<Self | VerifiedOf<Self>, GuardError<R>, Bound<Self>>
   <Self, A, R extends ReadonlyArray<Tagged>, E>(
     session: Definition<Self, A, R>,
-    options: {
-      readonly onFailure: (error: GuardError<R>, request: HttpServerRequest) => App<E, never>
+    options: FreshRouteOptions & {
+      readonly onFailure: (
+        error: GuardError<R> | SessionStale,
+        request: HttpServerRequest.HttpServerRequest
+      ) => App<E, never>
+    }
+  ): Middleware<Self | VerifiedOf<Self>, E, Bound<Self>>
+  <Self, A, R extends ReadonlyArray<Tagged>, E>(
+    session: Definition<Self, A, R>,
+    options: AnyAgeRouteOptions & {
+      readonly onFailure: (error: GuardError<R>, request: HttpServerRequest.HttpServerRequest) => App<E, never>
     }
   ): Middleware<Self | VerifiedOf<Self>, E, Bound<Self>>
 } = <Self, A, R extends ReadonlyArray<Tagged>, E>(
   session: Definition<Self, A, R>,
-  options?: {
-    readonly onFailure: (error: GuardError<R>, request: HttpServerRequest) => App<E, never>
+  options?: (FreshRouteOptions | AnyAgeRouteOptions) & {
+    readonly onFailure?: ((error: never, request: HttpServerRequest.HttpServerRequest) => App<E, never>) | undefined
   }
 ): Middleware<Self | VerifiedOf<Self>, E, Bound<Self>> =>
   HttpRouter.middleware<{ provides: Self | VerifiedOf<Self> }>()(
     Effect.map(Effect.context<Bound<Self>>(), (context) => {
-      const bound = bindIn(session, context)
-      const onFailure = options?.onFailure ?? Effect.fail
-      return <E2, RA>(app: App<E2, RA>) => guarded(bound, app, onFailure)
+      const binding = bindIn(session, context)
+      const route = checked("routerRequired", session, options)
+      // Each of the forms takes what its route may fail with: `SessionStale` only with `fresh`.
+      const onFailure = (options?.onFailure ?? Effect.fail) as (
+        error: GuardError<R> | SessionStale,
+        request: HttpServerRequest.HttpServerRequest
+      ) => App<E, never>
+      return <E2, RA>(app: App<E2, RA>) => guarded(binding, app, onFailure, route)
     })
     // The router computes the same from types of its own, which stay unresolved for an abstract `Self`.
   ) as unknown as Middleware<Self | VerifiedOf<Self>, E, Bound<Self>>

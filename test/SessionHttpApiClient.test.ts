@@ -11,7 +11,6 @@ import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import * as HttpApiClient from "effect/http-api/HttpApiClient"
 import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
 import * as HttpApiGroup from "effect/http-api/HttpApiGroup"
-import * as HttpApiMiddleware from "effect/http-api/HttpApiMiddleware"
 import * as HttpApiSecurity from "effect/http-api/HttpApiSecurity"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -20,10 +19,10 @@ import * as Ref from "effect/Ref"
 import * as Schema from "effect/Schema"
 import * as TestClock from "effect/testing/TestClock"
 import {
-  Session,
   SessionError,
   SessionFrontend,
   SessionHttpApi,
+  SessionHttpApiMiddleware,
   SessionHttpApiClient,
   SessionTest
 } from "effect-sessions"
@@ -291,13 +290,10 @@ describe("SessionHttpApiClient.layerBearer", () => {
 })
 
 describe("SessionHttpApiClient.layerHeader", () => {
-  class ByHeader extends HttpApiMiddleware.Service<ByHeader, { provides: Session.Provided<typeof MemberSession> }>()(
-    "test/ByHeader",
-    { error: Session.errors(MemberSession), security: { header: HttpApiSecurity.apiKey({ key: "X-Session" }) } }
-  ) {}
-  class Open extends HttpApiMiddleware.Service<Open, { provides: MemberSession }>()("test/Open", {
-    error: [SessionError.SessionCrossOrigin, SessionError.SessionUnavailable]
+  class ByHeader extends SessionHttpApiMiddleware.Required<ByHeader>()("test/ByHeader", MemberSession, {
+    security: { header: HttpApiSecurity.apiKey({ key: "X-Session" }) }
   }) {}
+  class Open extends SessionHttpApiMiddleware.Optional<Open>()("test/Open", MemberSession) {}
   const HeaderApi = HttpApi.make("header").add(
     HttpApiGroup.make("g").add(
       HttpApiEndpoint.post("login", "/login").middleware(Open),

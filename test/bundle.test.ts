@@ -42,6 +42,27 @@ export const Api = HttpApi.make("api").add(
 )
 `
 
+const withConstructors = `
+import { Schema } from "effect"
+import { HttpApi, HttpApiEndpoint, HttpApiGroup, HttpApiSecurity } from "effect/http-api"
+import { Session, SessionHttpApiMiddleware } from "effect-sessions"
+class UserSession extends Session.Service<UserSession>()("app/UserSession", {
+  data: Schema.Struct({ username: Schema.String }),
+  principal: (data) => data.username
+}) {}
+class Authenticated extends SessionHttpApiMiddleware.Required<Authenticated>()("app/Authenticated", UserSession, {
+  security: { session: HttpApiSecurity.apiKey({ in: "cookie", key: "__Host-session" }) },
+  fresh: { within: "1 hour" }
+}) {}
+class Visitor extends SessionHttpApiMiddleware.Optional<Visitor>()("app/Visitor", UserSession) {}
+export const Api = HttpApi.make("api").add(
+  HttpApiGroup.make("account")
+    .add(HttpApiEndpoint.get("whoami", "/whoami", { success: Schema.String }))
+    .middleware(Authenticated),
+  HttpApiGroup.make("auth").add(HttpApiEndpoint.post("login", "/login")).middleware(Visitor)
+)
+`
+
 const bundle = async (code: string) => {
   const { metafile, outputFiles } = await build({
     stdin: { contents: code, resolveDir: root, loader: "ts" },
@@ -67,6 +88,17 @@ const bundle = async (code: string) => {
   }
 }
 
+/** Text of the library that is for a server alone. */
+const serverOnly = [
+  "openssl rand",
+  "effect-sessions/v1",
+  "session backend failed",
+  "MemoryBackendFull",
+  "sec-fetch-site",
+  "the response's headers were made",
+  "declares the security scheme"
+]
+
 describe("the bundle of an API definition alone", () => {
   it("has a definition's few modules in it: no backend, no keys, no manager, no frontend", async () => {
     const bare = await bundle(withoutSession)
@@ -81,14 +113,45 @@ describe("the bundle of an API definition alone", () => {
       "src/SessionError.ts",
       "src/internal/token/format.ts"
     ])
-    for (const trace of ["openssl rand", "effect-sessions/v1", "session backend failed", "MemoryBackendFull"]) {
-      assert.isFalse(session.text.includes(trace), trace)
-    }
+    for (const trace of serverOnly) assert.isFalse(session.text.includes(trace), trace)
     // Nor more of effect's crypto than its Schema brings to any API.
     assert.deepStrictEqual(
       [...session.modules].filter((file) => file.includes("/crypto/") && !bare.modules.has(file)),
       []
     )
     assert.isBelow(session.bytes - bare.bytes, 3_000)
+  }, 60_000)
+
+  it("stays as small with middlewares made by SessionHttpApi: of its layers there is nothing", async () => {
+    const bare = await bundle(withoutSession)
+    const session = await bundle(withSession)
+    const made = await bundle(withConstructors)
+    console.log(
+      `with Required and Optional: ${made.bytes} bytes, ${made.gzip} gzipped; ` +
+        `difference ${made.bytes - bare.bytes}, ${made.gzip - bare.gzip} gzipped`
+    )
+    assert.deepStrictEqual(made.own.toSorted(), [
+      "src/Session.ts",
+      "src/SessionError.ts",
+      "src/SessionHttpApiMiddleware.ts",
+      "src/internal/token/format.ts"
+    ])
+    for (const trace of serverOnly) assert.isFalse(made.text.includes(trace), trace)
+    // Nor does effect bring more along: no router, no layers of a server.
+    assert.deepStrictEqual(
+      [...made.modules].filter((file) => !file.startsWith("src/") && !session.modules.has(file)),
+      []
+    )
+    assert.isBelow(made.bytes - bare.bytes, 4_000)
+    // The traces are in a bundle that does implement a middleware.
+    const server = await bundle(`import { SessionHttpApi } from "effect-sessions"
+${withConstructors}
+export const Live = SessionHttpApi.layer(Authenticated, UserSession)`)
+    assert.deepStrictEqual(
+      ["sec-fetch-site", "the response's headers were made", "declares the security scheme"].filter(
+        (trace) => !server.text.includes(trace)
+      ),
+      []
+    )
   }, 60_000)
 })

@@ -47,7 +47,7 @@ import * as SecuritySchemes from "../internal/http/securitySchemes.ts"
 import * as KeyRing from "../internal/token/keyRing.ts"
 import { testKitKey } from "../internal/token/publishedKeys.ts"
 import * as Token from "../internal/token/token.ts"
-import type { Bound, Definition, LayerOptions, SessionInfo, Tagged, VerifiedOf, VerifierOf } from "../Session.ts"
+import type { Bound, Definition, Fresh, LayerOptions, SessionInfo, Tagged, VerifiedOf, VerifierOf } from "../Session.ts"
 import * as SessionBackend from "../SessionBackend.ts"
 import * as SessionBackendMemory from "../SessionBackendMemory.ts"
 import { type SessionConfigError, SessionMissing } from "../SessionError.ts"
@@ -176,7 +176,8 @@ export const layerLoggedIn = <Self, A, R extends ReadonlyArray<Tagged>>(
   )
 
 /**
- * Layer of a middleware that requires a session, whose requests carry a session of this data: for `HttpApiTest`.
+ * Layer of a middleware that requires a session, whose requests carry a session of this data: for `HttpApiTest`. A
+ * middleware with errors of its own has its `onFailure` here, as in `SessionHttpApi.layer`.
  *
  * **Details**
  *
@@ -222,16 +223,40 @@ export const layerLoggedIn = <Self, A, R extends ReadonlyArray<Tagged>>(
  * @category layers
  * @since 0.1.0
  */
-export const layerHttpApi = <Id extends HttpApiMiddleware.AnyId, S, Self, A, R extends ReadonlyArray<Tagged>>(
-  middleware: Context.Key<Id, S>,
-  session: Definition<Self, A, R> & SessionHttpApi.Guards<Id, Self, R>,
+export const layerHttpApi: {
+  <Id extends HttpApiMiddleware.AnyId, S, Self, A, R extends ReadonlyArray<Tagged>>(
+    middleware: Context.Key<Id, S> & { readonly fresh?: Fresh | undefined },
+    session: Definition<Self, A, R> & SessionHttpApi.Guards<Id, Self, never>,
+    data: A,
+    options: StackOptions<Self> & SessionHttpApi.OwnErrorOptions<Id, R>
+  ): Layer.Layer<Id>
+  <
+    Id extends HttpApiMiddleware.AnyId,
+    S,
+    Self,
+    A,
+    R extends ReadonlyArray<Tagged>,
+    F extends Fresh | undefined = undefined,
+    G extends Fresh | undefined = undefined
+  >(
+    middleware: Context.Key<Id, S> & { readonly fresh?: F },
+    session: Definition<Self, A, R> & SessionHttpApi.Guards<Id, Self, SessionHttpApi.Failures<R, F, G>>,
+    data: A,
+    options?: StackOptions<Self> & SessionHttpApi.GuardOptions<G>
+  ): Layer.Layer<Id>
+} = <Id extends HttpApiMiddleware.AnyId, S, Self, A, R extends ReadonlyArray<Tagged>>(
+  middleware: Context.Key<Id, S> & { readonly fresh?: Fresh | undefined },
+  session: Definition<Self, A, R> & SessionHttpApi.Guards<Id, Self, never>,
   data: A,
-  options?: StackOptions<Self>
+  options?: StackOptions<Self> &
+    (SessionHttpApi.OwnErrorOptions<Id, R> | SessionHttpApi.GuardOptions<Fresh | undefined>)
 ): Layer.Layer<Id> =>
-  SessionHttpApi.layer(middleware, session).pipe(
-    Layer.provide(layerLoggedIn<Self, A, R>(session, data, options)),
-    Layer.orDie
-  )
+  // Of the two forms of `SessionHttpApi.layer` this one's caller has chosen one.
+  SessionHttpApi.layer<Id, S, Self, A, R>(
+    middleware,
+    session,
+    options as StackOptions<Self> & SessionHttpApi.OwnErrorOptions<Id, R>
+  ).pipe(Layer.provide(layerLoggedIn<Self, A, R>(session, data, options)), Layer.orDie)
 
 /**
  * Layer of a middleware that is open to all. Its client has a session of this data, or is anonymous without `data`.

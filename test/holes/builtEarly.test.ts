@@ -76,6 +76,10 @@ const members: {
       Option.map(({ data }) => data)
     ),
   create: ({ create }) => Effect.as(create({ ...ada, count: 9 }), "created"),
+  reauthenticate: ({ reauthenticate }) =>
+    Effect.map(reauthenticate({ methods: ["pwd"] }), ({ factors }) => factors.map(({ method }) => method)),
+  fresh: ({ fresh }) => Effect.map(fresh({ within: "5 minutes" }), ({ data }) => data),
+  describe: ({ describe }) => Effect.map(describe({ label: "phone" }), ({ client }) => client),
   update: ({ update }) =>
     Effect.map(
       update((data) => ({ ...data, count: data.count + 9 })),
@@ -86,7 +90,7 @@ const members: {
   rotate: ({ rotate }) => Effect.map(rotate, ({ data }) => data),
   destroy: ({ destroy }) => destroy,
   list: ({ list }) =>
-    Effect.map(list, (infos) => infos.map(({ current, data }) => `${data.username} ${current}`).sort()),
+    Effect.map(list, (infos) => infos.map(({ current, data }) => `${data?.username} ${current}`).sort()),
   revoke: ({ revoke }, other) => revoke(other),
   revokeOthers: ({ revokeOthers }) => revokeOthers,
   revokeAll: ({ revokeAll }) => revokeAll
@@ -134,6 +138,9 @@ describe("the request's session", () => {
         get: [eve, ["other ada 0", "other eve 0", "this eve 0"]],
         option: [Option.some(eve), ["other ada 0", "other eve 0", "this eve 0"]],
         create: ["created", ["new ada 9", "other ada 0", "other eve 0"]],
+        reauthenticate: [["pwd"], ["new eve 0", "other ada 0", "other eve 0"]],
+        fresh: [eve, ["other ada 0", "other eve 0", "this eve 0"]],
+        describe: [{ label: "phone" }, ["other ada 0", "other eve 0", "this eve 0"]],
         update: [{ ...eve, count: 9 }, ["other ada 0", "other eve 0", "this eve 9"]],
         modify: ["eve", ["other ada 0", "other eve 0", "this eve 9"]],
         replace: [{ ...eve, count: 9 }, ["other ada 0", "other eve 0", "this eve 9"]],
@@ -183,6 +190,19 @@ describe("the manager", () => {
     ) => Effect.Effect<unknown, { readonly _tag: string }>
   } = {
     create: ({ create }) => Effect.map(create(ada), ({ createdAt }) => createdAt.epochMilliseconds),
+    createFrom: ({ createFrom }, { token }) =>
+      Effect.map(
+        createFrom(token, (before) => ({ ...ada, count: Option.getOrElse(before, () => ada).count + 1 })),
+        ({ data }) => data.count
+      ),
+    reauthenticate: ({ reauthenticate }, { token }) => Effect.map(reauthenticate(token), ({ data }) => data.count),
+    get: ({ get }, { id }) => Effect.map(get(id), (found) => Option.map(found, ({ data }) => data?.count)),
+    describe: ({ describe }, { token }) => Effect.map(describe(token, { label: "a" }), ({ client }) => client),
+    modifyAll: ({ modifyAll }, _, calls) =>
+      modifyAll("ada", (data) => {
+        calls.push("f")
+        return { ...data, count: data.count + 1 }
+      }),
     resolve: ({ resolve }, { token }) =>
       Effect.map(resolve(token), ({ data, lastSeenAt }) => [data.count, lastSeenAt.epochMilliseconds]),
     modify: ({ modify }, { token }, calls) =>
@@ -200,7 +220,7 @@ describe("the manager", () => {
       }),
     rotate: ({ rotate }, { token }) => Effect.map(rotate(token), ({ data }) => data.count),
     destroy: ({ destroy }, { token }) => Effect.as(destroy(token), "destroyed"),
-    list: ({ list }) => Effect.map(list("ada"), (infos) => infos.map(({ data }) => data.count).sort()),
+    list: ({ list }) => Effect.map(list("ada"), (infos) => infos.map(({ data }) => data?.count).sort()),
     revoke: ({ revoke }, { id }) => revoke(id, { principal: "ada" }),
     revokeAny: ({ revokeAny }, { id }) => revokeAny(id),
     revokeAll: ({ revokeAll }) => revokeAll("ada")
@@ -213,6 +233,11 @@ describe("the manager", () => {
         readonly [K in keyof Manager]: (now: number) => readonly [answer: unknown, counts: ReadonlyArray<number>]
       } = {
         create: (now) => [now, [0, 0, 5]],
+        createFrom: () => [6, [0, 6]],
+        reauthenticate: () => [5, [0, 5]],
+        get: () => [Option.some(5), [0, 5]],
+        describe: () => [{ label: "a" }, [0, 5]],
+        modifyAll: () => [2, [1, 6]],
         resolve: (now) => [
           [5, now],
           [0, 5]

@@ -24,7 +24,7 @@ const withMany = <A, E>(
     for (let i = 0; i < count; i++) yield* sessions.create(ada)
     watched.calls.length = 0
     return yield* test(watched)
-  }).pipe(Effect.provide(Stack.manager(UserSession, { backend: watched.layer })))
+  }).pipe(Effect.provide(Stack.manager(UserSession, { backend: watched.layer, maxPerPrincipal: false })))
 }
 
 describe("revokeAll of 3,001 sessions", () => {

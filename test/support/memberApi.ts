@@ -13,7 +13,14 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
-import { Session, SessionError, SessionFrontend, SessionHttpApi, SessionTest, SessionVerifier } from "effect-sessions"
+import {
+  Session,
+  SessionFrontend,
+  SessionHttpApi,
+  SessionHttpApiMiddleware,
+  SessionTest,
+  SessionVerifier
+} from "effect-sessions"
 
 export class Suspended extends Schema.TaggedError<Suspended>()(
   "Suspended",
@@ -35,29 +42,24 @@ export class MemberSession extends Session.Service<MemberSession>()("test/Member
 }) {}
 
 /** A guard with two schemes. */
-export class Authenticated extends HttpApiMiddleware.Service<
-  Authenticated,
-  { provides: Session.Provided<typeof MemberSession> }
->()("test/Authenticated", {
-  error: Session.errors(MemberSession),
-  security: {
-    session: HttpApiSecurity.apiKey({ in: "cookie", key: "__Host-session" }),
-    bearer: HttpApiSecurity.bearer
+export class Authenticated extends SessionHttpApiMiddleware.Required<Authenticated>()(
+  "test/Authenticated",
+  MemberSession,
+  {
+    security: {
+      session: HttpApiSecurity.apiKey({ in: "cookie", key: "__Host-session" }),
+      bearer: HttpApiSecurity.bearer
+    }
   }
-}) {}
-
-/** A guard with none. */
-export class Guarded extends HttpApiMiddleware.Service<Guarded, { provides: Session.Provided<typeof MemberSession> }>()(
-  "test/Guarded",
-  { error: Session.errors(MemberSession) }
 ) {}
 
-/** Open to all, without a scheme. */
-export class Visitor extends HttpApiMiddleware.Service<Visitor, { provides: MemberSession }>()("test/Visitor", {
-  error: [SessionError.SessionCrossOrigin, SessionError.SessionUnavailable]
-}) {}
+/** A guard with none. */
+export class Guarded extends SessionHttpApiMiddleware.Required<Guarded>()("test/Guarded", MemberSession) {}
 
-/** Open to all, and documented as taking a session by either scheme. */
+/** Open to all, without a scheme. */
+export class Visitor extends SessionHttpApiMiddleware.Optional<Visitor>()("test/Visitor", MemberSession) {}
+
+/** Open to all, and documented as taking a session by either scheme: written with `effect/http-api` alone. */
 export class VisitorOrMember extends HttpApiMiddleware.Service<VisitorOrMember, { provides: MemberSession }>()(
   "test/VisitorOrMember",
   {

@@ -1,4 +1,7 @@
-/** The request's session without HTTP around it: for a request that carries this token, or none. */
+/**
+ * The request's session without HTTP around it: for a request that carries this token, or none. By default it began after
+ * all that happens in the test, so that no revocation supersedes its log-ins.
+ */
 import * as Effect from "effect/Effect"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import type * as Redacted from "effect/Redacted"
@@ -11,7 +14,9 @@ import type { Manager } from "./userSession.ts"
 
 const request = HttpServerRequest.fromWeb(new Request("http://localhost/"))
 
-export const requestWith = (manager: Manager, token?: Redacted.Redacted<string>) => {
+const endOfTime = 10n ** 19n
+
+export const requestWith = (manager: Manager, token?: Redacted.Redacted<string>, began: bigint = endOfTime) => {
   const frontend: SessionFrontend["Service"] = {
     security: [],
     extract: () =>
@@ -19,5 +24,5 @@ export const requestWith = (manager: Manager, token?: Redacted.Redacted<string>)
     attach: (response) => response,
     detach: (response) => response
   }
-  return new RequestSessionLive(request, bind(UserSession, manager, frontend))
+  return new RequestSessionLive(request, bind(UserSession, manager, frontend), began)
 }

@@ -72,6 +72,9 @@ same<
   | "get"
   | "option"
   | "create"
+  | "reauthenticate"
+  | "fresh"
+  | "describe"
   | "update"
   | "modify"
   | "replace"
@@ -87,9 +90,41 @@ same<P["get"], Effect.Effect<Session.Session<Data>, Loaded | Refused>>(true)
 same<O["get"], Effect.Effect<Session.Session<Data>, Loaded | Suspended>>(true)
 same<T["get"], Effect.Effect<Session.Session<Data>, Loaded | Suspended | Locked>>(true)
 same<P["option"], Effect.Effect<Option.Option<Session.Session<Data>>, Unavailable>>(true)
-same<P["create"], (data: Data, options?: Session.CreateOptions) => Effect.Effect<Session.Session<Data>, Unavailable>>(
-  true
-)
+same<
+  P["create"],
+  {
+    (
+      data: (before: Option.Option<Data>) => Data,
+      options?: Session.CreateOptions
+    ): Effect.Effect<Session.Session<Data>, Invalid | Conflict | Unavailable>
+    (data: Data, options?: Session.CreateOptions): Effect.Effect<Session.Session<Data>, Invalid | Unavailable>
+  }
+>(true)
+same<
+  P["reauthenticate"],
+  (options?: { readonly methods?: ReadonlyArray<string> | undefined }) => Effect.Effect<
+    Session.Session<Data>,
+    Changed | Refused
+  >
+>(true)
+same<P["fresh"], (options: Session.Fresh) => Effect.Effect<Session.Session<Data>, Loaded | Refused | Stale>>(true)
+same<E<O["fresh"]>, Loaded | Suspended | Stale>(true)
+same<P["describe"], (client: Session.ClientInfo) => Effect.Effect<Session.Session<Data>, Changed | Refused>>(true)
+
+// What a call with data cannot fail with is not in its type; a function may meet data of a newer version.
+declare const handle: P
+declare const visitor: Data
+same<Effect.Error<ReturnType<typeof withData>>, Invalid | Unavailable>(true)
+const withData = () => handle.create(visitor)
+same<Effect.Error<ReturnType<typeof withFunction>>, Invalid | Conflict | Unavailable>(true)
+const withFunction = () => handle.create((before) => Option.getOrElse(before, () => visitor), { methods: ["pwd"] })
+// @ts-expect-error: a log-in cannot be made from a promise.
+const withPromise = () => handle.create(async () => visitor)
+void withPromise
+// @ts-expect-error: what is not asked for within a time is not fresh.
+const withoutTime = () => handle.fresh({ methods: ["otp"] })
+void withoutTime
+
 same<P["update"], (f: (data: Data) => Data) => Effect.Effect<Session.Session<Data>, Changed | Refused>>(true)
 same<O["update"], (f: (data: Data) => Data) => Effect.Effect<Session.Session<Data>, Changed | Suspended>>(true)
 same<P["modify"], <B>(f: (data: Data) => readonly [B, Data]) => Effect.Effect<B, Changed | Refused>>(true)
@@ -98,7 +133,7 @@ same<P["rotate"], Effect.Effect<Session.Session<Data>, Changed | Refused>>(true)
 same<P["destroy"], Effect.Effect<void, Unavailable>>(true)
 same<
   P["list"],
-  Effect.Effect<ReadonlyArray<Session.SessionInfo<Data> & { readonly current: boolean }>, Loaded | Refused>
+  Effect.Effect<ReadonlyArray<Session.SessionInfo<Data | undefined> & { readonly current: boolean }>, Loaded | Refused>
 >(true)
 same<P["revoke"], (id: Session.SessionId) => Effect.Effect<boolean, Loaded | Refused>>(true)
 same<P["revokeOthers"], Effect.Effect<number, Changed | Refused>>(true)
@@ -117,11 +152,61 @@ type Source = Token | Session.Session<Data>
 same<M, SessionManager.SessionManager<Data, readonly [typeof SessionError.SessionRefused]>>(true)
 same<
   keyof M,
-  "create" | "resolve" | "modify" | "replace" | "rotate" | "destroy" | "list" | "revoke" | "revokeAny" | "revokeAll"
+  | "create"
+  | "createFrom"
+  | "reauthenticate"
+  | "resolve"
+  | "get"
+  | "describe"
+  | "modify"
+  | "modifyAll"
+  | "replace"
+  | "rotate"
+  | "destroy"
+  | "list"
+  | "revoke"
+  | "revokeAny"
+  | "revokeAll"
 >(true)
-same<M["create"], P["create"]>(true)
-same<M["resolve"], (token: Token) => Effect.Effect<Session.Session<Data>, Invalid | Refused | Unavailable>>(true)
-same<MO["resolve"], (token: Token) => Effect.Effect<Session.Session<Data>, Invalid | Suspended | Unavailable>>(true)
+same<
+  M["create"],
+  (
+    data: Data,
+    options?: Session.CreateOptions & { readonly replaces?: ReadonlyArray<Token> | undefined }
+  ) => Effect.Effect<Session.Session<Data>, Invalid | Unavailable>
+>(true)
+same<
+  M["createFrom"],
+  (
+    before: Source,
+    f: (before: Option.Option<Data>) => Data,
+    options?: Session.CreateOptions
+  ) => Effect.Effect<Session.Session<Data>, Invalid | Conflict | Unavailable>
+>(true)
+type LookOptions = { readonly touch?: boolean | undefined; readonly rotate?: boolean | undefined }
+same<
+  M["resolve"],
+  (token: Token, options?: LookOptions) => Effect.Effect<Session.Session<Data>, Invalid | Refused | Unavailable>
+>(true)
+same<
+  MO["resolve"],
+  (token: Token, options?: LookOptions) => Effect.Effect<Session.Session<Data>, Invalid | Suspended | Unavailable>
+>(true)
+same<
+  M["get"],
+  (id: Session.SessionId) => Effect.Effect<Option.Option<Session.SessionInfo<Data | undefined>>, Unavailable>
+>(true)
+same<
+  M["describe"],
+  (
+    session: Source,
+    client: Session.ClientInfo
+  ) => Effect.Effect<Session.Session<Data>, Invalid | Refused | Conflict | Unavailable>
+>(true)
+same<
+  M["modifyAll"],
+  (principal: string, f: (data: Data) => Data) => Effect.Effect<number, Conflict | Unavailable>
+>(true)
 same<
   M["modify"],
   <B>(
@@ -140,7 +225,10 @@ same<M["rotate"], (token: Source) => Effect.Effect<Session.Session<Data>, Invali
   true
 )
 same<M["destroy"], (token: Token) => Effect.Effect<boolean, Unavailable>>(true)
-same<M["list"], (principal: string) => Effect.Effect<ReadonlyArray<Session.SessionInfo<Data>>, Unavailable>>(true)
+same<
+  M["list"],
+  (principal: string) => Effect.Effect<ReadonlyArray<Session.SessionInfo<Data | undefined>>, Unavailable>
+>(true)
 same<
   M["revoke"],
   (id: Session.SessionId, owner: { readonly principal: string }) => Effect.Effect<boolean, Unavailable>
@@ -150,7 +238,10 @@ same<
   M["revokeAll"],
   (
     principal: string,
-    options?: { readonly except?: Session.SessionId | undefined }
+    options?: {
+      readonly except?: Session.SessionId | undefined
+      readonly before?: DateTime.Utc | bigint | undefined
+    }
   ) => Effect.Effect<number, Unavailable>
 >(true)
 

@@ -2,7 +2,7 @@
  * What must compile, and what must not, of the HTTP side. Compiled by `tsc -p .`, never run.
  */
 import { NodeCrypto, NodeHttpServer } from "@effect/platform-node"
-import { Config, Effect, Layer, Option, Redacted, Schema } from "effect"
+import { Config, Context, Effect, Layer, Option, Redacted, Schema } from "effect"
 import type { Digest, Kdf, Mac, SecureRandom } from "effect/crypto"
 import { HttpRouter, HttpServerResponse } from "effect/http"
 import type { HttpServerRequest } from "effect/http"
@@ -218,6 +218,91 @@ SessionMiddleware.routerRequired(UserSession, {
   // @ts-expect-error it answers with a response
   onFailure: () => Effect.succeed("please log in")
 })
+
+// -----------------------------------------------------------------------------
+// Routes with options: SessionStale is in `E` where a fresh session is asked for, and only there
+// -----------------------------------------------------------------------------
+
+type Refused = readonly [typeof SessionError.SessionRefused]
+type GuardError = SessionMiddleware.GuardError<Refused>
+type RouterError<M> = M extends HttpRouter.Middleware<infer C> ? C["error"] : never
+const fresh = { within: "5 minutes", methods: ["otp"] } as const
+
+const anyAge = SessionMiddleware.required(UserSession, { touch: false, trustedOrigins: ["https://id.test"] })(verified)
+is<Equal<E<typeof anyAge>, GuardError>>()
+const sudo = SessionMiddleware.required(UserSession, { fresh })(verified)
+is<Equal<E<typeof sudo>, GuardError | SessionError.SessionStale>>()
+is<Equal<R<typeof sudo>, R<typeof required>>>()
+const polled = SessionMiddleware.make(UserSession, { touch: false })(verified)
+is<Equal<E<typeof polled>, SessionError.SessionCrossOrigin>>()
+
+const routerAnyAge = SessionMiddleware.routerRequired(UserSession, { touch: false })
+is<Equal<RouterError<typeof routerAnyAge>, GuardError>>()
+const routerSudo = SessionMiddleware.routerRequired(UserSession, { fresh })
+is<Equal<RouterError<typeof routerSudo>, GuardError | SessionError.SessionStale>>()
+const routerAnswered = SessionMiddleware.routerRequired(UserSession, {
+  fresh,
+  onFailure: (error) => {
+    is<Equal<typeof error, GuardError | SessionError.SessionStale>>()
+    return error._tag === "SessionStale"
+      ? Effect.succeed(HttpServerResponse.redirect("/sudo"))
+      : Effect.fail("no" as const)
+  }
+})
+is<Equal<RouterError<typeof routerAnswered>, "no">>()
+const routerAnsweredAnyAge = SessionMiddleware.routerRequired(UserSession, {
+  touch: false,
+  onFailure: (error) => {
+    is<Equal<typeof error, GuardError>>()
+    return Effect.fail(error)
+  }
+})
+is<Equal<RouterError<typeof routerAnsweredAnyAge>, GuardError>>()
+// What may be fresh or not is said of neither.
+declare const perhaps: { readonly fresh?: Session.Fresh | undefined }
+// @ts-expect-error the compiler cannot say what E is
+SessionMiddleware.required(UserSession, perhaps)
+// @ts-expect-error nor here
+SessionMiddleware.routerRequired(UserSession, perhaps)
+// @ts-expect-error an open route asks for nothing
+SessionMiddleware.router(UserSession, { fresh })
+
+// Options of the layer: what `adopt` needs is the layer's to need.
+class OldStore extends Context.Service<OldStore, { readonly take: (id: string) => Effect.Effect<string> }>()(
+  "OldStore"
+) {}
+const Adopting = SessionMiddleware.layer(UserSession, {
+  client: (request) => ({ userAgent: request.headers["user-agent"] }),
+  adopt: (request) =>
+    Effect.map(
+      Effect.flatMap(OldStore, (store) => store.take(request.url)),
+      (username) => Option.some({ data: { username }, options: { cookie: "browser" } })
+    ),
+  clearSiteData: ["cache", "storage"]
+})
+is<Equal<Layer.Services<typeof Adopting>, Layer.Services<typeof Live> | OldStore>>()
+SessionMiddleware.layer(UserSession, {
+  // @ts-expect-error the data is the session's
+  adopt: () => Effect.succeedSome({ data: { name: "ada" } })
+})
+SessionMiddleware.layer(UserSession, {
+  // @ts-expect-error what cannot be read is none
+  adopt: () => Effect.fail("the old store is down")
+})
+// @ts-expect-error no such data
+SessionMiddleware.layer(UserSession, { clearSiteData: ["everything"] })
+
+const page1 = SessionMiddleware.fromRequest(UserSession, new Request("https://app.test"))
+is<
+  Equal<
+    typeof page1,
+    Effect.Effect<
+      Session.Session<{ readonly username: string }>,
+      Session.Unauthenticated | SessionError.SessionRefused | SessionError.SessionUnavailable,
+      Session.Bound<UserSession>
+    >
+  >
+>()
 
 // -----------------------------------------------------------------------------
 // Frontends

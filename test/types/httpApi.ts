@@ -10,7 +10,14 @@ import {
   HttpApiMiddleware,
   HttpApiSecurity
 } from "effect/http-api"
-import { Session, SessionError, SessionHttpApi, SessionTest, SessionVerifier } from "effect-sessions"
+import {
+  Session,
+  SessionError,
+  SessionHttpApi,
+  SessionHttpApiMiddleware,
+  SessionTest,
+  SessionVerifier
+} from "effect-sessions"
 
 class UserSession extends Session.Service<UserSession>()("app/UserSession", {
   data: Schema.Struct({ username: Schema.String }),
@@ -46,19 +53,13 @@ export const Verifier: Layer.Layer<Session.VerifierOf<MemberSession>, never, Use
   })
 )
 
-class Authenticated extends HttpApiMiddleware.Service<
-  Authenticated,
-  { provides: Session.Provided<typeof MemberSession> }
->()("app/Authenticated", {
-  error: Session.errors(MemberSession),
+class Authenticated extends SessionHttpApiMiddleware.Required<Authenticated>()("app/Authenticated", MemberSession, {
   security: {
     session: HttpApiSecurity.apiKey({ in: "cookie", key: "__Host-session" }),
     bearer: HttpApiSecurity.bearer
   }
 }) {}
-class Visitor extends HttpApiMiddleware.Service<Visitor, { provides: MemberSession }>()("app/Visitor", {
-  error: [SessionError.SessionCrossOrigin, SessionError.SessionUnavailable]
-}) {}
+class Visitor extends SessionHttpApiMiddleware.Optional<Visitor>()("app/Visitor", MemberSession) {}
 const Api = HttpApi.make("api").add(
   HttpApiGroup.make("auth")
     .add(HttpApiEndpoint.post("login", "/login", { payload: Schema.Struct({ name: Schema.String }) }))
@@ -128,7 +129,10 @@ export const guardErrors: Equal<
 const login = c.auth.login({ payload: { name: "ada" } })
 export const openErrors: Equal<
   Problems<Effect.Error<typeof login>>,
-  SessionError.SessionCrossOrigin | SessionError.SessionUnavailable
+  | SessionError.SessionInvalid
+  | SessionError.SessionConflict
+  | SessionError.SessionCrossOrigin
+  | SessionError.SessionUnavailable
 > = true
 // The API asks nothing of its clients.
 export const clientNeeds: Equal<Effect.Services<typeof who>, never> = true
@@ -173,6 +177,98 @@ class Admin extends HttpApiMiddleware.Service<Admin, { provides: Session.Provide
 SessionHttpApi.layer(Admin, AdminSession)
 // @ts-expect-error the same errors and the same data do not make it the same session
 SessionHttpApi.layer(Admin, UserSession)
+
+// -----------------------------------------------------------------------------
+// Required: what it provides and declares, and what its layer then asks for
+// -----------------------------------------------------------------------------
+
+type ErrorsOf<Id> = HttpApiMiddleware.Error<Id>
+type GuardErrors =
+  | SessionError.SessionMissing
+  | SessionError.SessionInvalid
+  | Suspended
+  | SessionError.SessionCrossOrigin
+  | SessionError.SessionConflict
+  | SessionError.SessionUnavailable
+
+// The same as one that is written by hand, in all that a layer or a client sees of it.
+class ByHand extends HttpApiMiddleware.Service<ByHand, { provides: Session.Provided<typeof MemberSession> }>()(
+  "app/ByHand",
+  { error: Session.errors(MemberSession) }
+) {}
+export const sameProvides: Equal<HttpApiMiddleware.Provides<Authenticated>, HttpApiMiddleware.Provides<ByHand>> = true
+export const sameErrors: Equal<ErrorsOf<Authenticated>, ErrorsOf<ByHand>> = true
+export const allErrors: Equal<ErrorsOf<ByHand>, GuardErrors> = true
+SessionHttpApi.layer(ByHand, MemberSession)
+export const schemes: ReadonlyArray<"session" | "bearer"> = Object.keys(Authenticated.security) as Array<
+  keyof typeof Authenticated.security
+>
+
+class Sudo extends SessionHttpApiMiddleware.Required<Sudo>()("app/Sudo", MemberSession, {
+  fresh: { within: "5 minutes", methods: ["otp"] }
+}) {}
+export const sudoErrors: Equal<ErrorsOf<Sudo>, GuardErrors | SessionError.SessionStale> = true
+SessionHttpApi.layer(Sudo, MemberSession)
+SessionHttpApi.layer(Sudo, MemberSession, { touch: false, trustedOrigins: ["https://id.example"] })
+SessionTest.layerHttpApi(Sudo, MemberSession, new MemberData({ username: "ada", cart: [] }))
+// @ts-expect-error a fresh session asked for by the layer is declared as well
+SessionHttpApi.layer(Authenticated, MemberSession, { fresh: { within: "5 minutes" } })
+SessionHttpApi.layer(Sudo, MemberSession, { fresh: { within: "1 minute" } })
+SessionHttpApiMiddleware.Required()("app/Vague", MemberSession, {
+  // @ts-expect-error how fresh is a time
+  fresh: { methods: ["otp"] }
+})
+
+class Unauthorized extends Schema.TaggedError<Unauthorized>()("Unauthorized", {}, { httpApiStatus: 401 }) {}
+class Busy extends Schema.TaggedError<Busy>()("Busy", {}, { httpApiStatus: 503 }) {}
+class Own extends SessionHttpApiMiddleware.Required<Own>()("app/Own", MemberSession, {
+  error: [Unauthorized, Busy],
+  fresh: { within: "1 hour" }
+}) {}
+export const ownErrors: Equal<ErrorsOf<Own>, Unauthorized | Busy> = true
+export const OwnLive: Layer.Layer<
+  Own,
+  SessionError.SessionConfigError,
+  Session.Bound<MemberSession>
+> = SessionHttpApi.layer(Own, MemberSession, {
+  onFailure: (error, request) => {
+    const all: Equal<
+      typeof error,
+      SessionHttpApi.GuardError<typeof MemberSession.refused> | SessionError.SessionStale
+    > = true
+    return all && (error._tag === "SessionUnavailable" || request.method === "OPTIONS")
+      ? Effect.fail(new Busy())
+      : Effect.fail(new Unauthorized())
+  }
+})
+SessionTest.layerHttpApi(Own, MemberSession, new MemberData({ username: "ada", cart: [] }), {
+  idleTimeout: "1 minute",
+  onFailure: () => Effect.fail(new Unauthorized())
+})
+// @ts-expect-error without onFailure nothing maps to the errors of its own
+SessionHttpApi.layer(Own, MemberSession)
+// @ts-expect-error nor in a test
+SessionTest.layerHttpApi(Own, MemberSession, new MemberData({ username: "ada", cart: [] }))
+// @ts-expect-error what onFailure fails with is declared
+SessionHttpApi.layer(Own, MemberSession, { onFailure: () => Effect.fail(new Suspended({ until: "friday" })) })
+// @ts-expect-error it fails, and answers nothing
+SessionHttpApi.layer(Own, MemberSession, { onFailure: () => Effect.succeed("please log in") })
+
+class OwnFresh extends SessionHttpApiMiddleware.Required<OwnFresh>()("app/OwnFresh", MemberSession, {
+  error: Session.errors(MemberSession),
+  fresh: { within: "1 hour" }
+}) {}
+// @ts-expect-error the middleware asks for a fresh session, and does not declare SessionStale
+SessionHttpApi.layer(OwnFresh, MemberSession)
+
+// A sentence says what is wrong.
+export const sentence: SessionHttpApi.Guards<Own, MemberSession, SessionError.SessionMissing> =
+  "the middleware must declare error: Session.errors of this session, and SessionStale where fresh is asked for; or give its layer onFailure, for errors of its own"
+
+// The open form takes the options of a route, and no guard's.
+SessionHttpApi.layerOptional(Visitor, MemberSession, { touch: false, trustedOrigins: ["https://id.example"] })
+// @ts-expect-error it guards nothing
+SessionHttpApi.layerOptional(Visitor, MemberSession, { fresh: { within: "1 hour" } })
 
 // A handler that needs a verified session in a group without the middleware.
 const Bare = HttpApi.make("bare").add(

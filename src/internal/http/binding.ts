@@ -4,7 +4,20 @@
  * @internal
  */
 import * as Context from "effect/Context"
-import type { Bound, Definition, SessionManager, Tagged } from "../../Session.ts"
+import * as Effect from "effect/Effect"
+import type { HttpServerRequest } from "effect/http/HttpServerRequest"
+import type * as Option from "effect/Option"
+import type {
+  Adopted,
+  Bound,
+  BoundFrontend,
+  ClientInfo,
+  Definition,
+  LayerOptions,
+  SessionManager,
+  SiteData,
+  Tagged
+} from "../../Session.ts"
 import type { SessionFrontend } from "../../SessionFrontend.ts"
 
 /** What a frontend with a cookie says of origins. */
@@ -20,26 +33,81 @@ export interface FrontendPolicy {
   /** The request headers the response depends on. */
   readonly vary: ReadonlyArray<string>
   readonly varyText: string
-  /** The challenge of a 401 (RFC 9110 11.6.1). */
-  readonly challenge: string
+  /** The challenges of a 401 (RFC 9110 11.6.1), one for each scheme. */
+  readonly challenges: ReadonlyArray<string>
+  /** What `Clear-Site-Data` says where a cookie is taken off. */
+  readonly clearSiteData: string | undefined
   /** Of a frontend with a cookie; a page of another origin can use no other. */
   readonly origins: CrossOriginPolicy | undefined
   /** Whether the log has said what to change where the app's own page was refused. */
   hasHinted: boolean
 }
 
+export interface HttpOptions<A, RX = never> extends LayerOptions {
+  /**
+   * What a list of devices shows of the client that makes a session: its `user-agent`, for example. Behind a proxy the
+   * address is the proxy's, unless your server reads what that adds.
+   *
+   * @default nothing
+   */
+  readonly client?: ((request: HttpServerRequest) => ClientInfo) | undefined
+  /**
+   * Makes a session of another library one of ours, so that moving from it logs nobody out. Asked once a request, where
+   * no token of ours stands and the session is asked for; what it answers is made as by `create`, and its cookie set.
+   *
+   * It must end the old session, by deleting its record: otherwise a log-out of ours is undone by the next request, which
+   * still carries the old cookie. An old session that it cannot read is `None`.
+   *
+   * @default nothing is adopted
+   */
+  readonly adopt?: ((request: HttpServerRequest) => Effect.Effect<Option.Option<Adopted<A>>, never, RX>) | undefined
+  /**
+   * What `Clear-Site-Data` tells the browser to forget where the cookie is taken off, or `false` for no such header. A
+   * handler's own header stays.
+   *
+   * @default `["prefetchCache", "prerenderCache"]`: Chromium shows pages fetched ahead even after the log-out
+   */
+  readonly clearSiteData?: ReadonlyArray<SiteData> | false | undefined
+}
+
 export interface Binding<Self, A, R extends ReadonlyArray<Tagged>> {
   readonly definition: Definition<Self, A, R>
   readonly manager: SessionManager<A, R>
-  readonly frontend: SessionFrontend["Service"]
+  readonly frontend: BoundFrontend<A>
   readonly policy: FrontendPolicy
 }
 
 export const bind = <Self, A, R extends ReadonlyArray<Tagged>>(
   definition: Definition<Self, A, R>,
   manager: SessionManager<A, R>,
-  frontend: SessionFrontend["Service"]
+  frontend: BoundFrontend<A>
 ): Binding<Self, A, R> => ({ definition, manager, frontend, policy: policyOf(frontend) })
+
+/** A frontend with the options of its layer. Member by member: it may be an instance of a class. */
+export const bound = <A, RX>(
+  frontend: SessionFrontend["Service"],
+  { adopt, clearSiteData, client }: HttpOptions<A, RX>,
+  context: Context.Context<RX>
+): BoundFrontend<A> => {
+  const { carried } = frontend
+  return {
+    security: frontend.security,
+    extract: (request) => frontend.extract(request),
+    attach: (response, issued) => frontend.attach(response, issued),
+    detach: (response, via) => frontend.detach(response, via),
+    carried: carried && ((request) => carried.call(frontend, request)),
+    origins: frontend.origins,
+    client,
+    adopt:
+      adopt &&
+      ((request) =>
+        Effect.updateContext(
+          Effect.suspend(() => adopt(request)),
+          (caller: Context.Context<never>) => Context.merge(context, caller)
+        )),
+    clearSiteData
+  }
+}
 
 /** Binds a definition to its services in a context. */
 export const bindIn = <Self, A, R extends ReadonlyArray<Tagged>>(
@@ -48,15 +116,20 @@ export const bindIn = <Self, A, R extends ReadonlyArray<Tagged>>(
 ): Binding<Self, A, R> =>
   bind(definition, Context.get(context, definition.Manager), Context.get(context, definition.Frontend))
 
-const policies = new WeakMap<SessionFrontend["Service"], FrontendPolicy>()
+type AnyFrontend = BoundFrontend<unknown>
 
-const policyOf = (frontend: SessionFrontend["Service"]): FrontendPolicy => {
+const policies = new WeakMap<AnyFrontend, FrontendPolicy>()
+
+const policyOf = (frontend: AnyFrontend): FrontendPolicy => {
   let policy = policies.get(frontend)
   if (policy === undefined) policies.set(frontend, (policy = derive(frontend)))
   return policy
 }
 
-const derive = (frontend: SessionFrontend["Service"]): FrontendPolicy => {
+/** Chromium 156 shows a page that it has fetched ahead even after the log-out. More is for the application to say. */
+const clearedByDefault: ReadonlyArray<SiteData> = ["prefetchCache", "prerenderCache"]
+
+const derive = (frontend: AnyFrontend): FrontendPolicy => {
   const vary = new Set<string>()
   const challenges = new Set<string>()
   let hasCookie = false
@@ -70,10 +143,13 @@ const derive = (frontend: SessionFrontend["Service"]): FrontendPolicy => {
       challenges.add(scheme._tag === "Http" ? scheme.scheme : "Basic")
     }
   }
+  const clear = frontend.clearSiteData ?? clearedByDefault
   return {
     vary: [...vary],
     varyText: [...vary].join(", "),
-    challenge: [...challenges].join(", "),
+    challenges: [...challenges],
+    clearSiteData:
+      hasCookie && clear !== false && clear.length > 0 ? clear.map((name) => `"${name}"`).join(", ") : undefined,
     origins: hasCookie
       ? {
           secure: frontend.origins?.secure ?? true,
@@ -83,3 +159,24 @@ const derive = (frontend: SessionFrontend["Service"]): FrontendPolicy => {
     hasHinted: false
   }
 }
+
+/** A type would be enough, were these names not written into a header. */
+const siteData: ReadonlySet<string> = new Set<SiteData>([
+  "cache",
+  "clientHints",
+  "cookies",
+  "executionContexts",
+  "prefetchCache",
+  "prerenderCache",
+  "storage",
+  "*"
+])
+
+export const siteDataProblems = ({
+  clearSiteData
+}: Pick<HttpOptions<unknown>, "clearSiteData">): ReadonlyArray<string> =>
+  (clearSiteData || []).flatMap((name) =>
+    siteData.has(name)
+      ? []
+      : [`clearSiteData ${JSON.stringify(String(name).slice(0, 64))} must be one of ${[...siteData].join(", ")}`]
+  )

@@ -53,12 +53,18 @@ const compare = (origin: string, host: string | undefined, secure: boolean): Pro
  * Goes by Fetch Metadata, else by `Origin`. A request with neither comes from no browser that would be made to send it
  * (OWASP CSRF cheat sheet; all browsers since 2020 send at least `Origin` with an unsafe method).
  */
-const problemOf = (request: HttpServerRequest, policy: CrossOriginPolicy): Problem | undefined => {
+const problemOf = (
+  request: HttpServerRequest,
+  policy: CrossOriginPolicy,
+  trustedHere: ReadonlySet<string>
+): Problem | undefined => {
   // Pages may open WebSockets to any origin, with cookies and without a preflight (ASVS 4.4.2).
   if (isSafe(request.method) && requestHeader(request, "upgrade") === undefined) return undefined
   const origin = requestHeader(request, "origin")?.toLowerCase()
   // Every sandboxed frame sends "null": it is no origin to trust, whatever a frontend says.
-  if (origin !== undefined && origin !== "null" && policy.trusted.has(origin)) return undefined
+  if (origin !== undefined && origin !== "null" && (policy.trusted.has(origin) || trustedHere.has(origin))) {
+    return undefined
+  }
   const site = requestHeader(request, "sec-fetch-site")
   if (site !== undefined) return site === "same-origin" || site === "none" ? undefined : "otherOrigin"
   return origin === undefined ? undefined : compare(origin, hostOf(request), policy.secure)
@@ -66,13 +72,15 @@ const problemOf = (request: HttpServerRequest, policy: CrossOriginPolicy): Probl
 
 /**
  * Refuses an unsafe request of another origin, unless it carries its token in a header and none in a cookie: no page can
- * be made to send such a header elsewhere without a preflight.
+ * be made to send such a header elsewhere without a preflight. `trustedHere`: the origins that the route trusts besides,
+ * in lower case.
  */
 export const admit = <Self, A, R extends ReadonlyArray<Tagged>>(
   request: HttpServerRequest,
-  { definition, frontend, policy }: Binding<Self, A, R>
+  { definition, frontend, policy }: Binding<Self, A, R>,
+  trustedHere: ReadonlySet<string>
 ): Effect.Effect<void, SessionCrossOrigin> => {
-  const problem = policy.origins === undefined ? undefined : problemOf(request, policy.origins)
+  const problem = policy.origins === undefined ? undefined : problemOf(request, policy.origins, trustedHere)
   if (problem === undefined) return Exit.void
   const refuse = Effect.suspend(() => {
     // Once for each frontend: an attacker must not be able to fill the log.

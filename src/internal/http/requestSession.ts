@@ -193,18 +193,18 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     return Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(
         restore(adopt(this.#request)),
-        Option.match({
-          onNone: () => Effect.fail(error),
-          onSome: ({ data, options }) =>
-            Effect.flatMap(manager.create(data, this.#optionsOf(options)), (created) =>
-              this.#orUndo(
-                created,
-                Effect.tap(manager.resolve(created.token, { touch: false }), (session) =>
-                  Effect.sync(() => this.#headers.issue(session, options?.cookie))
-                )
+        (adopted): Loaded<Session<A>, R> => {
+          if (Option.isNone(adopted)) return Effect.fail(error)
+          const { data, options } = adopted.value
+          return Effect.flatMap(manager.create(data, this.#optionsOf(options)), (created) =>
+            this.#orUndo(
+              created,
+              Effect.tap(manager.resolve(created.token, { touch: false }), (session) =>
+                Effect.sync(() => this.#headers.issue(session, options?.cookie))
               )
             )
-        })
+          )
+        }
       )
     )
   }

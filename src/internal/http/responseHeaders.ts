@@ -9,6 +9,7 @@ import * as Exit from "effect/Exit"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Option from "effect/Option"
 import type { CreateOptions, Session } from "../../Session.ts"
+import type { SessionStale } from "../../SessionError.ts"
 import type { SessionFrontend, Transport } from "../../SessionFrontend.ts"
 import { LiveSession } from "../manager/liveSession.ts"
 import type { FrontendPolicy } from "./binding.ts"
@@ -35,6 +36,8 @@ export class ResponseHeaders {
   /** A read is under way, whose answer the response may show. */
   isReading = false
   #wasUnavailable = false
+  /** What `fresh` asked for in vain, unless the session has changed since. */
+  #stale: SessionStale | undefined = undefined
   /** The response that has the headers, until something changes. */
   #finished: Response | undefined = undefined
   isSealed = false
@@ -57,14 +60,19 @@ export class ResponseHeaders {
     this.#finished = undefined
   }
 
+  stale(error: SessionStale): void {
+    this.#stale = error
+    this.#finished = undefined
+  }
+
   issue(session: Session<unknown>, cookie: CreateOptions["cookie"]): void {
     this.issued = { session, cookie }
-    this.#detached = undefined
+    this.#detached = this.#stale = undefined
     this.#finished = undefined
   }
 
   detach(): void {
-    this.issued = undefined
+    this.issued = this.#stale = undefined
     this.#detached = this.via ?? "cookie"
     this.#finished = undefined
   }
@@ -99,8 +107,8 @@ export class ResponseHeaders {
     const { headers, status } = response
     const raw = rawHeaders(response)
     let applied = set(response, "vary", mergeVary(headers["vary"], raw?.get("vary"), policy))
-    if (status === 401 && this.#wasRead && headers["www-authenticate"] === undefined) {
-      applied = set(applied, "www-authenticate", policy.challenge)
+    if (status === 401 && this.#wasRead && !has(response, "www-authenticate")) {
+      applied = set(applied, "www-authenticate", challengeOf(policy, this.#stale))
     }
     if (status === 503 && this.#wasUnavailable && headers["retry-after"] === undefined) {
       applied = set(applied, "retry-after", "1")
@@ -111,9 +119,24 @@ export class ResponseHeaders {
       for (const name of raw?.keys() ?? []) applied = keepFromSharedCaches(applied, name)
     }
     if (this.issued !== undefined) return attach(applied, frontend, this.issued, this.via)
-    return this.#detached === undefined ? applied : frontend.detach(applied, this.#detached)
+    if (this.#detached === undefined) return applied
+    if (this.#detached === "cookie" && policy.clearSiteData !== undefined && !has(response, "clear-site-data")) {
+      applied = set(applied, "clear-site-data", policy.clearSiteData)
+    }
+    return frontend.detach(applied, this.#detached)
   }
 }
+
+/** RFC 9470 3: what a session must be proved again by, where it stands and that is all it lacks. */
+const challengeOf = ({ challenges }: FrontendPolicy, stale: SessionStale | undefined): string => {
+  if (stale === undefined) return challenges.join(", ")
+  const maxAge = Math.floor(stale.maxAge)
+  const parameters = `error="insufficient_user_authentication"` + (Number.isFinite(maxAge) ? `, max_age=${maxAge}` : "")
+  return challenges.map((scheme) => `${scheme} ${parameters}`).join(", ")
+}
+
+const has = (response: Response, name: string): boolean =>
+  response.headers[name] !== undefined || rawHeaders(response)?.has(name) === true
 
 const set = (response: Response, name: string, value: string): Response =>
   response.headers[name] === value ? response : HttpServerResponse.setHeader(response, name, value)

@@ -5,6 +5,7 @@
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
@@ -12,8 +13,9 @@ import * as HttpEffect from "effect/http/HttpEffect"
 import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import * as Option from "effect/Option"
-import type { Refusal, Tagged, Unauthenticated, VerifiedOf } from "../../Session.ts"
-import type { SessionCrossOrigin, SessionUnavailable } from "../../SessionError.ts"
+import type { Fresh, Refusal, Session, Tagged, Unauthenticated, VerifiedOf } from "../../Session.ts"
+import type { SessionCrossOrigin, SessionStale, SessionUnavailable } from "../../SessionError.ts"
+import { originProblem } from "../frontend/origins.ts"
 import type { Binding } from "./binding.ts"
 import { admit } from "./crossOrigin.ts"
 import { RequestSessionLive, sessionMissing } from "./requestSession.ts"
@@ -27,6 +29,47 @@ export type GuardError<R extends ReadonlyArray<Tagged>> =
   | SessionCrossOrigin
   | SessionUnavailable
 
+export interface RouteOptions {
+  /**
+   * `false` for routes that a page asks by itself, such as one for the time left: they do not keep the session alive.
+   *
+   * @default true
+   */
+  readonly touch?: boolean | undefined
+  /**
+   * Origins that these routes trust besides those of `SessionFrontend.layerCookie`, such as that of an identity provider
+   * whose page posts a form here. Where several middlewares of one definition meet on a route, the outermost checks.
+   *
+   * @default none
+   */
+  readonly trustedOrigins?: ReadonlyArray<string> | undefined
+}
+
+/** What a route asks of its requests, worked out once. */
+export interface Route {
+  readonly touch: boolean
+  /** In lower case. */
+  readonly trusted: ReadonlySet<string>
+  readonly fresh: Fresh | undefined
+}
+
+export const routeOf = (options: (RouteOptions & { readonly fresh?: Fresh | undefined }) | undefined): Route => ({
+  touch: options?.touch ?? true,
+  trusted: new Set(options?.trustedOrigins?.map((origin) => origin.toLowerCase())),
+  fresh: options?.fresh
+})
+
+/** What is wrong with a route's options. */
+export const problemsOf = ({ fresh, trusted }: Route): ReadonlyArray<string> => [
+  ...[...trusted].flatMap(originProblem),
+  ...(fresh === undefined || isAboveZero(fresh.within) ? [] : ["fresh: within must be a duration above zero"])
+]
+
+const isAboveZero = (input: Duration.Input): boolean =>
+  Option.exists(Duration.fromInput(input), (within) => Duration.toMillis(within) > 0)
+
+const untouched = { touch: false }
+
 /**
  * Runs an app with the request's handle: the one that an outer middleware has made, or a new one. The middleware that
  * makes it asks for the cross-origin check (`admitted`). It puts the session's headers on the response that the app
@@ -37,6 +80,7 @@ export type GuardError<R extends ReadonlyArray<Tagged>> =
  */
 const withHandle = <Self, A, R extends ReadonlyArray<Tagged>, E, RA>(
   binding: Binding<Self, A, R>,
+  { trusted }: Route,
   app: (
     handle: RequestSessionLive<Self, A, R>,
     fiber: Fiber.Fiber<unknown, unknown>,
@@ -57,11 +101,11 @@ const withHandle = <Self, A, R extends ReadonlyArray<Tagged>, E, RA>(
       })
     }
     // The app was called with another request, by a handler of one with a session. That handler gets the response, and
-    // may pass it on to a client whose session this is not.
+    // may pass it on to a client whose session this is not: no new token may go out with it.
     const isForCaller = isNested && !outer.isOf(request)
     const began = fiber.getRef(Clock.Clock).currentTimeNanosUnsafe()
     const handle = new RequestSessionLive(request, binding, began, !isForCaller)
-    const response = app(handle, fiber, admit(request, binding))
+    const response = app(handle, fiber, admit(request, binding, trusted))
     return Effect.onExitPrimitive(
       isForCaller ? response : Effect.flatMap(response, (response) => handle.finish(response)),
       () => {
@@ -79,37 +123,47 @@ const withHandle = <Self, A, R extends ReadonlyArray<Tagged>, E, RA>(
 /** An open route. */
 export const open = <Self, A, R extends ReadonlyArray<Tagged>, E, RA>(
   binding: Binding<Self, A, R>,
-  app: App<E, RA>
+  app: App<E, RA>,
+  route: Route
 ): App<E | SessionCrossOrigin, Exclude<RA, Self> | HttpServerRequest> =>
-  withHandle(binding, (handle, fiber, admitted) =>
+  withHandle(binding, route, (handle, fiber, admitted) =>
     Effect.flatMapEager(admitted, () => {
+      if (!route.touch) handle.withoutTouch()
       fiber.setContext(Context.add(fiber.context, binding.definition, handle))
       return app as App<E, Exclude<RA, Self>>
     })
   )
 
 /**
- * A guarded route: runs the app with a verified session, of a user where the definition has a principal. Any other
- * request goes to `onFailure`.
+ * A guarded route: runs the app with a verified session, of a user where the definition has a principal, as fresh as the
+ * route asks. Any other request goes to `onFailure`.
  */
 export const guarded = <Self, A, R extends ReadonlyArray<Tagged>, E, RA, E2>(
   binding: Binding<Self, A, R>,
   app: App<E, RA>,
-  onFailure: (error: GuardError<R>, request: HttpServerRequest) => App<E2, never>
+  onFailure: (error: GuardError<R> | SessionStale, request: HttpServerRequest) => App<E2, never>,
+  route: Route
 ): App<E | E2, Exclude<RA, Self | VerifiedOf<Self>> | HttpServerRequest> => {
   const { definition } = binding
+  const { fresh } = route
   type Inside = App<E | E2, Exclude<RA, Self | VerifiedOf<Self>>>
-  return withHandle(binding, (handle, fiber, admitted): Inside => {
+  return withHandle(binding, route, (handle, fiber, admitted): Inside => {
     const { context } = fiber
-    const refuse = (error: GuardError<R>): Inside => onFailure(error, Context.getUnsafe(context, HttpServerRequest))
+    const refuse = (error: GuardError<R> | SessionStale): Inside =>
+      onFailure(error, Context.getUnsafe(context, HttpServerRequest))
+    const enter = (session: Session<A>): Inside => {
+      fiber.setContext(Context.add(Context.add(context, definition, handle), definition.Verified, session))
+      return app as Inside
+    }
     return Effect.matchEffect(
-      Effect.flatMapEager(admitted, () => handle.load()),
+      Effect.flatMapEager(admitted, () => handle.load(route.touch ? undefined : untouched)),
       {
         onFailure: refuse,
         onSuccess: (session): Inside => {
           if (definition.principal !== undefined && Option.isNone(session.principal)) return refuse(sessionMissing)
-          fiber.setContext(Context.add(Context.add(context, definition, handle), definition.Verified, session))
-          return app as Inside
+          return fresh === undefined
+            ? enter(session)
+            : Effect.matchEffect(handle.fresh(fresh), { onFailure: refuse, onSuccess: enter })
         }
       }
     )
