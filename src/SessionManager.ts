@@ -125,7 +125,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
   /** Checks deadlines, data and verifier of a record whose secret is known to be the token's. */
   const admit = (record: SessionRecord, token: Redacted.Redacted<string>, now: number): Accepted => {
     if (now >= deadlines.expiryOf(record, now)) return expired
-    const decoded = data.decode(record.data)
+    const decoded = data.decode(record)
     if (Result.isSuccess(decoded)) return verified(snapshot(record, decoded.success, token, now))
     return Effect.logWarning("stored session data does not decode").pipe(
       Effect.annotateLogs({ namespace, id: record.id, dataVersion: record.dataVersion, problem: decoded.failure }),
@@ -229,10 +229,10 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
       compareAndSet(session, (session) => {
         const record = LiveSession.record(session)
         // A copy: `f` may change it in place, and `session.data` is in the hands of the application.
-        const before = Result.getOrElse(data.decode(record.data), () => session.data)
+        const before = Result.getOrElse(data.decode(record), () => session.data)
         const [answer, after] = f(before)
         return Effect.mapEager(data.encodeFor(record, after), (encoded) => {
-          const isSame = encoded.text === record.data || (after === before && data.isSame(record, encoded.text))
+          const isSame = (after === before || encoded.text === record.data) && data.isSame(record, encoded.text)
           return [answer, isSame ? undefined : write(encoded, session.token)] as const
         })
       })
@@ -274,7 +274,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
       const page = yield* storage.listByPrincipal(principal, { limit: pageSize, after })
       for (const record of page.records) {
         if (now >= deadlines.expiryOf(record, now)) continue
-        const decoded = data.decode(record.data)
+        const decoded = data.decode(record)
         if (Result.isSuccess(decoded)) found.push(infoOf(record, decoded.success, deadlines.expiryOf(record, now)))
       }
       after = page.next
@@ -309,7 +309,8 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
 /**
  * Makes the manager of a definition, from keys, a backend and its verifier.
  *
- * Fails with a `SessionConfigError` on timeouts that contradict each other.
+ * Fails with a `SessionConfigError` on timeouts that contradict each other, and on a data version that is no whole number
+ * from 1.
  *
  * @category constructors
  * @since 0.1.0
@@ -318,7 +319,8 @@ export const make = <Self, A, R extends ReadonlyArray<Tagged>>(
   definition: Definition<Self, A, R>,
   options: LayerOptions = {}
 ): Effect.Effect<SessionManager<A, R>, SessionConfigError, VerifierOf<Self> | Core> => {
-  const { problems, times } = Deadlines.timesOf(options)
+  const { problems: ofTimes, times } = Deadlines.timesOf(options)
+  const problems = [...ofTimes, ...SessionData.problemsOf(definition)]
   return problems.length > 0 ? Effect.fail(new SessionConfigError({ problems })) : makeWith(definition, times)
 }
 
@@ -326,8 +328,8 @@ export const make = <Self, A, R extends ReadonlyArray<Tagged>>(
  * Layer of a definition's manager, for an RPC server, a job or a command line. With HTTP use `SessionMiddleware.layer`,
  * which provides it too.
  *
- * Fails with a `SessionConfigError` on timeouts that contradict each other, and where another definition of the
- * application has the same identifier.
+ * Fails with a `SessionConfigError` on timeouts that contradict each other, on a data version that is no whole number from
+ * 1, and where another definition of the application has the same identifier.
  *
  * **Example** (A manager over Postgres)
  *
@@ -368,7 +370,7 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>>(
         ])
       )
       const { problems, times } = Deadlines.timesOf(options)
-      yield* registry.check(key, [...new Set(taken), ...problems])
+      yield* registry.check(key, [...new Set(taken), ...problems, ...SessionData.problemsOf(definition)])
       return yield* makeWith(definition, times)
     })
   ).pipe(Layer.provide(Registry.layer))

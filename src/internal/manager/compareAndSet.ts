@@ -78,7 +78,7 @@ export const make = <A, E>(options: {
     token: Redacted.Redacted<string>,
     now: number
   ) => Effect.Effect<LiveSession<A>, SessionInvalid | E | SessionUnavailable>
-  readonly decode: (data: string) => Result.Result<A, string>
+  readonly decode: (record: SessionRecord) => Result.Result<A, string>
   readonly snapshot: (record: SessionRecord, data: A, token: Redacted.Redacted<string>, now: number) => LiveSession<A>
 }) => {
   const { admit, dataVersion, deadlines, decode, snapshot, storage, timeout } = options
@@ -105,8 +105,9 @@ export const make = <A, E>(options: {
           if (patch?.data !== undefined && draft.dataVersion > dataVersion) return failing(conflict)
           const answer = (stored: SessionRecord) => {
             // If another has written since, the data at hand are no longer the newest.
-            const isNewest = stored.data === (patch?.data ?? draft.data)
-            const newest = isNewest ? data : Result.getOrElse(decode(stored.data), () => data)
+            const { data: text = draft.data, dataVersion: version = draft.dataVersion } = patch ?? {}
+            const isNewest = stored.data === text && stored.dataVersion === version
+            const newest = isNewest ? data : Result.getOrElse(decode(stored), () => data)
             succeed(snapshot(stored, newest, token, now()))
           }
           return { job, patch, answer }
