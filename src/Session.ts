@@ -573,8 +573,11 @@ export interface Versions<A> {
   readonly schema: Schema.Codec<A, any>
   /** Those before it, one number each, the oldest first. */
   readonly older: ReadonlyArray<OlderVersion>
-  /** Adds a version: its schema, and how the data of the version before are brought up to it. */
-  // `const`: a word that `up` answers in an object stays that word, where a schema has several.
+  /**
+   * Adds a version: its schema, and how the data of the version before are brought up to it. Where the schema has mutable
+   * arrays, write the type that `up` answers.
+   */
+  // `const`: without it a literal in what `up` answers is inferred as any string, and a tuple as an array.
   readonly to: <S extends Schema.Codec<unknown, unknown>, const B extends S["Type"]>(
     next: S,
     up: (before: A) => B
@@ -614,8 +617,8 @@ const versionsOf = <A, I>(
  *   ones have changed.
  * - The functions must not change who the user is: a session's principal never changes, and one whose data say another
  *   cannot be changed.
- * - A version is over when the absolute timeout has passed since the last server that wrote it. Until then, neither
- *   change its schema nor take it off the front.
+ * - Change no schema of a version that is out. The first one is needed until the absolute timeout has passed since the last
+ *   server that wrote it stopped; from then on the chain may begin with `versions(V2, { version: 2 })`.
  *
  * **Example** (Splitting a name in two)
  *
