@@ -593,6 +593,109 @@ export interface Adopted<A> {
 }
 
 /**
+ * A shape that data once had, and how they get the next one.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface OlderVersion {
+  readonly schema: Schema.Decoder<unknown>
+  /** Takes what `schema` decodes: `versions` and `to` see to that. */
+  readonly up: (before: never) => unknown
+}
+
+/**
+ * The shapes that a definition's data have had, made with `versions`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Versions<A> {
+  /** The number of the newest version. */
+  readonly version: number
+  /** The schema of the newest version. */
+  // As `data` of a definition.
+  // oxlint-disable-next-line typescript/no-explicit-any
+  readonly schema: Schema.Codec<A, any>
+  /** Those before it, one number each, the oldest first. */
+  readonly older: ReadonlyArray<OlderVersion>
+  /**
+   * Adds a version: its schema, and how the data of the version before are brought up to it. Where the schema has mutable
+   * arrays, write the type that `up` answers.
+   */
+  // `const`: without it a literal in what `up` answers is inferred as any string, and a tuple as an array.
+  readonly to: <S extends Schema.Codec<unknown, unknown>, const B extends S["Type"]>(
+    next: S,
+    up: (before: A) => B
+  ) => Versions<S["Type"]>
+}
+
+const versionsOf = <A, I>(
+  schema: Schema.Codec<A, I>,
+  version: number,
+  older: ReadonlyArray<OlderVersion>
+): Versions<A> => ({
+  version,
+  schema,
+  older,
+  to: (next, up) => versionsOf(next, version + 1, [...older, { schema, up }])
+})
+
+/**
+ * Data that change their shape while users are logged in: the first version's schema, and for each later one its schema
+ * and a function that brings the data of the version before up to it. It is the `data` of a definition.
+ *
+ * **Details**
+ *
+ * - A record is decoded by the schema of the version under which it was written, and brought up on each read. The next
+ *   change of its data writes it in the newest version; a read writes nothing.
+ * - What a function answers is checked by the schema of its version, and must be data that can be stored. If it is not, if
+ *   the function throws, or if the record is older than the first version, the session is refused as one whose data do
+ *   not decode: `SessionInvalid` with the reason `"Data"`, and a log line that names the step.
+ * - `version` is the first version's number, 1 by default: a whole number from 1. A definition that had `dataVersion: 4`
+ *   and one schema goes on with `version: 4`.
+ *
+ * **Gotchas**
+ *
+ * - A server that does not know of a version yet reads its data only if its own schema decodes them, and answers its
+ *   changes with `SessionConflict`. For a deploy in which both versions run, let the new schema keep the fields that
+ *   the old one needs, and drop them in a later version; otherwise the old servers answer 401 to sessions that the new
+ *   ones have changed.
+ * - The functions must not change who the user is: a session's principal never changes, and one whose data say another
+ *   cannot be changed.
+ * - Change no schema of a version that is out. The first one is needed until the absolute timeout has passed since the last
+ *   server that wrote it stopped; from then on the chain may begin with `versions(V2, { version: 2 })`.
+ *
+ * **Example** (Splitting a name in two)
+ *
+ * ```ts
+ * import { Schema } from "effect"
+ * import { Session } from "effect-sessions"
+ *
+ * const V1 = Schema.Struct({ id: Schema.String, name: Schema.String })
+ * const V2 = Schema.Struct({ id: Schema.String, first: Schema.String, last: Schema.String })
+ *
+ * class UserSession extends Session.Service<UserSession>()("app/UserSession", {
+ *   data: Session.versions(V1).to(V2, ({ id, name }) => {
+ *     const [first = "", ...rest] = name.split(" ")
+ *     return { id, first, last: rest.join(" ") }
+ *   }),
+ *   principal: (data) => data.id
+ * }) {}
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const versions = <A, I>(
+  first: Schema.Codec<A, I>,
+  options?: {
+    /** @default 1 */
+    readonly version?: number | undefined
+  }
+): Versions<A> => versionsOf(first, options?.version ?? 1, [])
+
+/**
  * A session definition, made with `Service`: the service of the request's session, with the keys of the services that
  * belong to it.
  *
@@ -607,6 +710,8 @@ export interface Definition<Self, A, R extends ReadonlyArray<Tagged>> extends Co
   // oxlint-disable-next-line typescript/no-explicit-any
   readonly data: Schema.Codec<A, any>
   readonly dataVersion: number
+  /** The versions of data that have changed their shape; `data` and `dataVersion` are of the newest. */
+  readonly versions: Versions<A> | undefined
   readonly refused: R
   readonly principal: ((data: A) => string | undefined) | undefined
   /** The session a guard has verified. Cannot fail; a snapshot of when the guard ran. */
@@ -655,7 +760,9 @@ export type Provided<S> =
  * - `refused`: the verifier's own error or errors, `Schema.TaggedError`s with an `httpApiStatus`; `SessionRefused`
  *   without.
  * - `dataVersion`: raise it when a change of the schema would make an older server, still running, write back data
- *   with fields lost: it then reads such sessions but fails to update them (`SessionConflict`).
+ *   with fields lost: it then reads such sessions but fails to update them (`SessionConflict`). A whole number from 1,
+ *   which is the default. `Session.versions` gives each shape of the data its own, for data that the newest schema alone
+ *   does not decode.
  *
  * @category constructors
  * @since 0.1.0
@@ -665,17 +772,20 @@ export const Service =
   <const Id extends string, A, I, const X extends Tagged | ReadonlyArray<Tagged> | undefined = undefined>(
     id: Id,
     options: {
-      readonly data: Schema.Codec<A, I>
       readonly refused?: X
       readonly principal?: ((data: A) => string | undefined) | undefined
-      readonly dataVersion?: number | undefined
-    }
+    } & (
+      | { readonly data: Schema.Codec<A, I>; readonly dataVersion?: number | undefined }
+      | { readonly data: Versions<A>; readonly dataVersion?: undefined }
+    )
   ): ServiceClass<Self, Id, A, Refused<X>> => {
     type R = Refused<X>
-    const { refused } = options
+    const { data, dataVersion = 1, refused } = options
+    const versions = Schema.isSchema(data) ? undefined : data
     class Class extends Context.Service<Self, RequestSession<A, R>>()(id) {
-      static readonly data = options.data
-      static readonly dataVersion = options.dataVersion ?? 1
+      static readonly data = Schema.isSchema(data) ? data : data.schema
+      static readonly dataVersion = versions?.version ?? dataVersion
+      static readonly versions = versions
       // The same distinction as `Refused` makes for types.
       static readonly refused = (refused === undefined
         ? [SessionRefused]

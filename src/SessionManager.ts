@@ -140,10 +140,10 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
     (session) => {
       const record = LiveSession.record(session)
       // A copy: `f` may change it in place, and `session.data` is in the hands of the application.
-      const before = Result.getOrElse(data.decode(record.data), () => session.data)
+      const before = Result.getOrElse(data.decode(record), () => session.data)
       const [answer, after] = f(before)
       return Effect.mapEager(data.encodeFor(record, after), (encoded) => {
-        const isSame = encoded.text === record.data || (after === before && data.isSame(record, encoded.text))
+        const isSame = (after === before || encoded.text === record.data) && data.isSame(record, encoded.text)
         return [answer, isSame ? undefined : write(encoded, session.token)] as const
       })
     }
@@ -231,7 +231,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
     isLive(record, now)
       ? infoOf<A | undefined>(
           record,
-          Result.getOrElse(data.decode(record.data), () => undefined),
+          Result.getOrElse(data.decode(record), () => undefined),
           deadlines.shown(record, now)
         )
       : undefined
@@ -293,7 +293,8 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
 /**
  * Makes the manager of a definition, from keys, a backend and its verifier.
  *
- * Fails with a `SessionConfigError` on timeouts that contradict each other.
+ * Fails with a `SessionConfigError` on options that contradict each other, and on a data version that is no whole number
+ * from 1.
  *
  * @category constructors
  * @since 0.1.0
@@ -302,7 +303,7 @@ export const make = <Self, A, R extends ReadonlyArray<Tagged>>(
   definition: Definition<Self, A, R>,
   options: LayerOptions = {}
 ): Effect.Effect<SessionManager<A, R>, SessionConfigError, VerifierOf<Self> | Core> => {
-  const { problems, settings } = settingsOf(options)
+  const { problems, settings } = settingsOf(definition, options)
   return problems.length > 0 ? Effect.fail(new SessionConfigError({ problems })) : makeWith(definition, settings)
 }
 
@@ -310,8 +311,8 @@ export const make = <Self, A, R extends ReadonlyArray<Tagged>>(
  * Layer of a definition's manager, for an RPC server, a job or a command line. With HTTP use `SessionMiddleware.layer`,
  * which provides it too.
  *
- * Fails with a `SessionConfigError` on timeouts that contradict each other, and where another definition of the
- * application has the same identifier.
+ * Fails with a `SessionConfigError` on options that contradict each other, on a data version that is no whole number from
+ * 1, and where another definition of the application has the same identifier.
  *
  * **Example** (A manager over Postgres)
  *
@@ -353,7 +354,7 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>>(
           ]
         )
       )
-      const { problems, settings } = settingsOf(options)
+      const { problems, settings } = settingsOf(definition, options)
       yield* registry.check(key, [...new Set(taken), ...problems])
       return yield* makeWith(definition, settings)
     })

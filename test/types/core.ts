@@ -3,9 +3,10 @@ import type * as Context from "effect/Context"
 import type * as Digest from "effect/crypto/Digest"
 import type * as Mac from "effect/crypto/Mac"
 import type * as SecureRandom from "effect/crypto/SecureRandom"
+import type * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type * as Option from "effect/Option"
+import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import {
@@ -50,6 +51,7 @@ type R<X> = X extends Effect.Effect<any, any, infer R> ? R : never
 type Missing = SessionError.SessionMissing
 type Invalid = SessionError.SessionInvalid
 type Refused = SessionError.SessionRefused
+type Stale = SessionError.SessionStale
 type Conflict = SessionError.SessionConflict
 type Unavailable = SessionError.SessionUnavailable
 type Loaded = Missing | Invalid | Unavailable
@@ -102,13 +104,12 @@ same<
 >(true)
 same<
   P["reauthenticate"],
-  (options?: { readonly methods?: ReadonlyArray<string> | undefined }) => Effect.Effect<
-    Session.Session<Data>,
-    Changed | Refused
-  >
+  (options?: {
+    readonly methods?: ReadonlyArray<string> | undefined
+  }) => Effect.Effect<Session.Session<Data>, Changed | Refused>
 >(true)
 same<P["fresh"], (options: Session.Fresh) => Effect.Effect<Session.Session<Data>, Loaded | Refused | Stale>>(true)
-same<E<O["fresh"]>, Loaded | Suspended | Stale>(true)
+same<Effect.Error<ReturnType<O["fresh"]>>, Loaded | Suspended | Stale>(true)
 same<P["describe"], (client: Session.ClientInfo) => Effect.Effect<Session.Session<Data>, Changed | Refused>>(true)
 
 // What a call with data cannot fail with is not in its type; a function may meet data of a newer version.
@@ -203,10 +204,9 @@ same<
     client: Session.ClientInfo
   ) => Effect.Effect<Session.Session<Data>, Invalid | Refused | Conflict | Unavailable>
 >(true)
-same<
-  M["modifyAll"],
-  (principal: string, f: (data: Data) => Data) => Effect.Effect<number, Conflict | Unavailable>
->(true)
+same<M["modifyAll"], (principal: string, f: (data: Data) => Data) => Effect.Effect<number, Conflict | Unavailable>>(
+  true
+)
 same<
   M["modify"],
   <B>(
@@ -340,6 +340,47 @@ same<A<typeof One.Verified>, Session.Session<Data>>(true)
 same<E<typeof One.Verified>, never>(true)
 same<R<typeof One.Verified>, Session.VerifiedOf<One>>(true)
 same<R<typeof One>, One>(true)
+
+// Data that have changed their shape are those of the newest version.
+const Full = Schema.Struct({ first: Schema.String, role: Schema.Literals(["user", "admin"]) })
+type Full = typeof Full.Type
+const one = Session.versions(data, { version: 4 })
+const two = one.to(Full, ({ username }) => ({ first: username, role: "user" }))
+export const byAnnotation = one.to(
+  Schema.Struct({ words: Schema.mutable(Schema.Array(Schema.String)) }),
+  ({ username }): { readonly words: Array<string> } => ({ words: [username] })
+)
+same<typeof one, Session.Versions<{ readonly username: string }>>(true)
+same<typeof two, Session.Versions<Full>>(true)
+class Changing extends Session.Service<Changing>()("types/Changing", {
+  data: two,
+  principal: (data) => {
+    same<typeof data, Full>(true)
+    return data.first
+  },
+  refused: Suspended
+}) {}
+same<Request<typeof Changing>, Session.RequestSession<Full, readonly [typeof Suspended]>>(true)
+same<(typeof Changing)["data"]["Type"], Full>(true)
+// @ts-expect-error a step that answers another shape
+one.to(Full, ({ username }) => ({ first: username }))
+// @ts-expect-error a step that answers another word
+one.to(Full, ({ username }) => ({ first: username, role: "root" }))
+// @ts-expect-error a step that takes another shape
+one.to(Full, (before: { readonly name: string }) => ({ first: before.name, role: "user" as const }))
+// @ts-expect-error a step from the version before the last
+two.to(data, ({ username }) => ({ username }))
+// @ts-expect-error a step that waits for something
+one.to(Full, ({ username }) => Effect.succeed({ first: username, role: "user" as const }))
+// @ts-expect-error the version is that of the newest schema
+Session.Service<Plain>()("types/Both", { data: two, dataVersion: 5 })
+declare const needy: Schema.Codec<{ readonly username: string }, string, Plain>
+// @ts-expect-error a schema with services
+Session.versions(needy)
+// @ts-expect-error a schema with services
+one.to(needy, (before) => before)
+// @ts-expect-error data of the first version
+export const oldData = Changing.use((session) => session.create({ username: "ada" }))
 
 // Two definitions of one shape are not one another.
 // @ts-expect-error the manager of another session

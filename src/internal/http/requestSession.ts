@@ -191,21 +191,18 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   #adopt(adopt: NonNullable<Binding<Self, A, R>["frontend"]["adopt"]>, error: Unauthenticated): Loaded<Session<A>, R> {
     const { manager } = this.#binding
     return Effect.uninterruptibleMask((restore) =>
-      Effect.flatMap(
-        restore(adopt(this.#request)),
-        (adopted): Loaded<Session<A>, R> => {
-          if (Option.isNone(adopted)) return Effect.fail(error)
-          const { data, options } = adopted.value
-          return Effect.flatMap(manager.create(data, this.#optionsOf(options)), (created) =>
-            this.#orUndo(
-              created,
-              Effect.tap(manager.resolve(created.token, { touch: false }), (session) =>
-                Effect.sync(() => this.#headers.issue(session, options?.cookie))
-              )
+      Effect.flatMap(restore(adopt(this.#request)), (adopted): Loaded<Session<A>, R> => {
+        if (Option.isNone(adopted)) return Effect.fail(error)
+        const { data, options } = adopted.value
+        return Effect.flatMap(manager.create(data, this.#optionsOf(options)), (created) =>
+          this.#orUndo(
+            created,
+            Effect.tap(manager.resolve(created.token, { touch: false }), (session) =>
+              Effect.sync(() => this.#headers.issue(session, options?.cookie))
             )
           )
-        }
-      )
+        )
+      })
     )
   }
 

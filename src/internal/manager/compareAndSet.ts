@@ -118,8 +118,9 @@ export const make = <A, E>({
           if (patch?.data !== undefined && draft.dataVersion > dataVersion) return failing(conflict)
           const answer = (stored: SessionRecord) => {
             // If another has written since, the data at hand are no longer the newest.
-            const isNewest = stored.data === (patch?.data ?? draft.data)
-            const newest = isNewest ? data : Result.getOrElse(decode(stored.data), () => data)
+            const { data: text = draft.data, dataVersion: version = draft.dataVersion } = patch ?? {}
+            const isNewest = stored.data === text && stored.dataVersion === version
+            const newest = isNewest ? data : Result.getOrElse(decode(stored), () => data)
             succeed(snapshot(stored, newest, token, now()))
           }
           return { job, patch, answer }
@@ -160,7 +161,7 @@ export const make = <A, E>({
     let record = line.newest !== undefined && line.newest.version > held.version ? line.newest : held
     for (let round = 0; ; round++) {
       const isOver =
-        (company === "once" && record.data !== held.data) ||
+        (company === "once" && (record.data !== held.data || record.dataVersion !== held.dataVersion)) ||
         (round > 1 && now() - arrived >= Math.min(timeout, maxContention))
       if (isOver && record !== held && isGiven(job, record)) return job.fail(conflict)
       if (round > 1) yield* pause(round)

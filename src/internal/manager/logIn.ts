@@ -233,7 +233,7 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
         yield* warnOfCut(options)
         // A copy: `f` may change it in place, and the session's own is in the hands of the application.
         const copyOf = (session: LiveSession<A>) =>
-          Result.getOrElse(data.decode(LiveSession.record(session).data), () => session.data)
+          Result.getOrElse(data.decode(LiveSession.record(session)), () => session.data)
         return yield* succeed(before.value, (sealed) => [f(Option.some(copyOf(sealed))), options], began)
       })
     )

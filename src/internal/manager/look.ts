@@ -48,7 +48,7 @@ export const make = <A, E>(
   /** Checks deadlines and data of a record. */
   const readable = (record: SessionRecord, token: Redacted.Redacted<string>, now: number): Readable => {
     if (now >= deadlines.expiryOf(record, now)) return expired
-    const decoded = data.decode(record.data)
+    const decoded = data.decode(record)
     if (Result.isSuccess(decoded)) return Exit.succeed(snapshot(record, decoded.success, token, now))
     return Effect.logWarning("stored session data does not decode").pipe(
       Effect.annotateLogs({ namespace, id: record.id, dataVersion: record.dataVersion, problem: decoded.failure }),

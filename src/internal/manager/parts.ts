@@ -29,7 +29,8 @@ export interface Settings {
 }
 
 /** The settings of a layer, and what is wrong with them. */
-export const settingsOf = (
+export const settingsOf = <Self, A, R extends ReadonlyArray<Tagged>>(
+  definition: Definition<Self, A, R>,
   options: LayerOptions
 ): { readonly settings: Settings; readonly problems: ReadonlyArray<string> } => {
   const { problems, times } = Deadlines.timesOf(options)
@@ -38,7 +39,10 @@ export const settingsOf = (
     maxPerPrincipal === false ||
     (Number.isSafeInteger(maxPerPrincipal) && maxPerPrincipal >= 1 && maxPerPrincipal <= maxListed)
   const limit = isLimit ? [] : [`maxPerPrincipal must be a whole number from 1 to ${maxListed}, or false for no limit`]
-  return { settings: { times, maxPerPrincipal }, problems: [...problems, ...limit] }
+  return {
+    settings: { times, maxPerPrincipal },
+    problems: [...problems, ...limit, ...SessionData.problemsOf(definition)]
+  }
 }
 
 export interface Parts<A> extends Settings {
