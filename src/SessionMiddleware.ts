@@ -8,6 +8,7 @@
  *
  * - Unsafe methods from another origin are refused on all of these routes, log-in included (`SessionCrossOrigin`).
  * - Every response gets `Vary`; one that depends on a session, or sets its cookie, gets `Cache-Control: no-store`.
+ * - A log-out that takes the cookie off sends `Clear-Site-Data`, for pages that the browser has fetched ahead.
  * - Headers are set after the handler's own, on success, failure and defect alike.
  * - Several of these on one route share one session of the request.
  *
@@ -82,8 +83,8 @@ export type {
  * **Details**
  *
  * `Layer.provide` gives each definition its own parts, so one application may have several. Fails with a
- * `SessionConfigError` on timeouts that contradict each other, and where another definition of the application has the
- * same identifier or cookie name.
+ * `SessionConfigError` on options that are not valid or contradict each other, and where another definition of the
+ * application has the same identifier or cookie name.
  *
  * **Example** (A session in a cookie, kept in memory)
  *
