@@ -152,6 +152,31 @@ export interface OwnErrorOptions<Id, R extends ReadonlyArray<Tagged>> extends Ro
   ) => Effect.Effect<never, HttpApiMiddleware.Error<Id>>
 }
 
+export {
+  /**
+   * Declares a middleware for endpoints that are open to all.
+   *
+   * **Gotchas**
+   *
+   * A module that is bundled for a browser takes it from `SessionHttpApiMiddleware`, which has no code of a server.
+   *
+   * @category constructors
+   * @since 0.1.0
+   */
+  Optional,
+  /**
+   * Declares a middleware for endpoints that require a verified session.
+   *
+   * **Gotchas**
+   *
+   * A module that is bundled for a browser takes it from `SessionHttpApiMiddleware`, which has no code of a server.
+   *
+   * @category constructors
+   * @since 0.1.0
+   */
+  Required
+} from "./SessionHttpApiMiddleware.ts"
+
 type App = Effect.Effect<HttpServerResponse, unknown, unknown>
 
 /**
