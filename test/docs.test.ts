@@ -22,11 +22,12 @@ import {
 } from "effect-sessions"
 import * as Token from "../src/internal/token/token.ts"
 import { spawnSync } from "node:child_process"
-import { existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, globSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { basename, dirname, join } from "node:path"
 import { pathToFileURL } from "node:url"
 import { testKitKey } from "../src/internal/token/publishedKeys.ts"
 import { weakness } from "../src/internal/token/secretStrength.ts"
+import { makeFolder, write } from "./support/fences.ts"
 
 const root = join(import.meta.dirname, "..")
 const read = (file: string): string => readFileSync(join(root, file), "utf8")
@@ -37,49 +38,8 @@ const publicSources = sources.filter((file) => !file.startsWith("src/internal/")
 // Fences
 // -----------------------------------------------------------------------------
 
-interface Fence {
-  /** Where it stands: `README.md:120`. */
-  readonly title: string
-  readonly file: string
-  readonly code: string
-  readonly kind: "module" | "test" | "types"
-}
-
-// Inside the repository, so that packages resolve; out of git and of every other check.
-mkdirSync(join(root, ".tmp"), { recursive: true })
-const folder = mkdtempSync(join(root, ".tmp/docs-"))
+const folder = makeFolder()
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
-
-const fencesOf = (document: string): ReadonlyArray<Fence> => {
-  const fences: Array<Fence> = []
-  const isSource = document.endsWith(".ts")
-  let open: { readonly line: number; readonly info: string; readonly body: Array<string> } | undefined
-  read(document)
-    .split("\n")
-    .forEach((raw, i) => {
-      const line = isSource ? raw.replace(/^\s*\* ?/, "") : raw
-      if (open === undefined) {
-        const info = /^```(\S.*)$/.exec(line)?.[1]
-        if (info !== undefined && (!isSource || /^\s*\*/.test(raw))) open = { line: i + 1, info, body: [] }
-      } else if (line.trimEnd() !== "```") {
-        open.body.push(line)
-      } else {
-        const { body, info, line } = open
-        open = undefined
-        if (info !== "ts" && info !== "ts no-run") return
-        const name = /^\/\/ ([\w-]+\.ts)$/.exec(body[0] ?? "")?.[1] ?? `line-${line}.ts`
-        fences.push({
-          title: `${document}:${line}`,
-          file: join(folder, document.replace(/\W/g, "-"), name),
-          // Its lines keep their numbers, so what the compiler says of it is said of the document.
-          code: "\n".repeat(line) + body.join("\n") + "\n",
-          kind: info === "ts no-run" ? "types" : body.join("\n").includes(`from "@effect/vitest"`) ? "test" : "module"
-        })
-      }
-    })
-  assert.isUndefined(open, `${document}: a fence is not closed`)
-  return fences
-}
 
 const written = [
   "README.md",
@@ -88,11 +48,7 @@ const written = [
   "CONTRIBUTING.md",
   ...globSync("docs/**/*.md", { cwd: root })
 ]
-const fences = [...written, ...sources].flatMap(fencesOf)
-for (const { code, file } of fences) {
-  mkdirSync(dirname(file), { recursive: true })
-  writeFileSync(file, code)
-}
+const fences = write([...written, ...sources], folder)
 writeFileSync(
   join(folder, "tsconfig.json"),
   JSON.stringify({

@@ -1,0 +1,261 @@
+/** The recipes of docs/log-in.md do what they say: their own code, in one app on memory, over the web. */
+import { afterAll, assert, describe, it } from "@effect/vitest"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as HttpRouter from "effect/http/HttpRouter"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import { SessionBackendMemory, SessionFrontend, SessionMiddleware, SessionTest } from "effect-sessions"
+import type { SessionManager } from "effect-sessions"
+import { rmSync } from "node:fs"
+import { pathToFileURL } from "node:url"
+import { fileOf, makeFolder, write } from "./support/fences.ts"
+
+const folder = makeFolder()
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+write(["docs/log-in.md"], folder)
+// The recipes' types are checked by docs.test.ts; here they are modules that were just written.
+const recipe = (name: string): Promise<any> =>
+  import(pathToFileURL(fileOf(folder, "docs/log-in.md", `${name}.ts`)).href)
+
+const { UserSession } = await recipe("session")
+const { Users } = await recipe("users")
+const { logIn } = await recipe("log-in")
+const { stepUp, DeleteAccount } = await recipe("sudo")
+const { changePassword } = await recipe("password")
+const { Devices } = await recipe("devices")
+const { demote } = await recipe("role")
+const { TimeLeft } = await recipe("time-left")
+const { Callback } = await recipe("callback")
+const { Hello } = await recipe("current-user")
+const { NotBefore } = await recipe("not-before")
+const { greeting } = await recipe("page")
+
+const post = (path: string, effect: Effect.Effect<unknown, unknown, any>) =>
+  HttpRouter.add("POST", path as `/${string}`, Effect.as(effect, HttpServerResponse.empty()))
+
+/** Where the user's row says when the password changed. */
+const notBefore = { at: 0 }
+
+const UsersTest = Layer.succeed(Users, {
+  checkPassword: () => Effect.void,
+  checkCode: () => Effect.void,
+  setPassword: () => Effect.void,
+  setRole: () => Effect.void,
+  notBefore: () => Effect.sync(() => notBefore.at)
+})
+
+/** All recipes' routes, over this layer of the session. */
+const app = async (live: Layer.Layer<any, any, any>) => {
+  const session: Effect.Effect<any, unknown, any> = UserSession
+  const routes = Layer.mergeAll(
+    post(
+      "/visit",
+      Effect.flatMap(session, (session) => session.create({ cart: ["tea"] }))
+    ),
+    post("/log_in", logIn("ada", Redacted.make("password"))),
+    post("/step_up", stepUp("123456")),
+    post("/password", changePassword("ada", Redacted.make("another"))),
+    Layer.unwrap(
+      Effect.map(UserSession.Manager as Effect.Effect<unknown, never, any>, (manager) =>
+        post("/demote", demote("ada").pipe(Effect.provideService(UserSession.Manager, manager)))
+      )
+    ),
+    HttpRouter.add(
+      "GET",
+      "/me",
+      Effect.flatMap(
+        Effect.flatMap(session, ({ get }) => get as Effect.Effect<any>),
+        ({ data, factors }) => HttpServerResponse.json({ data, methods: factors.map(({ method }: any) => method) })
+      )
+    )
+  ).pipe(Layer.provide(SessionMiddleware.router(UserSession).layer))
+  const parts: [Layer.Layer<any, any, any>, ...Array<Layer.Layer<any, any, any>>] = [
+    SessionFrontend.layerCookie(),
+    SessionBackendMemory.layer,
+    SessionTest.layerKeys,
+    SessionTest.layerCrypto,
+    NotBefore.pipe(Layer.provide(UsersTest))
+  ]
+  const bound = live.pipe(Layer.provide(parts))
+  const { handler } = HttpRouter.toWebHandler(
+    Layer.mergeAll(routes, DeleteAccount, Devices, TimeLeft, Callback, Hello).pipe(
+      HttpRouter.provideRequest(UsersTest),
+      Layer.provide(bound)
+    ) as unknown as Layer.Layer<never, never, HttpRouter.HttpRouter>,
+    { disableLogger: true }
+  )
+  const jar = (cookie = "") => {
+    const send = async (method: string, path: string, init: RequestInit = {}) => {
+      const headers = { host: "app.test", cookie, ...init.headers }
+      const response = await handler(new Request(`https://app.test${path}`, { method, ...init, headers }))
+      const [issued] = response.headers.getSetCookie()
+      if (issued !== undefined) cookie = issued.split(";")[0]!
+      const text = await response.text()
+      return { status: response.status, text, challenge: response.headers.get("www-authenticate") }
+    }
+    return { send, me: async () => JSON.parse((await send("GET", "/me")).text), cookie: () => cookie }
+  }
+  return { jar }
+}
+
+const plain = () => app(SessionMiddleware.layer(UserSession))
+
+describe("docs/log-in.md", () => {
+  it("[R46] a guest's cart survives the log-in, and the visitor's token does not", async () => {
+    const browser = (await plain()).jar()
+    await browser.send("POST", "/visit")
+    const visitor = browser.cookie()
+    await browser.send("POST", "/log_in")
+    assert.notStrictEqual(browser.cookie(), visitor)
+    assert.deepStrictEqual(await browser.me(), { data: { username: "ada", cart: ["tea"] }, methods: ["pwd"] })
+    assert.strictEqual((await (await plain()).jar(visitor).send("GET", "/hello")).status, 401)
+  })
+
+  it("[R53] sudo mode asks for a fresh proof, and gets it by a step up", async () => {
+    const browser = (await plain()).jar()
+    await browser.send("POST", "/log_in")
+    const refused = await browser.send("POST", "/delete_account")
+    assert.deepStrictEqual(
+      [refused.status, refused.challenge],
+      [401, `Session error="insufficient_user_authentication", max_age=300`]
+    )
+    await browser.send("POST", "/step_up")
+    assert.strictEqual((await browser.send("POST", "/delete_account")).text, "gone: ada")
+    assert.deepStrictEqual((await browser.me()).methods, ["pwd", "otp"])
+  })
+
+  it("[R49] a password change ends the other sessions, and keeps this one", async () => {
+    const { jar } = await plain()
+    const [laptop, phone] = [jar(), jar()]
+    await laptop.send("POST", "/log_in")
+    await phone.send("POST", "/log_in")
+    assert.strictEqual((await laptop.send("POST", "/password")).status, 204)
+    assert.strictEqual((await laptop.send("GET", "/hello")).text, "hello ada")
+    assert.strictEqual((await phone.send("GET", "/hello")).status, 401)
+  })
+
+  it("[R50] a row that says when the password changed voids older sessions", async () => {
+    const browser = (await plain()).jar()
+    await browser.send("POST", "/log_in")
+    notBefore.at = Date.now() + 60_000
+    assert.strictEqual((await browser.send("GET", "/hello")).status, 403)
+    notBefore.at = 0
+    assert.strictEqual((await browser.send("GET", "/hello")).status, 200)
+  })
+
+  it("[R51] a sixth device ends the one seen least recently", async () => {
+    const { UserSessionLive } = await recipe("limited")
+    const { jar } = await app(UserSessionLive)
+    const devices = Array.from({ length: 6 }, () => jar())
+    for (const device of devices) {
+      await device.send("POST", "/log_in")
+      await new Promise((resolve) => setTimeout(resolve, 2))
+    }
+    const answers = await Promise.all(devices.map((device) => device.send("GET", "/hello")))
+    assert.deepStrictEqual(
+      answers.map(({ status }) => status),
+      [401, 200, 200, 200, 200, 200]
+    )
+  })
+
+  it("devices have a user agent, and a name that the user gives", async () => {
+    const { UserSessionLive } = await recipe("devices")
+    const browser = (await app(UserSessionLive)).jar()
+    await browser.send("POST", "/log_in", { headers: { "user-agent": "test/1" } })
+    const headers = { "content-type": "application/json" }
+    await browser.send("POST", "/devices/name", { headers, body: JSON.stringify({ label: "my laptop" }) })
+    const [device] = JSON.parse((await browser.send("GET", "/devices")).text)
+    assert.deepStrictEqual(device.client, { label: "my laptop", userAgent: "test/1" })
+    assert.deepStrictEqual([device.current, device.factors[0].method], [true, "pwd"])
+    assert.strictEqual((await browser.send("DELETE", `/devices/${device.id}`)).status, 204)
+    assert.strictEqual((await browser.send("GET", "/hello")).status, 401)
+  })
+
+  it("a role is taken away in all sessions", async () => {
+    const { jar } = await plain()
+    const [laptop, phone] = [jar(), jar()]
+    await laptop.send("POST", "/log_in")
+    await phone.send("POST", "/log_in")
+    await laptop.send("POST", "/demote")
+    assert.deepStrictEqual([(await laptop.me()).data.role, (await phone.me()).data.role], ["member", "member"])
+  })
+
+  it("tokens are made anew on a schedule, by a layer that builds", async () => {
+    const { UserSessionLive } = await recipe("rotating")
+    const browser = (await app(UserSessionLive)).jar()
+    await browser.send("POST", "/log_in")
+    assert.strictEqual((await browser.send("GET", "/hello")).text, "hello ada")
+  })
+
+  it("a session of another library is taken over, once", async () => {
+    const { OldSessions, UserSessionLive } = await recipe("adopt")
+    const records = new Map([["old", { user: "ada" }]])
+    const old = Layer.succeed(OldSessions, {
+      take: (cookie: string) =>
+        Effect.sync(() => {
+          const found = records.get(cookie)
+          records.delete(cookie)
+          return Option.fromUndefinedOr(found)
+        })
+    })
+    const { jar } = await app((UserSessionLive as Layer.Layer<any, any, any>).pipe(Layer.provide(old)))
+    const browser = jar("connect.sid=old")
+    assert.strictEqual((await browser.send("GET", "/hello")).text, "hello ada")
+    assert.match(browser.cookie(), /^__Host-session=/)
+    assert.strictEqual((await browser.send("GET", "/hello")).text, "hello ada")
+    assert.strictEqual((await jar("connect.sid=old").send("GET", "/hello")).status, 401)
+  })
+
+  it("[R59] a callback lets in its provider's page, and other routes do not", async () => {
+    const { jar } = await plain()
+    const headers = { origin: "https://id.example.com", "sec-fetch-site": "cross-site" }
+    assert.strictEqual((await jar().send("POST", "/log_in", { headers })).status, 403)
+    const browser = jar()
+    assert.strictEqual((await browser.send("POST", "/callback", { headers })).status, 302)
+    assert.strictEqual((await browser.send("GET", "/hello")).text, "hello ada")
+  })
+
+  it("[R54] whoever has not entered the code yet passes no guard", async () => {
+    const { enterCode } = await recipe("second-factor")
+    const manager = await Effect.runPromise(
+      Effect.gen(function* () {
+        const session = yield* UserSession as Effect.Effect<any, never, any>
+        yield* session.create({ cart: [] })
+        const pending = yield* session.get as Effect.Effect<any>
+        const user = yield* enterCode("ada", "123456") as Effect.Effect<any, never, any>
+        return [Option.isNone(pending.principal), user.factors.map(({ method }: any) => method)]
+      }).pipe(Effect.provide(Layer.merge(SessionTest.layerAnonymous(UserSession), UsersTest))) as Effect.Effect<unknown>
+    )
+    assert.deepStrictEqual(manager, [true, ["pwd", "otp"]])
+  })
+
+  it("a page knows who a web Request is", async () => {
+    const program = Effect.gen(function* () {
+      const manager: SessionManager.SessionManager<any, any> = yield* UserSession.Manager
+      const { token } = yield* manager.create({ username: "ada", cart: [] })
+      const cookie = `__Host-session=${Redacted.value(token)}`
+      return [
+        yield* greeting(new Request("https://app.test/", { headers: { cookie } })),
+        yield* greeting(new Request("https://app.test/"))
+      ]
+    }).pipe(Effect.provide(SessionTest.layer(UserSession))) as Effect.Effect<unknown>
+    assert.deepStrictEqual(await Effect.runPromise(program), ["hello ada", "hello stranger"])
+  })
+
+  it("a route that polls, the API's own 401 and the versions of data are layers and classes that build", async () => {
+    const { AuthenticatedLive } = await recipe("unauthorized")
+    const { MemberSession } = await recipe("versions")
+    const build = Layer.build(AuthenticatedLive as Layer.Layer<any, any, any>).pipe(
+      Effect.provide(SessionTest.layer(UserSession)),
+      Effect.scoped
+    ) as unknown as Effect.Effect<Context.Context<never>>
+    assert.isTrue(Context.isContext(await Effect.runPromise(build)))
+    assert.strictEqual(MemberSession.dataVersion, 2)
+    const browser = (await plain()).jar()
+    await browser.send("POST", "/log_in")
+    assert.isAbove(Number((await browser.send("GET", "/time_left")).text), Date.now())
+  })
+})
