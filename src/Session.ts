@@ -120,7 +120,7 @@ export interface SessionInfo<A> {
   /** Whether the cookie is kept when the browser is closed. */
   readonly persistent: boolean
   readonly client: ClientInfo
-  /** Grows by one with each change of the data, the client or the token. */
+  /** Grows with each change of the data, the client or the token. */
   readonly version: number
 }
 

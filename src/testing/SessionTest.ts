@@ -42,7 +42,7 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { CookieJar } from "../internal/client/cookieJar.ts"
 import { bind } from "../internal/http/binding.ts"
-import { RequestSessionLive } from "../internal/http/requestSession.ts"
+import { beginning, RequestSessionLive } from "../internal/http/requestSession.ts"
 import * as SecuritySchemes from "../internal/http/securitySchemes.ts"
 import * as KeyRing from "../internal/token/keyRing.ts"
 import { testKitKey } from "../internal/token/publishedKeys.ts"
@@ -379,9 +379,9 @@ const ownStack = <Self, A, R extends ReadonlyArray<Tagged>>(session: Definition<
   )
 
 const handleOf = <Self, A, R extends ReadonlyArray<Tagged>>(session: Definition<Self, A, R>, client: Client) =>
-  Effect.map(Effect.all([session.Manager, Clock.currentTimeNanos]), ([manager, began]) => {
+  Effect.map(Effect.all([session.Manager, Clock.Clock]), ([manager, clock]) => {
     const request = HttpServerRequest.fromWeb(new Request(here))
-    return new RequestSessionLive(request, bind(session, manager, frontendOf(client)), began)
+    return new RequestSessionLive(request, bind(session, manager, frontendOf(client)), beginning(clock))
   })
 
 /**

@@ -24,5 +24,5 @@ export const requestWith = (manager: Manager, token?: Redacted.Redacted<string>,
     attach: (response) => response,
     detach: (response) => response
   }
-  return new RequestSessionLive(request, bind(UserSession, manager, frontend), began)
+  return new RequestSessionLive(request, bind(UserSession, manager, frontend), () => began)
 }

@@ -68,6 +68,12 @@ const isAdoptable = (error: { readonly _tag: string }): error is Unauthenticated
 
 const errorOf = <E>(cause: Cause.Cause<E>): E | undefined => Option.getOrUndefined(Cause.findErrorOption(cause))
 
+/** Remembers when a request begins, in nanoseconds. The time of day is asked only when that is wanted: it is dear. */
+export const beginning = (clock: Clock.Clock): (() => bigint) => {
+  const start = clock.monotonicTimeNanosUnsafe()
+  return () => clock.currentTimeNanosUnsafe() - (clock.monotonicTimeNanosUnsafe() - start)
+}
+
 const twice = <S>(session: S): readonly [S, S] => [session, session]
 
 export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implements RequestSession<A, R> {
@@ -82,13 +88,13 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   #readEnded: Deferred.Deferred<void> | undefined = undefined
   #lock: Semaphore.Semaphore | undefined = undefined
   /** When the request began, or when it ended the principal's sessions: in nanoseconds. */
-  #began: bigint
+  #began: () => bigint
   /** Whether the look at the session keeps it alive. */
   #touch = true
   /** Whether the response to this request is the handle's to put a token on. */
   readonly #isAnswering: boolean
 
-  constructor(request: HttpServerRequest, binding: Binding<Self, A, R>, began: bigint, isAnswering = true) {
+  constructor(request: HttpServerRequest, binding: Binding<Self, A, R>, began: () => bigint, isAnswering = true) {
     this.#request = request
     this.#binding = binding
     this.#headers = new ResponseHeaders(binding)
@@ -182,7 +188,8 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     this.#headers.via = via
     const rotate = isReplaceable && this.#canIssue
     return Effect.mapEager(manager.resolve(token, { touch, rotate }), (session) => {
-      if (rotate && Redacted.value(session.token) !== Redacted.value(token)) this.#headers.issue(session, undefined)
+      // The token is passed on as it is, unless it was replaced.
+      if (rotate && session.token !== token) this.#headers.issue(session, undefined)
       return session
     })
   }
@@ -377,8 +384,9 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
         const cookie = this.#headers.issued?.cookie
         return this.#beforeHeaders(
           "reauthenticate",
-          Effect.flatMap(this.#binding.manager.reauthenticate(session, { ...options, began: this.#began }), (created) =>
-            Effect.map(this.#issue("reauthenticate", created, cookie), twice)
+          Effect.flatMap(
+            this.#binding.manager.reauthenticate(session, { ...options, began: this.#began() }),
+            (created) => Effect.map(this.#issue("reauthenticate", created, cookie), twice)
           )
         )
       })
@@ -389,7 +397,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     return {
       ...options,
       client: options?.client ?? this.#binding.frontend.client?.(this.#request),
-      began: options?.began ?? this.#began
+      began: options?.began ?? this.#began()
     }
   }
 
@@ -501,7 +509,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
       Effect.gen({ self: this }, function* () {
         // This session is the last to go: with it the request could not be sent again if the store fails on the way.
         const others = yield* this.#revoked(principal, session.id)
-        const rest = yield* manager.revokeAll(principal, { before: this.#began })
+        const rest = yield* manager.revokeAll(principal, { before: this.#began() })
         this.#headers.detach()
         this.#set(missing)
         return others + rest
@@ -514,7 +522,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     return Effect.flatMap(Clock.currentTimeNanos, (before) =>
       Effect.tap(this.#binding.manager.revokeAll(principal, { except, before }), () =>
         Effect.sync(() => {
-          this.#began = before
+          this.#began = () => before
         })
       )
     )

@@ -18,7 +18,7 @@ import type { SessionCrossOrigin, SessionStale, SessionUnavailable } from "../..
 import { originProblem } from "../frontend/origins.ts"
 import type { Binding } from "./binding.ts"
 import { admit } from "./crossOrigin.ts"
-import { RequestSessionLive, sessionMissing } from "./requestSession.ts"
+import { beginning, RequestSessionLive, sessionMissing } from "./requestSession.ts"
 
 export type App<E, R> = Effect.Effect<HttpServerResponse, E, R>
 
@@ -103,8 +103,7 @@ const withHandle = <Self, A, R extends ReadonlyArray<Tagged>, E, RA>(
     // The app was called with another request, by a handler of one with a session. That handler gets the response, and
     // may pass it on to a client whose session this is not: no new token may go out with it.
     const isForCaller = isNested && !outer.isOf(request)
-    const began = fiber.getRef(Clock.Clock).currentTimeNanosUnsafe()
-    const handle = new RequestSessionLive(request, binding, began, !isForCaller)
+    const handle = new RequestSessionLive(request, binding, beginning(fiber.getRef(Clock.Clock)), !isForCaller)
     const response = app(handle, fiber, admit(request, binding, trusted))
     return Effect.onExitPrimitive(
       isForCaller ? response : Effect.flatMap(response, (response) => handle.finish(response)),

@@ -16,6 +16,18 @@ import { clientOf, factorsOf, parse } from "./extension.ts"
 const noFactors: ReadonlyArray<Factor> = []
 const noClient: ClientInfo = {}
 
+/**
+ * A session is read again and again, its times seldom change, and a `DateTime` is dear to make: the last ones made are
+ * kept, one for each remainder. A prime, for which hours and days have different ones.
+ */
+const made: Array<DateTime.Utc | undefined> = Array.from({ length: 1021 }, () => undefined)
+
+const dateTime = (millis: number): DateTime.Utc => {
+  const place = millis % made.length
+  const last = made[place]
+  return last?.epochMilliseconds === millis ? last : (made[place] = DateTime.makeUnsafe(millis))
+}
+
 export class LiveSession<A> implements Session<A> {
   readonly id: SessionId
   readonly data: A
@@ -40,21 +52,19 @@ export class LiveSession<A> implements Session<A> {
     this.id = record.id as SessionId
     this.data = data
     this.principal = record.principal === undefined ? Option.none() : Option.some(record.principal)
-    this.createdAt = DateTime.makeUnsafe(record.createdAt)
-    // Equal times share one object: a session is read on every request, and a `DateTime` is dear to make.
-    this.authenticatedAt =
-      record.authenticatedAt === record.createdAt ? this.createdAt : DateTime.makeUnsafe(record.authenticatedAt)
-    this.lastSeenAt = record.lastSeenAt === record.createdAt ? this.createdAt : DateTime.makeUnsafe(record.lastSeenAt)
+    this.createdAt = dateTime(record.createdAt)
+    this.authenticatedAt = dateTime(record.authenticatedAt)
+    this.lastSeenAt = dateTime(record.lastSeenAt)
     this.idleTimeout = idleTimeout
-    this.absoluteExpiresAt = DateTime.makeUnsafe(absoluteExpiresAt)
-    this.expiresAt = expiresAt === absoluteExpiresAt ? this.absoluteExpiresAt : DateTime.makeUnsafe(expiresAt)
+    this.absoluteExpiresAt = dateTime(absoluteExpiresAt)
+    this.expiresAt = dateTime(expiresAt)
     this.persistent = record.persistent
     if (record.extension === "") {
       this.factors = noFactors
       this.client = noClient
     } else {
       const extension = parse(record)
-      this.factors = factorsOf(extension).map(([method, at]) => ({ method, at: DateTime.makeUnsafe(at) }))
+      this.factors = factorsOf(extension).map(([method, at]) => ({ method, at: dateTime(at) }))
       this.client = clientOf(extension)
     }
     this.version = record.version
