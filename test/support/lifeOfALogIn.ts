@@ -13,6 +13,7 @@ import type * as Scope from "effect/Scope"
 import { namespaceOf } from "../../src/internal/manager/fence.ts"
 import * as Session from "../../src/Session.ts"
 import { maxBatch, SessionBackend } from "../../src/SessionBackend.ts"
+import { ahead } from "./aheadClock.ts"
 import { silent } from "./logs.ts"
 import { outcome } from "./outcome.ts"
 import * as Stack from "./stack.ts"
@@ -23,21 +24,6 @@ const longest = "é".repeat(128)
 
 const minute = 60_000
 
-/** The clock of the test, as far ahead as it has been put. */
-const aheadOf = (clock: Clock.Clock, by: { millis: number }): Clock.Clock => {
-  const millis = () => clock.currentTimeMillisUnsafe() + by.millis
-  const nanos = () => clock.currentTimeNanosUnsafe() + BigInt(by.millis) * 1_000_000n
-  return {
-    currentTimeMillisUnsafe: millis,
-    currentTimeMillis: Effect.sync(millis),
-    currentTimeNanosUnsafe: nanos,
-    currentTimeNanos: Effect.sync(nanos),
-    monotonicTimeNanosUnsafe: () => clock.monotonicTimeNanosUnsafe(),
-    monotonicTimeNanos: clock.monotonicTimeNanos,
-    sleep: (duration) => clock.sleep(duration)
-  }
-}
-
 const options: Session.LayerOptions = {
   // A slow machine is not what is tested here.
   backendTimeout: "20 seconds",
@@ -46,7 +32,7 @@ const options: Session.LayerOptions = {
   rotationGrace: "30 seconds"
 }
 
-const world = Effect.fnUntraced(function* (key: string, ahead: { millis: number }) {
+const world = Effect.fnUntraced(function* (key: string, by: { millis: number }) {
   class UserSession extends Session.Service<UserSession>()(key, {
     data: UserData,
     principal: (data) => data.username
@@ -72,7 +58,7 @@ const world = Effect.fnUntraced(function* (key: string, ahead: { millis: number 
     fences,
     pass: (millis: number) =>
       Effect.sync(() => {
-        ahead.millis += millis
+        by.millis += millis
       })
   }
 })
@@ -254,8 +240,7 @@ export const scenarios = (
   Object.entries(cases).map(([name, scenario], i) => [
     name,
     Effect.suspend(() => {
-      const ahead = { millis: 0 }
-      const run = Effect.flatMap(world(key, ahead), (all) => scenario(all, `user ${i}`))
-      return Clock.clockWith((clock) => Effect.provideService(run, Clock.Clock, aheadOf(clock, ahead)))
+      const by = { millis: 0 }
+      return ahead(by)(Effect.flatMap(world(key, by), (all) => scenario(all, `user ${i}`)))
     }).pipe(Effect.provide(silent))
   ])

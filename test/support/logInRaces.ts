@@ -54,7 +54,7 @@ export const revocations = async (two: Two, options: { readonly logIns: number; 
       const fence: Fence = { before: now(), returned: Infinity }
       fences.get(user)!.push(fence)
       const { word } = await manager.revokeAll(user, { before: nanos(fence.before) })
-      if (word !== "ok") throw new Error(`revokeAll: ${word}`)
+      if (word !== "ok") throw new Error(`revokeAll: ${word}\n${manager.output()}`)
       fence.returned = now()
     }
   }

@@ -18,7 +18,8 @@ const clients = {
   mysql: NodeMysqlClient.layer({ url: Redacted.make(mysqlUrl), maxConnections: 1 })
 }
 
-const clear = (backend: "postgres" | "mysql", name: string) =>
+/** Deletes the records of a definition, and its fences. */
+export const clear = (backend: "postgres" | "mysql", name: string) =>
   Effect.runPromise(
     SqlClient.SqlClient.use(
       (sql) => sql`DELETE FROM effect_sessions WHERE namespace IN (${name}, ${`${name}/fence`})`

@@ -1,6 +1,10 @@
 /** Managers in processes of their own, called from a test. `managerProcess.ts` is what runs there. */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import { createInterface } from "node:readline"
 import { join } from "node:path"
+import { wordOf } from "./outcome.ts"
 import { ended, start } from "./processes.ts"
 
 export interface RemoteData {
@@ -59,9 +63,37 @@ export interface Answer<A> {
   readonly value?: A
 }
 
-export type RemoteManager = {
-  readonly [K in keyof Operations]: (...args: Parameters<Operations[K]>) => Promise<Answer<ReturnType<Operations[K]>>>
-} & { readonly stop: () => Promise<void> }
+/** The operations, some or all of them, as effects. */
+export type Implemented<K extends keyof Operations = keyof Operations> = {
+  readonly [P in K]: (...args: Parameters<Operations[P]>) => Effect.Effect<ReturnType<Operations[P]>, unknown>
+}
+
+/** The same, asked for from outside. */
+export type Answering<K extends keyof Operations = keyof Operations> = {
+  readonly [P in K]: (...args: Parameters<Operations[P]>) => Promise<Answer<ReturnType<Operations[P]>>>
+}
+
+export type RemoteManager = Answering & { readonly output: () => string; readonly stop: () => Promise<void> }
+
+/** Runs operations in this process. One that an older version does not know dies. */
+export const answering = <K extends keyof Operations>(
+  implemented: Implemented<K>,
+  context: Context.Context<never> = Context.empty()
+): Answering<K> => {
+  type Run = (...args: ReadonlyArray<unknown>) => Effect.Effect<unknown, unknown>
+  const answer =
+    (run: Run) =>
+    async (...args: ReadonlyArray<unknown>): Promise<Answer<unknown>> => {
+      const exit = await Effect.runPromiseExitWith(context)(Effect.suspend(() => run(...args)))
+      return { word: wordOf(exit), ...(Exit.isSuccess(exit) ? { value: exit.value } : {}) }
+    }
+  // The arguments and answers of each are those of its implementation.
+  const answers = Object.entries(implemented as unknown as Record<string, Run>).map(([name, run]) => [
+    name,
+    answer(run)
+  ])
+  return Object.fromEntries(answers) as Answering<K>
+}
 
 export const operations = [
   "create",
@@ -110,7 +142,8 @@ export const startManager = async (env: Record<string, string>): Promise<RemoteM
   const remote = operations.map((operation) => [operation, (...args: ReadonlyArray<unknown>) => send(operation, args)])
   return {
     // The names are those of `Operations`, whose types the process checks on its side.
-    ...(Object.fromEntries(remote) as Omit<RemoteManager, "stop">),
+    ...(Object.fromEntries(remote) as Answering),
+    output: () => output,
     stop: async () => {
       child.stdin!.end()
       await ended(child)
