@@ -116,7 +116,7 @@ const cases: Record<string, (world: World, name: string) => Effect.Effect<void, 
       assert.strictEqual(yield* outcome(other.resolve(token)), "ok")
     }),
 
-  "[R45] a proof on one server renews the factors, and keeps data and client": ({ one, other }, name) =>
+  "[R53] a proof on one server renews the factors, and keeps data and client": ({ one, other }, name) =>
     Effect.gen(function* () {
       const first = yield* one.create(user(name), { methods: ["pwd"], client: { label: "phone", address: "::1" } })
       yield* other.describe(first.token, { label: "my phone" })
@@ -163,7 +163,7 @@ const cases: Record<string, (world: World, name: string) => Effect.Effect<void, 
       ])
     }),
 
-  "[R45] a scheduled rotation on one server is known to the other, and a copy of the old token ends the session": (
+  "[R55] a scheduled rotation on one server is known to the other, and a copy of the old token ends the session": (
     all,
     name
   ) =>
