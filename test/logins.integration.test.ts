@@ -1,10 +1,9 @@
 /**
  * Log-ins in two processes on one store, against what ends sessions, and against changes of what the visitor had.
- * `test/scale/logins.ts` does the same with more of them.
+ * `test/scale/logins.ts` does the same with more of them, and on MySQL.
  */
 import { afterAll, assert, beforeAll, it } from "@effect/vitest"
 import { type Backend, races } from "./support/logInStores.ts"
-import { mysqlUrl } from "./support/mariadb.ts"
 import { databaseUrl, hasRedisServer, listens, needing } from "./support/processes.ts"
 
 const suite = (describe: ReturnType<typeof needing>, backend: Backend) =>
@@ -39,7 +38,5 @@ const suite = (describe: ReturnType<typeof needing>, backend: Backend) =>
 
 const withRedis = needing(hasRedisServer(), "there is no redis-server on the PATH to start")
 const withPostgres = needing(await listens(databaseUrl, 5432), "no Postgres at DATABASE_URL, nor at 127.0.0.1:5432")
-const withMysql = needing(await listens(mysqlUrl, 3306), "no MySQL or MariaDB at MYSQL_URL, nor at 127.0.0.1:3306")
 suite(withRedis, "redis")
 suite(withPostgres, "postgres")
-suite(withMysql, "mysql")
