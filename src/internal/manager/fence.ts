@@ -27,8 +27,11 @@ const minute = 60_000_000
 /** How long a fence is kept, and a log-in may take, in microseconds. */
 const maxLogin = 15 * minute
 
-/** 400 days, in milliseconds. */
-const absolute = 400 * 24 * 60 * 60 * 1000
+/**
+ * A day, in milliseconds. Redis keeps the list of a principal's fences as long, so no longer than it must be. Only a fence
+ * that is raised for a whole day, without half an hour's rest, is over before its time.
+ */
+const absolute = 24 * 60 * 60 * 1000
 
 /** Nobody's: no text of this kind has it for its SHA-256, as far as anybody knows. */
 const noHash = "A".repeat(43)
