@@ -66,7 +66,8 @@ export const rotationOf = (record: Extended, { rotation } = parse(record)): Rota
   rotation.of === record.secretHash &&
   typeof rotation.line === "string" &&
   typeof rotation.previous === "string" &&
-  typeof rotation.at === "number"
+  typeof rotation.at === "number" &&
+  (rotation.seenAt === undefined || typeof rotation.seenAt === "number")
     ? rotation
     : undefined
 
