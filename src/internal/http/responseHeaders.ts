@@ -28,7 +28,9 @@ export class ResponseHeaders {
   /** How the request's token came. */
   via: Transport | undefined = undefined
   /** A session that was created or rotated. */
-  issued: { readonly session: Session<unknown>; readonly cookie: CreateOptions["cookie"] } | undefined = undefined
+  issued:
+    | { readonly session: Session<unknown>; readonly cookie: CreateOptions["cookie"]; readonly at: number }
+    | undefined = undefined
   /** Where the client is to forget its token. */
   #detached: Transport | undefined = undefined
   #wasRead = false
@@ -65,8 +67,9 @@ export class ResponseHeaders {
     this.#finished = undefined
   }
 
-  issue(session: Session<unknown>, cookie: CreateOptions["cookie"]): void {
-    this.issued = { session, cookie }
+  /** By default the session was made or changed just now. */
+  issue(session: Session<unknown>, cookie: CreateOptions["cookie"], at = session.lastSeenAt.epochMilliseconds): void {
+    this.issued = { session, cookie, at }
     this.#detached = this.#stale = undefined
     this.#finished = undefined
   }
@@ -195,13 +198,13 @@ const mergeVary = (own: string | undefined, raw: string | null | undefined, poli
 const attach = (
   response: Response,
   frontend: SessionFrontend["Service"],
-  { cookie, session }: NonNullable<ResponseHeaders["issued"]>,
+  { at, cookie, session }: NonNullable<ResponseHeaders["issued"]>,
   via: Transport | undefined
 ): Response => {
   if (cookie === "none") return response
   const record = LiveSession.is(session) ? LiveSession.record(session) : undefined
   const persistent = cookie === undefined ? (record?.persistent ?? true) : cookie === "persistent"
-  const left = (record?.absoluteExpiresAt ?? session.expiresAt.epochMilliseconds) - session.lastSeenAt.epochMilliseconds
+  const left = (record?.absoluteExpiresAt ?? session.expiresAt.epochMilliseconds) - at
   return frontend.attach(response, {
     token: session.token,
     maxAge: persistent ? Option.some(Duration.millis(left)) : Option.none(),
