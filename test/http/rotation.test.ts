@@ -189,6 +189,39 @@ describe("a scheduled rotation's token", () => {
     })
   )
 
+  it.effect("[R55] is not sent by a handler that took long: a faster request may have brought another meanwhile", () =>
+    Effect.gen(function* () {
+      const stage = yield* start()
+      const work = { millis: 0 }
+      const slow = yield* stage.guarded(
+        Effect.andThen(
+          Effect.suspend(() => TestClock.adjust(work.millis)),
+          verified
+        )
+      )
+      const look = yield* stage.guarded(verified)
+      for (const [millis, cookies] of [
+        [10_000, 1],
+        [10_001, 0],
+        [2 * every, 0]
+      ] as const) {
+        work.millis = millis
+        const { cookie } = yield* due(stage)
+        const answer = yield* slow("POST", "/upload", { cookie })
+        assert.deepStrictEqual([millis, answer.status, answer.setCookie.length], [millis, 200, cookies])
+        assert.strictEqual(answer.headers.get("cache-control"), "no-store")
+        yield* TestClock.adjust(every)
+        const next = yield* look("GET", "/", { cookie: cookies === 1 ? answer.cookie : cookie })
+        assert.deepStrictEqual([next.status, next.setCookie.length], [200, 1 - cookies])
+      }
+      // What the handler asked for is sent, however long it takes.
+      const asked = yield* stage.open(
+        Effect.flatMap(UserSession, (s) => Effect.andThen(s.rotate, Effect.as(TestClock.adjust("1 minute"), empty)))
+      )
+      assert.strictEqual((yield* asked("POST", "/", { cookie: (yield* due(stage)).cookie })).setCookie.length, 1)
+    })
+  )
+
   it.effect("[R55] logs a browser in for its whole day, one cookie at a time", () =>
     Effect.gen(function* () {
       const stage = yield* start()

@@ -185,7 +185,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     return Effect.flatMapEager(manager.resolve(token, { touch, rotate }), (session) =>
       rotate && Redacted.value(session.token) !== Redacted.value(token)
         ? Effect.map(Clock.currentTimeMillis, (now) => {
-            this.#headers.issue(session, undefined, now)
+            this.#headers.issueScheduled(session, now)
             return session
           })
         : Exit.succeed(session)

@@ -3,6 +3,7 @@
  *
  * @internal
  */
+import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -22,15 +23,28 @@ interface Binding {
   readonly policy: FrontendPolicy
 }
 
+/** A token on its way to the client, and when it was made. */
+interface Issue {
+  readonly session: Session<unknown>
+  readonly cookie: CreateOptions["cookie"]
+  readonly at: number
+  readonly isScheduled?: boolean
+}
+
+/**
+ * How long a handler may work and its response still carry a scheduled rotation's token, in milliseconds. After a long
+ * upload the session may have got another one by a faster request, which this one would take from the client. The token
+ * before stands as long as no client has this one.
+ */
+const maxHeld = 10_000
+
 /** What one request has done with its session, as far as the response shows it. */
 export class ResponseHeaders {
   readonly #binding: Binding
   /** How the request's token came. */
   via: Transport | undefined = undefined
   /** A session that was created or rotated. */
-  issued:
-    | { readonly session: Session<unknown>; readonly cookie: CreateOptions["cookie"]; readonly at: number }
-    | undefined = undefined
+  issued: Issue | undefined = undefined
   /** Where the client is to forget its token. */
   #detached: Transport | undefined = undefined
   #wasRead = false
@@ -67,9 +81,17 @@ export class ResponseHeaders {
     this.#finished = undefined
   }
 
-  /** By default the session was made or changed just now. */
-  issue(session: Session<unknown>, cookie: CreateOptions["cookie"], at = session.lastSeenAt.epochMilliseconds): void {
-    this.issued = { session, cookie, at }
+  issue(session: Session<unknown>, cookie: CreateOptions["cookie"]): void {
+    this.#issue({ session, cookie, at: session.lastSeenAt.epochMilliseconds })
+  }
+
+  /** Nobody has asked for this token, and the look that made it may not have been a touch. */
+  issueScheduled(session: Session<unknown>, at: number): void {
+    this.#issue({ session, cookie: undefined, at, isScheduled: true })
+  }
+
+  #issue(issued: Issue): void {
+    this.issued = issued
     this.#detached = this.#stale = undefined
     this.#finished = undefined
   }
@@ -82,6 +104,15 @@ export class ResponseHeaders {
 
   /** Puts the headers on a response, which is then on its way. Total: an error would leave the request unanswered. */
   finish(response: Response): Effect.Effect<Response> {
+    const { issued } = this
+    if (issued?.isScheduled !== true) return this.#finish(response)
+    return Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      if (now - issued.at > maxHeld && this.issued === issued) this.issued = undefined
+      return this.#finish(response)
+    })
+  }
+
+  #finish(response: Response): Effect.Effect<Response> {
     this.isSealed = true
     if (response === this.#finished) return Exit.succeed(response)
     const isPrivate = this.#isPrivate || this.isReading || this.issued !== undefined || this.#detached !== undefined
