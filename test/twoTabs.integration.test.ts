@@ -75,7 +75,7 @@ needing(hasChromium, "there is no chromium on the PATH to start")("two tabs of a
         const { port, release, tokens } = yield* start()
         const browser = yield* Effect.acquireRelease(
           Effect.promise(() => Chromium.start()),
-          (browser) => Effect.sync(() => browser.dispose())
+          (browser) => Effect.promise(() => browser.dispose())
         )
         const origin = `http://localhost:${port}`
         const tabs = yield* Effect.promise(() => Promise.all([browser.open(origin), browser.open(origin)]))

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { setTimeout as pause } from "node:timers/promises"
-import { start } from "./processes.ts"
+import { ended, start } from "./processes.ts"
 
 const program = ["chromium", "chromium-browser", "google-chrome"].find(
   (name) => spawnSync(name, ["--version"]).status === 0
@@ -19,11 +19,11 @@ export interface Page {
 
 export class Chromium {
   readonly #socket: WebSocket
-  readonly #dispose: () => void
+  readonly #dispose: () => Promise<void>
   readonly #waiting = new Map<number, (message: Record<string, any>) => void>()
   #id = 0
 
-  private constructor(socket: WebSocket, dispose: () => void) {
+  private constructor(socket: WebSocket, dispose: () => Promise<void>) {
     this.#socket = socket
     this.#dispose = dispose
     socket.addEventListener("message", ({ data }) => {
@@ -40,7 +40,6 @@ export class Chromium {
       ["--headless=new", "--no-sandbox", "--no-first-run", "--remote-debugging-port=0", `--user-data-dir=${profile}`],
       { isHeard: true }
     )
-    child.once("exit", () => rmSync(profile, { recursive: true, force: true, maxRetries: 5 }))
     const url = await new Promise<string>((resolve, reject) => {
       let said = ""
       child.stderr!.on("data", (chunk: Buffer) => {
@@ -52,7 +51,11 @@ export class Chromium {
     })
     const socket = new WebSocket(url)
     await new Promise((resolve) => socket.addEventListener("open", resolve, { once: true }))
-    return new Chromium(socket, () => child.kill("SIGKILL"))
+    return new Chromium(socket, async () => {
+      child.kill("SIGKILL")
+      await ended(child)
+      rmSync(profile, { recursive: true, force: true, maxRetries: 5 })
+    })
   }
 
   async #send(method: string, params: object, sessionId?: string): Promise<Record<string, any>> {
@@ -81,8 +84,8 @@ export class Chromium {
     return { evaluate }
   }
 
-  dispose(): void {
+  dispose(): Promise<void> {
     this.#socket.close()
-    this.#dispose()
+    return this.#dispose()
   }
 }
