@@ -18,6 +18,14 @@ describe("configuration", () => {
     "zero touch": [{ touchInterval: 0 }, /touchInterval must be a finite duration above zero/],
     "zero deadline": [{ backendTimeout: 0 }, /backendTimeout must be a finite duration above zero/],
     "infinite deadline": [{ backendTimeout: Infinity }, /backendTimeout must be a finite duration above zero/],
+    "rotation more often than every 5 minutes": [{ rotateEvery: 299_999 }, /rotateEvery must be 5 minutes at least/],
+    "rotation as seldom as sessions end": [{ rotateEvery: "24 hours" }, /rotateEvery must be shorter than absolute/],
+    "rotation at no number": [{ rotateEvery: NaN }, /rotateEvery must be a finite duration above zero/],
+    "rotation at never": [{ rotateEvery: Infinity }, /rotateEvery must be a finite duration above zero/],
+    "a grace without rotation": [{ rotationGrace: "1 minute" }, /rotationGrace means nothing without rotateEvery/],
+    "a grace above 5 minutes": [{ rotateEvery: "1 hour", rotationGrace: 300_001 }, /rotationGrace must be 5 minutes/],
+    "a grace of no number": [{ rotateEvery: "1 hour", rotationGrace: NaN }, /rotationGrace must be a finite duration/],
+    "a grace of nothing": [{ rotateEvery: "1 hour", rotationGrace: 0 }, /rotationGrace must be a finite duration/],
     // As plain JavaScript would call it.
     "no duration at all": [{ idleTimeout: "an hour" as "1 hour" }, /idleTimeout must be a finite duration/]
   }
@@ -51,6 +59,8 @@ describe("configuration", () => {
         { idleTimeout: "24 hours" },
         { absoluteTimeout: "400 days" },
         { touchInterval: "30 minutes" },
+        { rotateEvery: "5 minutes", rotationGrace: "5 minutes" },
+        { rotateEvery: 86_399_999, rotationGrace: 1 },
         { idleTimeout: 1, absoluteTimeout: 1, backendTimeout: 1 }
       ] as const,
       (times) => Layer.build(Stack.manager(UserSession, times))

@@ -1,10 +1,11 @@
 /**
  * The request's session without HTTP around it: for a request that carries this token, or none. By default it began after
- * all that happens in the test, so that no revocation supersedes its log-ins.
+ * all that happens in the test, so that no revocation supersedes its log-ins. A new token is in the response's `x-session`.
  */
 import * as Effect from "effect/Effect"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
-import type * as Redacted from "effect/Redacted"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as Redacted from "effect/Redacted"
 import { bind } from "../../src/internal/http/binding.ts"
 import { RequestSessionLive } from "../../src/internal/http/requestSession.ts"
 import { SessionMissing } from "../../src/SessionError.ts"
@@ -21,7 +22,7 @@ export const requestWith = (manager: Manager, token?: Redacted.Redacted<string>,
     security: [],
     extract: () =>
       token === undefined ? Effect.fail(new SessionMissing()) : Effect.succeed([{ token, via: "cookie" }]),
-    attach: (response) => response,
+    attach: (response, { token }) => HttpServerResponse.setHeader(response, "x-session", Redacted.value(token)),
     detach: (response) => response
   }
   return new RequestSessionLive(request, bind(UserSession, manager, frontend), () => began)

@@ -9,7 +9,7 @@ import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import type { Session } from "../../src/Session.ts"
+import type { LayerOptions, Session } from "../../src/Session.ts"
 import * as SessionBackend from "../../src/SessionBackend.ts"
 import * as SessionKeys from "../../src/SessionKeys.ts"
 import { silent } from "./logs.ts"
@@ -78,7 +78,10 @@ const common = Effect.runPromise(
   )
 )
 
-export const makeWorld = async (breaking: (memory: Backend) => Backend = (memory) => memory): Promise<World> => {
+export const makeWorld = async (
+  breaking: (memory: Backend) => Backend = (memory) => memory,
+  options?: LayerOptions
+): Promise<World> => {
   const time = { now: 1_000_000 }
   const memory = Stack.memory()
   const parked: Array<Parked> = []
@@ -92,7 +95,10 @@ export const makeWorld = async (breaking: (memory: Backend) => Backend = (memory
     Effect.runPromise(Effect.provideContext(Effect.exit(effect), context))
   const process = () =>
     Effect.runPromise(
-      UserSession.Manager.pipe(Effect.provide(Stack.managerInContext(UserSession)), Effect.provideContext(context))
+      UserSession.Manager.pipe(
+        Effect.provide(Stack.managerInContext(UserSession, options)),
+        Effect.provideContext(context)
+      )
     )
   const manager = await process()
   const exit = await run(manager.create(ada))

@@ -34,6 +34,7 @@ import type { SessionConflict, SessionInvalid, SessionUnavailable } from "../../
 import type { Credential } from "../../SessionFrontend.ts"
 import { failure } from "../exit.ts"
 import { carriedBy } from "../frontend/carried.ts"
+import { requestHeader } from "../frontend/requestHeader.ts"
 import { withDeadline } from "../manager/deadline.ts"
 import type { Binding } from "./binding.ts"
 import { chooseSession, distinct, endSessions } from "./credentials.ts"
@@ -187,11 +188,15 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     const [{ isReplaceable = true, token, via }] = credentials
     this.#headers.via = via
     const rotate = isReplaceable && this.#canIssue
-    return Effect.mapEager(manager.resolve(token, { touch, rotate }), (session) => {
+    return Effect.flatMapEager(manager.resolve(token, { touch, rotate }), (session) =>
       // The token is passed on as it is, unless it was replaced.
-      if (rotate && session.token !== token) this.#headers.issue(session, undefined)
-      return session
-    })
+      rotate && session.token !== token
+        ? Effect.map(Clock.currentTimeMillis, (now) => {
+            this.#headers.issueScheduled(session, now)
+            return session
+          })
+        : Exit.succeed(session)
+    )
   }
 
   /** Makes a session of one that another library keeps, and lets it in like any other. */
@@ -560,9 +565,9 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     return this.#headers.isSealed || upgradedResponse !== undefined
   }
 
-  /** Whether a token that nobody has asked for will reach the client. */
+  /** Whether a token that nobody has asked for will reach the client. A socket's handshake is answered without us. */
   get #canIssue(): boolean {
-    return this.#isAnswering && !this.#isSealed
+    return this.#isAnswering && !this.#isSealed && requestHeader(this.#request, "upgrade") === undefined
   }
 
   #beforeHeaders<B, E>(operation: string, effect: Effect.Effect<B, E>): Effect.Effect<B, E> {

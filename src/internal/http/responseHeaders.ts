@@ -3,6 +3,7 @@
  *
  * @internal
  */
+import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -22,13 +23,28 @@ interface Binding {
   readonly policy: FrontendPolicy
 }
 
+/** A token on its way to the client, and when it was made. */
+interface Issue {
+  readonly session: Session<unknown>
+  readonly cookie: CreateOptions["cookie"]
+  readonly at: number
+  readonly isScheduled?: boolean
+}
+
+/**
+ * How long a handler may work and its response still carry a scheduled rotation's token, in milliseconds. After a long
+ * upload the session may have got another one by a faster request, which this one would take from the client. The token
+ * before stands as long as no client has this one.
+ */
+const maxHeld = 10_000
+
 /** What one request has done with its session, as far as the response shows it. */
 export class ResponseHeaders {
   readonly #binding: Binding
   /** How the request's token came. */
   via: Transport | undefined = undefined
   /** A session that was created or rotated. */
-  issued: { readonly session: Session<unknown>; readonly cookie: CreateOptions["cookie"] } | undefined = undefined
+  issued: Issue | undefined = undefined
   /** Where the client is to forget its token. */
   #detached: Transport | undefined = undefined
   #wasRead = false
@@ -66,7 +82,16 @@ export class ResponseHeaders {
   }
 
   issue(session: Session<unknown>, cookie: CreateOptions["cookie"]): void {
-    this.issued = { session, cookie }
+    this.#issue({ session, cookie, at: session.lastSeenAt.epochMilliseconds })
+  }
+
+  /** Nobody has asked for this token, and the look that made it may not have been a touch. */
+  issueScheduled(session: Session<unknown>, at: number): void {
+    this.#issue({ session, cookie: undefined, at, isScheduled: true })
+  }
+
+  #issue(issued: Issue): void {
+    this.issued = issued
     this.#detached = this.#stale = undefined
     this.#finished = undefined
   }
@@ -79,6 +104,15 @@ export class ResponseHeaders {
 
   /** Puts the headers on a response, which is then on its way. Total: an error would leave the request unanswered. */
   finish(response: Response): Effect.Effect<Response> {
+    const { issued } = this
+    if (issued?.isScheduled !== true) return this.#finish(response)
+    return Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      if (now - issued.at > maxHeld && this.issued === issued) this.issued = undefined
+      return this.#finish(response)
+    })
+  }
+
+  #finish(response: Response): Effect.Effect<Response> {
     this.isSealed = true
     if (response === this.#finished) return Exit.succeed(response)
     const isPrivate = this.#isPrivate || this.isReading || this.issued !== undefined || this.#detached !== undefined
@@ -195,13 +229,13 @@ const mergeVary = (own: string | undefined, raw: string | null | undefined, poli
 const attach = (
   response: Response,
   frontend: SessionFrontend["Service"],
-  { cookie, session }: NonNullable<ResponseHeaders["issued"]>,
+  { at, cookie, session }: NonNullable<ResponseHeaders["issued"]>,
   via: Transport | undefined
 ): Response => {
   if (cookie === "none") return response
   const record = LiveSession.is(session) ? LiveSession.record(session) : undefined
   const persistent = cookie === undefined ? (record?.persistent ?? true) : cookie === "persistent"
-  const left = (record?.absoluteExpiresAt ?? session.expiresAt.epochMilliseconds) - session.lastSeenAt.epochMilliseconds
+  const left = (record?.absoluteExpiresAt ?? session.expiresAt.epochMilliseconds) - at
   return frontend.attach(response, {
     token: session.token,
     maxAge: persistent ? Option.some(Duration.millis(left)) : Option.none(),

@@ -44,15 +44,23 @@ export interface Extension {
 
 const none: Extension = {}
 
-export const parse = ({ extension }: Pick<SessionRecord, "extension">): Extension => {
-  if (extension === "") return none
+const parsed = (text: string): Extension => {
   try {
-    const json: unknown = JSON.parse(extension)
+    const json: unknown = JSON.parse(text)
     // Each part is looked at where it is used.
     return Predicate.isObject(json) ? (json as Extension) : none
   } catch {
     return none
   }
+}
+
+/** A look needs the extension twice, to judge the token and to show the session. */
+let last = { text: "", extension: none }
+
+export const parse = ({ extension: text }: Pick<SessionRecord, "extension">): Extension => {
+  if (text === "") return none
+  if (text !== last.text) last = { text, extension: parsed(text) }
+  return last.extension
 }
 
 export const format = (extension: Extension): string => {
@@ -66,7 +74,8 @@ export const rotationOf = (record: Extended, { rotation } = parse(record)): Rota
   rotation.of === record.secretHash &&
   typeof rotation.line === "string" &&
   typeof rotation.previous === "string" &&
-  typeof rotation.at === "number"
+  typeof rotation.at === "number" &&
+  (rotation.seenAt === undefined || typeof rotation.seenAt === "number")
     ? rotation
     : undefined
 
@@ -106,12 +115,12 @@ export const withMethods = (
 const clientFields = ["label", "address", "userAgent"] as const
 const maxText = 512
 
-export const clientOf = ({ client }: Extension): ClientInfo =>
-  Predicate.isObject(client)
-    ? Object.fromEntries(
-        clientFields.flatMap((name) => (typeof client[name] === "string" ? [[name, client[name]]] : []))
-      )
-    : {}
+export const clientOf = ({ client }: Extension): ClientInfo => {
+  const shown: Partial<Record<(typeof clientFields)[number], string>> = {}
+  if (!Predicate.isObject(client)) return shown
+  for (const name of clientFields) if (typeof client[name] === "string") shown[name] = client[name]
+  return shown
+}
 
 /** The client with the fields that are given; a field given as `undefined` is removed. */
 export const describedAs = (client: ClientInfo, given: ClientInfo): ClientInfo => ({
