@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type * as Session from "../../src/Session.ts"
+import * as Schema from "effect/Schema"
+import * as Session from "../../src/Session.ts"
 import { UserSession } from "../support/userSession.ts"
 import * as Stack from "../support/stack.ts"
 
@@ -38,6 +39,19 @@ describe("configuration", () => {
       })
     )
   }
+
+  it.effect("[R87a] an identifier of over 500 bytes is refused, since a store would refuse its records", () =>
+    Effect.gen(function* () {
+      const build = (length: number) => {
+        class Long extends Session.Service<Long>()("x".repeat(length), { data: Schema.Struct({}) }) {}
+        return Layer.build(Stack.manager(Long))
+      }
+      const error = yield* Effect.flip(build(501))
+      assert.strictEqual(error._tag, "SessionConfigError")
+      assert.match(error.problems.join(), /identifier must have 500 bytes at most/)
+      yield* build(500)
+    })
+  )
 
   it.effect("[R87a] all that is wrong is said at once", () =>
     Effect.gen(function* () {

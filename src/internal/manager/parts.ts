@@ -23,6 +23,9 @@ import * as Storage from "./storage.ts"
 export const maxListed = 1000
 export const pageSize = 250
 
+/** A store may take no longer names, and the fence's is a little longer. */
+const maxIdentifier = 500
+
 export interface Settings {
   readonly times: Deadlines.Times
   readonly maxPerPrincipal: number | false
@@ -38,10 +41,12 @@ export const settingsOf = <Self, A, R extends ReadonlyArray<Tagged>>(
   const isLimit =
     maxPerPrincipal === false ||
     (Number.isSafeInteger(maxPerPrincipal) && maxPerPrincipal >= 1 && maxPerPrincipal <= maxListed)
+  const fits = new TextEncoder().encode(definition.key).length <= maxIdentifier
+  const identifier = fits ? [] : [`the identifier must have ${maxIdentifier} bytes at most, in Session.Service()("…")`]
   const limit = isLimit ? [] : [`maxPerPrincipal must be a whole number from 1 to ${maxListed}, or false for no limit`]
   return {
     settings: { times, maxPerPrincipal },
-    problems: [...problems, ...limit, ...SessionData.problemsOf(definition)]
+    problems: [...problems, ...limit, ...identifier, ...SessionData.problemsOf(definition)]
   }
 }
 
