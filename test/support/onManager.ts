@@ -1,0 +1,52 @@
+/** A manager over a watched memory backend, for a test of its own. */
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type * as SessionBackend from "../../src/SessionBackend.ts"
+import { silent } from "./logs.ts"
+import * as Stack from "./stack.ts"
+import { ada, UserSession } from "./userSession.ts"
+import type { Data, Manager } from "./userSession.ts"
+import * as WatchedBackend from "./watchedBackend.ts"
+
+type Watched = WatchedBackend.WatchedBackend
+
+export const onManager = <A, E>(
+  given: Stack.Parts<UserSession>,
+  test: (
+    manager: Manager,
+    watched: Watched
+  ) => Effect.Effect<A, E, typeof UserSession.Manager.Identifier | SessionBackend.SessionBackend>
+) => {
+  const watched = WatchedBackend.make()
+  return Effect.flatMap(UserSession.Manager, (manager) => test(manager, watched)).pipe(
+    Effect.provide([Stack.manager(UserSession, { ...given, backend: watched.layer }), silent])
+  )
+}
+
+/** Fails, while `during` runs, the calls that `which` chooses. */
+export const failing = <A, E, R>(
+  watched: Watched,
+  which: (operation: SessionBackend.Operation, args: ReadonlyArray<unknown>) => boolean,
+  during: Effect.Effect<A, E, R>,
+  outcome: "notApplied" | "unknown" = "notApplied"
+) =>
+  Effect.suspend(() => {
+    watched.wire = (operation, run, args) => (which(operation, args) ? WatchedBackend.failure(operation, outcome) : run)
+    return Effect.ensuring(
+      during,
+      Effect.sync(() => {
+        watched.wire = (_, run) => run
+      })
+    )
+  })
+
+export const fenceNamespace = `${UserSession.key}/fence`
+
+/** The session of somebody who has not logged in. */
+export const visitor: Data = { words: ["milk"], count: 1 }
+
+/** Logs ada in, with the words that the visitor had. */
+export const adaWith = (before: Option.Option<Data>): Data => ({
+  ...ada,
+  words: Option.match(before, { onNone: () => ["nothing"], onSome: ({ words }) => words })
+})
