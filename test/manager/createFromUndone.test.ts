@@ -27,7 +27,10 @@ const rotatedVisitor = Effect.fnUntraced(function* (manager: Manager) {
 })
 
 /** A record but for what a put-back may change. */
-const essenceOf = ({ idleExpiresAt: _, lastSeenAt: __, version: ___, ...rest }: SessionRecord) => rest
+const essenceOf = (record: SessionRecord) => {
+  const { idleExpiresAt: _, lastSeenAt: __, version: ___, ...rest } = record
+  return rest
+}
 
 describe("createFrom that fails", () => {
   it.effect(
