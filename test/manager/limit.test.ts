@@ -6,8 +6,10 @@ import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as TestClock from "effect/testing/TestClock"
 import type { Session } from "../../src/Session.ts"
+import { SessionRefused } from "../../src/SessionError.ts"
 import { failing, onManager } from "../support/onManager.ts"
 import { outcome } from "../support/outcome.ts"
+import { requestWith } from "../support/request.ts"
 import * as Stack from "../support/stack.ts"
 import { ada, eve, nobody, UserSession } from "../support/userSession.ts"
 import type { Data, Manager } from "../support/userSession.ts"
@@ -87,6 +89,26 @@ describe("maxPerPrincipal", () => {
         assert.strictEqual((yield* manager.list("ada")).length, 2)
       })
     )
+  )
+
+  it.effect("[R51] nor one that the verifier refuses, where it is to be replaced", () =>
+    Effect.gen(function* () {
+      const refusing = Layer.succeed(UserSession.Verifier, {
+        verify: ({ data }: Session<Data>) =>
+          data.count === 13 ? Effect.fail(new SessionRefused({ message: "log in again" })) : Effect.void
+      })
+      yield* onManager({ maxPerPrincipal: 2, verifier: refusing }, (manager) =>
+        Effect.gen(function* () {
+          const phone = yield* manager.create(ada)
+          yield* TestClock.adjust("1 second")
+          const laptop = yield* manager.create({ ...ada, count: 13 })
+          yield* TestClock.adjust("1 second")
+          yield* requestWith(manager, laptop.token).create(() => ada)
+          assert.deepStrictEqual(yield* left(manager, [phone, laptop]), [0])
+          assert.strictEqual((yield* manager.list("ada")).length, 2)
+        })
+      )
+    })
   )
 
   it.effect("[R51] does not count those that have expired", () =>
