@@ -111,6 +111,18 @@ describe("layerVerified", () => {
     )
   )
 
+  it.effect("[R53] stays a request that may log in, however much time the test lets pass", () =>
+    Effect.gen(function* () {
+      const session = yield* UserSession
+      yield* TestClock.adjust("30 minutes")
+      assert.strictEqual(yield* outcome(session.fresh({ within: "5 minutes" })), "SessionStale")
+      yield* session.reauthenticate()
+      assert.strictEqual(yield* outcome(session.fresh({ within: "5 minutes" })), "ok")
+      yield* session.revokeAll
+      yield* session.create(ada)
+    }).pipe(Effect.provide(SessionTest.layerVerified(UserSession, ada)))
+  )
+
   it.effect("shows timeouts that agree with the end it was given", () =>
     Effect.gen(function* () {
       const { absoluteExpiresAt, client, expiresAt, factors, idleTimeout, persistent } = yield* UserSession.Verified
