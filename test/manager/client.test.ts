@@ -1,6 +1,7 @@
 /** What a list of devices shows of a client: `client` of `create`, and `describe`. And `get`, and timeouts that are cut. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as TestClock from "effect/testing/TestClock"
@@ -83,6 +84,24 @@ describe("client", () => {
         for (const source of [session, session.token]) {
           assert.strictEqual(yield* outcome(manager.describe(source, { label: "x" })), "SessionInvalid NotFound")
         }
+      })
+    )
+  )
+})
+
+describe("replace beside a change that leaves the data alone", () => {
+  it.effect("[R70] is made on the newer version, and loses neither; beside one of the data it is a conflict", () =>
+    onManager({}, (manager) =>
+      Effect.gen(function* () {
+        const session = yield* manager.create(ada)
+        // Other servers, which do not queue with this one.
+        const other = yield* Effect.provide(UserSession.Manager, Layer.fresh(Stack.managerInContext(UserSession)))
+        yield* other.describe(session.token, { label: "phone" })
+        const replaced = yield* manager.replace(session, { ...ada, count: 1 })
+        assert.deepStrictEqual([replaced.data.count, replaced.client, replaced.version], [1, { label: "phone" }, 3])
+        yield* other.modify(session.token, addWord("x"))
+        assert.strictEqual(yield* outcome(manager.replace(replaced, ada)), "SessionConflict")
+        assert.deepStrictEqual((yield* manager.resolve(session.token)).data.words, ["x"])
       })
     )
   )

@@ -1,6 +1,7 @@
 /** A manager over a watched memory backend, for a test of its own. */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import type * as Session from "../../src/Session.ts"
 import type * as SessionBackend from "../../src/SessionBackend.ts"
 import { silent } from "./logs.ts"
 import * as Stack from "./stack.ts"
@@ -15,7 +16,7 @@ export const onManager = <A, E>(
   test: (
     manager: Manager,
     watched: Watched
-  ) => Effect.Effect<A, E, typeof UserSession.Manager.Identifier | SessionBackend.SessionBackend>
+  ) => Effect.Effect<A, E, Session.ManagerOf<UserSession> | Session.VerifierOf<UserSession> | Session.Core>
 ) => {
   const watched = WatchedBackend.make()
   return Effect.flatMap(UserSession.Manager, (manager) => test(manager, watched)).pipe(
