@@ -78,6 +78,13 @@ describe("createFrom", () => {
         })
         assert.deepStrictEqual(before.data.words, ["milk"])
         assert.deepStrictEqual(created.data.words, ["milk", "eggs", "mine"])
+        const newest = yield* manager.create(visitor)
+        yield* manager.createFrom(newest, (found) => {
+          const words = Option.getOrThrow(found).words as Array<string>
+          words.push("mine")
+          return ada
+        })
+        assert.deepStrictEqual(newest.data.words, ["milk"])
         for (const token of [before.token, Redacted.make("junk")]) {
           assert.deepStrictEqual((yield* manager.createFrom(token, adaWith)).data.words, ["nothing"])
         }

@@ -4,10 +4,8 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Redacted from "effect/Redacted"
 import * as TestClock from "effect/testing/TestClock"
-import * as Extension from "../../src/internal/manager/extension.ts"
-import { SessionBackend } from "../../src/SessionBackend.ts"
 import type { SessionRecord } from "../../src/SessionBackend.ts"
-import { adaWith, failing, onManager, visitor } from "../support/onManager.ts"
+import { adaWith, failing, onManager, seal, visitor } from "../support/onManager.ts"
 import { outcome } from "../support/outcome.ts"
 import { recordOf, stored } from "../support/records.ts"
 import { ada, addWord, UserSession } from "../support/userSession.ts"
@@ -105,6 +103,16 @@ describe("createFrom that fails", () => {
         assert.strictEqual(yield* outcome(manager.createFrom(before, adaWith)), "SessionUnavailable unknown")
         watched.wire = (_, run) => run
         assert.strictEqual(yield* outcome(manager.resolve(before.token)), "ok")
+        // A put-back that fails is tried once more.
+        let updates = 0
+        watched.wire = (operation, run) =>
+          operation === "create" || (operation === "update" && ++updates === 2)
+            ? WatchedBackend.failure(operation, "notApplied")
+            : run
+        const held = yield* manager.resolve(before.token)
+        assert.strictEqual(yield* outcome(manager.createFrom(held, adaWith)), "SessionUnavailable notApplied")
+        watched.wire = (_, run) => run
+        assert.strictEqual(yield* outcome(manager.resolve(before.token)), "ok")
         losing(1, true)
         assert.strictEqual(yield* outcome(manager.createFrom(before.token, adaWith)), "ok")
         watched.wire = (_, run) => run
@@ -134,12 +142,7 @@ describe("a sealed record", () => {
   /** Ada's session, sealed now by a process that then crashed. */
   const sealed = Effect.fnUntraced(function* (manager: Manager) {
     const session = yield* manager.create(ada)
-    const backend = yield* SessionBackend
-    const { idleExpiresAt, lastSeenAt, version } = yield* recordOf(UserSession, session.id)
-    const of = "S".repeat(43)
-    const extension = Extension.format({ seal: { of, at: lastSeenAt } })
-    const patch = { secretHash: of, extension, idleExpiresAt, lastSeenAt }
-    assert.strictEqual((yield* backend.update(UserSession.key, session.id, version, patch))._tag, "updated")
+    yield* seal(session.id)
     return session
   })
 
@@ -200,6 +203,19 @@ describe("a sealed record", () => {
         assert.strictEqual((yield* stored(UserSession, session.id))._tag, "None")
         yield* sealed(manager)
         assert.strictEqual(yield* manager.revokeAll("ada"), 1)
+      })
+    )
+  )
+
+  it.effect("[R46] [R51] does not count for the limit", () =>
+    onManager({ maxPerPrincipal: 2 }, (manager) =>
+      Effect.gen(function* () {
+        const phone = yield* manager.create(ada)
+        yield* TestClock.adjust(1)
+        yield* sealed(manager)
+        yield* TestClock.adjust(1)
+        yield* manager.create(ada)
+        assert.strictEqual(yield* outcome(manager.resolve(phone.token)), "ok")
       })
     )
   )

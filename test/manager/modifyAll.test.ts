@@ -7,7 +7,7 @@ import * as TestClock from "effect/testing/TestClock"
 import type { Session } from "../../src/Session.ts"
 import { SessionBackend } from "../../src/SessionBackend.ts"
 import { SessionRefused } from "../../src/SessionError.ts"
-import { failing, onManager } from "../support/onManager.ts"
+import { failing, onManager, seal } from "../support/onManager.ts"
 import { outcome } from "../support/outcome.ts"
 import { recordOf } from "../support/records.ts"
 import { ada, addWord, eve, UserSession } from "../support/userSession.ts"
@@ -77,6 +77,24 @@ describe("modifyAll", () => {
         })
       )
     })
+  )
+
+  it.effect("[R46] leaves one that a log-in is replacing, even if that began after the walk had seen it", () =>
+    onManager({}, (manager, watched) =>
+      Effect.gen(function* () {
+        const session = yield* manager.create(ada)
+        const backend = yield* SessionBackend
+        let isFirst = true
+        watched.wire = (operation, run) => {
+          if (operation !== "update" || !isFirst) return run
+          isFirst = false
+          const sealing = Effect.provideService(seal(session.id), SessionBackend, backend)
+          return Effect.andThen(Effect.orDie(sealing), run)
+        }
+        assert.strictEqual(yield* manager.modifyAll("ada", counted), 0)
+        assert.strictEqual((yield* recordOf(UserSession, session.id)).data, JSON.stringify(ada))
+      })
+    )
   )
 
   it.effect(

@@ -2,8 +2,10 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Session from "../../src/Session.ts"
-import type * as SessionBackend from "../../src/SessionBackend.ts"
+import * as Extension from "../../src/internal/manager/extension.ts"
+import * as SessionBackend from "../../src/SessionBackend.ts"
 import { silent } from "./logs.ts"
+import { recordOf } from "./records.ts"
 import * as Stack from "./stack.ts"
 import { ada, UserSession } from "./userSession.ts"
 import type { Data, Manager } from "./userSession.ts"
@@ -40,6 +42,15 @@ export const failing = <A, E, R>(
       })
     )
   })
+
+/** Seals a session's record, as a log-in does that replaces it. */
+export const seal = Effect.fnUntraced(function* (id: string) {
+  const backend = yield* SessionBackend.SessionBackend
+  const { idleExpiresAt, lastSeenAt, version } = yield* recordOf(UserSession, id)
+  const of = "S".repeat(43)
+  const extension = Extension.format({ seal: { of, at: lastSeenAt } })
+  yield* backend.update(UserSession.key, id, version, { secretHash: of, extension, idleExpiresAt, lastSeenAt })
+})
 
 export const fenceNamespace = `${UserSession.key}/fence`
 
