@@ -518,8 +518,8 @@ export interface LayerOptions {
    */
   readonly touchInterval?: Duration.Input | undefined
   /**
-   * How long a backend call may take. One operation on a session takes a quarter more at most; `revokeOthers`, and a
-   * log-in that revokes another session, make two or three calls one after the other.
+   * How long a backend call may take. One operation on a session takes a quarter more at most; a log-in, `revokeOthers`
+   * and `revokeAll` make several calls one after the other.
    *
    * @default 1 second
    */

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
@@ -68,6 +69,68 @@ describe("layerVerified", () => {
           expiresAt: time(60_000)
         })
       )
+    )
+  )
+
+  it.effect("[R53] lets a handler be tested that asks for a recent proof of identity, or shows the session", () =>
+    Effect.gen(function* () {
+      const session = yield* UserSession
+      const shown = yield* session.get
+      assert.deepStrictEqual(shown.factors, [
+        { method: "pwd", at: time(-600_000) },
+        { method: "otp", at: time(-60_000) }
+      ])
+      assert.deepStrictEqual([shown.client, shown.persistent], [{ label: "phone" }, false])
+      assert.strictEqual(Duration.toMillis(shown.idleTimeout), 1_800_000)
+      assert.strictEqual(shown.absoluteExpiresAt.epochMilliseconds, 7_200_000)
+      // The idle timeout counts from when it was last seen.
+      assert.strictEqual(shown.expiresAt.epochMilliseconds, 1_800_000 - 1000)
+      assert.strictEqual(yield* outcome(session.fresh({ within: "5 minutes" })), "SessionStale")
+      assert.strictEqual(yield* outcome(session.fresh({ within: "5 minutes", methods: ["otp"] })), "ok")
+      assert.strictEqual(
+        yield* outcome(session.fresh({ within: "5 minutes", methods: ["otp", "pwd"] })),
+        "SessionStale"
+      )
+      yield* session.reauthenticate({ methods: ["pwd"] })
+      assert.strictEqual(yield* outcome(session.fresh({ within: "5 minutes", methods: ["otp", "pwd"] })), "ok")
+    }).pipe(
+      Effect.provide(
+        SessionTest.layerVerified(UserSession, ada, {
+          authenticatedAt: time(-600_000),
+          lastSeenAt: time(-1000),
+          factors: [
+            { method: "pwd", at: time(-600_000) },
+            { method: "otp", at: time(-60_000) }
+          ],
+          client: { label: "phone" },
+          persistent: false,
+          idleTimeout: Duration.minutes(30),
+          absoluteExpiresAt: time(7_200_000)
+        })
+      )
+    )
+  )
+
+  it.effect("[R53] stays a request that may log in, however much time the test lets pass", () =>
+    Effect.gen(function* () {
+      const session = yield* UserSession
+      yield* TestClock.adjust("30 minutes")
+      assert.strictEqual(yield* outcome(session.fresh({ within: "5 minutes" })), "SessionStale")
+      yield* session.reauthenticate()
+      assert.strictEqual(yield* outcome(session.fresh({ within: "5 minutes" })), "ok")
+      yield* session.revokeAll
+      yield* session.create(ada)
+    }).pipe(Effect.provide(SessionTest.layerVerified(UserSession, ada)))
+  )
+
+  it.effect("shows timeouts that agree with the end it was given", () =>
+    Effect.gen(function* () {
+      const { absoluteExpiresAt, client, expiresAt, factors, idleTimeout, persistent } = yield* UserSession.Verified
+      assert.deepStrictEqual([factors, client, persistent], [[], {}, true])
+      assert.deepStrictEqual([absoluteExpiresAt, expiresAt], [time(60_000), time(60_000)])
+      assert.strictEqual(Duration.toMillis(idleTimeout), 65_000)
+    }).pipe(
+      Effect.provide(SessionTest.layerVerified(UserSession, ada, { createdAt: time(-5000), expiresAt: time(60_000) }))
     )
   )
 

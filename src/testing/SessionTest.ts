@@ -32,6 +32,7 @@ import * as Kdf from "effect/crypto/Kdf"
 import * as Mac from "effect/crypto/Mac"
 import * as SecureRandom from "effect/crypto/SecureRandom"
 import type * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
@@ -42,7 +43,8 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { CookieJar } from "../internal/client/cookieJar.ts"
 import { bind } from "../internal/http/binding.ts"
-import { beginning, RequestSessionLive } from "../internal/http/requestSession.ts"
+import { RequestSessionLive } from "../internal/http/requestSession.ts"
+import * as Extension from "../internal/manager/extension.ts"
 import * as SecuritySchemes from "../internal/http/securitySchemes.ts"
 import * as KeyRing from "../internal/token/keyRing.ts"
 import { testKitKey } from "../internal/token/publishedKeys.ts"
@@ -379,10 +381,13 @@ const ownStack = <Self, A, R extends ReadonlyArray<Tagged>>(session: Definition<
   )
 
 const handleOf = <Self, A, R extends ReadonlyArray<Tagged>>(session: Definition<Self, A, R>, client: Client) =>
-  Effect.map(Effect.all([session.Manager, Clock.Clock]), ([manager, clock]) => {
+  Effect.map(session.Manager, (manager) => {
     const request = HttpServerRequest.fromWeb(new Request(here))
-    return new RequestSessionLive(request, bind(session, manager, frontendOf(client)), beginning(clock))
+    return new RequestSessionLive(request, bind(session, manager, frontendOf(client)), () => endOfTime)
   })
+
+/** When such a request began: a test may let more time pass than a log-in may take, and nobody else ends its sessions. */
+const endOfTime = 2n ** 63n
 
 /**
  * Layer of a request with a verified session of this data: for a handler, without HTTP.
@@ -390,8 +395,8 @@ const handleOf = <Self, A, R extends ReadonlyArray<Tagged>>(session: Definition<
  * **Details**
  *
  * `update`, `rotate`, `destroy` and the others work, on a memory backend of the layer's own. `options` replaces other
- * properties of the session: its `id`, a `principal` other than the definition's, times in the past. By default it was
- * created now and ends in a day.
+ * properties of the session: its `id`, a `principal` other than the definition's, times in the past, `factors` for a
+ * handler that asks for a `fresh` session. By default it was created now, without factors, and ends in a day.
  *
  * **Gotchas**
  *
@@ -415,17 +420,30 @@ export const layerVerified = <Self, A, R extends ReadonlyArray<Tagged>>(
       const record = yield* Effect.fromOption(yield* backend.read(session.key, created.id))
       const id = options.id ?? created.id
       const time = (given: DateTime.Utc | undefined, otherwise: number) => given?.epochMilliseconds ?? otherwise
+      const createdAt = time(options.createdAt, record.createdAt)
+      const lastSeenAt = time(options.lastSeenAt, record.lastSeenAt)
+      const absoluteExpiresAt = time(options.absoluteExpiresAt ?? options.expiresAt, record.absoluteExpiresAt)
+      const idleTimeout =
+        options.idleTimeout === undefined
+          ? absoluteExpiresAt - Math.min(createdAt, lastSeenAt)
+          : Duration.toMillis(options.idleTimeout)
       yield* backend.delete(session.key, created.id)
       yield* backend.create({
         ...record,
         id,
         principal: options.principal === undefined ? record.principal : Option.getOrUndefined(options.principal),
         version: options.version ?? record.version,
-        createdAt: time(options.createdAt, record.createdAt),
+        extension: Extension.format({
+          factors: options.factors?.map(({ at, method }) => [method, at.epochMilliseconds]),
+          client: options.client
+        }),
+        createdAt,
         authenticatedAt: time(options.authenticatedAt ?? options.createdAt, record.authenticatedAt),
-        lastSeenAt: time(options.lastSeenAt, record.lastSeenAt),
-        idleExpiresAt: time(options.expiresAt, record.absoluteExpiresAt),
-        absoluteExpiresAt: time(options.expiresAt, record.absoluteExpiresAt)
+        lastSeenAt,
+        idleTimeout,
+        idleExpiresAt: time(options.expiresAt, Math.min(lastSeenAt + idleTimeout, absoluteExpiresAt)),
+        absoluteExpiresAt,
+        persistent: options.persistent ?? record.persistent
       })
       const handle = yield* handleOf(session, { token: Option.some(yield* tokens.issue({ id, secret })) })
       return Context.add(Context.make(session, handle), session.Verified, yield* handle.get)

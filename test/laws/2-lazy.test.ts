@@ -175,8 +175,9 @@ describe("law 2: lazy", () => {
         const send = yield* stage.open(
           Effect.gen(function* () {
             const request = yield* UserSession
-            stage.backend.wire = (operation, call) =>
-              operation === "read" ? Effect.andThen(Deferred.await(gate), call) : call
+            // The session's read, and not that of a fence.
+            stage.backend.wire = (operation, call, [namespace]) =>
+              operation === "read" && namespace === UserSession.key ? Effect.andThen(Deferred.await(gate), call) : call
             const reading = yield* Effect.forkChild(Effect.exit(request.get), { startImmediately: true })
             yield* overtake === "create" ? request.create(eve) : request.destroy
             yield* Deferred.succeed(gate, undefined)

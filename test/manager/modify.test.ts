@@ -34,6 +34,7 @@ describe("modify and replace", () => {
     return Effect.gen(function* () {
       const sessions = yield* UserSession.Manager
       const session = yield* sessions.create(ada)
+      watched.calls.length = 0
       yield* sessions.modify(session, addWord("a"))
       assert.strictEqual(watched.count("read"), 0)
       yield* sessions.modify({ ...session }, addWord("b"))

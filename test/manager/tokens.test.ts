@@ -161,8 +161,13 @@ describe("tokens and the store", () => {
         "principal",
         "createdAt",
         "authenticatedAt",
+        "factors",
         "lastSeenAt",
+        "idleTimeout",
+        "absoluteExpiresAt",
         "expiresAt",
+        "persistent",
+        "client",
         "version"
       ])
     }).pipe(Effect.provide(Stack.manager(UserSession)))

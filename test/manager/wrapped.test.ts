@@ -21,6 +21,7 @@ describe("a wrapped backend", () => {
     return Effect.gen(function* () {
       const sessions = yield* UserSession.Manager
       const { token } = yield* sessions.create(ada)
+      asked = 0
       yield* sessions.resolve(token)
       assert.strictEqual(asked, 1)
     }).pipe(Effect.provide(Stack.manager(UserSession, { backend: wrapped })))

@@ -31,8 +31,10 @@ export interface WatchedBackend {
   readonly count: (operation: Operation) => number
   /** By default each call is made. May be replaced at any time. */
   wire: Wire
-  /** The records stored now, of all that were created through this wrapper, whatever the wire does. */
+  /** The sessions stored now, of all that were created through this wrapper, whatever the wire does. */
   readonly records: Effect.Effect<ReadonlyArray<SessionBackend.SessionRecord>>
+  /** The fences stored now, which are records in a namespace of their own. */
+  readonly fences: Effect.Effect<ReadonlyArray<SessionBackend.SessionRecord>>
 }
 
 const operations = [
@@ -74,6 +76,13 @@ export const over = (backend: Backend): WatchedBackend => {
       return watched.wire(operation, Effect.suspend(ask), args)
     })
   )
+  const stored = Effect.suspend(() =>
+    Effect.forEach(created.values(), ({ id, namespace }) => backend.read(namespace, id))
+  ).pipe(
+    Effect.map((found) => found.flatMap(Option.toArray)),
+    Effect.orDie
+  )
+  const isFence = ({ namespace }: SessionBackend.SessionRecord) => namespace.endsWith("/fence")
   const watched: WatchedBackend = {
     service,
     layer: Layer.succeed(SessionBackend.SessionBackend, service),
@@ -83,12 +92,8 @@ export const over = (backend: Backend): WatchedBackend => {
     },
     count: (operation) => calls.filter((call) => call.operation === operation).length,
     wire: (_, run) => run,
-    records: Effect.suspend(() =>
-      Effect.forEach(created.values(), ({ id, namespace }) => backend.read(namespace, id))
-    ).pipe(
-      Effect.map((found) => found.flatMap(Option.toArray)),
-      Effect.orDie
-    )
+    records: Effect.map(stored, (all) => all.filter((record) => !isFence(record))),
+    fences: Effect.map(stored, (all) => all.filter(isFence))
   }
   return watched
 }

@@ -112,6 +112,28 @@ same<P["fresh"], (options: Session.Fresh) => Effect.Effect<Session.Session<Data>
 same<Effect.Error<ReturnType<O["fresh"]>>, Loaded | Suspended | Stale>(true)
 same<P["describe"], (client: Session.ClientInfo) => Effect.Effect<Session.Session<Data>, Changed | Refused>>(true)
 
+// What a session shows besides its data, and what may be said of a new one.
+same<
+  Exclude<keyof Session.SessionInfo<Data>, "id" | "data" | "principal" | "version">,
+  | "createdAt"
+  | "authenticatedAt"
+  | "factors"
+  | "lastSeenAt"
+  | "idleTimeout"
+  | "absoluteExpiresAt"
+  | "expiresAt"
+  | "persistent"
+  | "client"
+>(true)
+same<Session.SessionInfo<Data>["factors"], ReadonlyArray<Session.Factor>>(true)
+same<Session.Factor["at"], DateTime.Utc>(true)
+same<keyof Session.CreateOptions, "idleTimeout" | "absoluteTimeout" | "cookie" | "methods" | "client" | "began">(true)
+same<Session.CreateOptions["began"], DateTime.Utc | bigint | undefined>(true)
+same<
+  Parameters<typeof SessionTest.layerVerified<Plain, Data, typeof Plain.refused>>[2],
+  Partial<Omit<Session.SessionInfo<Data>, "data">> | undefined
+>(true)
+
 // What a call with data cannot fail with is not in its type; a function may meet data of a newer version.
 declare const handle: P
 declare const visitor: Data

@@ -9,7 +9,7 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
-import type { CreateOptions, Refusal, SessionManager, Tagged } from "../../Session.ts"
+import type { CreateOptions, Refusal, Session, SessionManager, Tagged } from "../../Session.ts"
 import type { SessionRecord } from "../../SessionBackend.ts"
 import type { SessionInvalid, SessionConflict, SessionUnavailable } from "../../SessionError.ts"
 import * as Token from "../token/token.ts"
@@ -219,16 +219,20 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
       })
     })
 
+  const tokenOf = (source: Redacted.Redacted<string> | Session<A>) =>
+    Redacted.isRedacted(source) ? source : source.token
+
   const createFrom: SessionManager<A, R>["createFrom"] = (source, f, options = {}) =>
     Effect.uninterruptible(
       Effect.gen(function* () {
         const began = yield* Fence.timeOf(options.began)
         const before = yield* Redacted.isRedacted(source) || !LiveSession.is(source)
-          ? standing(Redacted.isRedacted(source) ? source : source.token)
+          ? standing(tokenOf(source))
           : Effect.succeedSome(source)
         if (Option.isNone(before)) {
           const given = yield* Effect.sync(() => f(Option.none()))
-          return yield* create(given, { ...options, began: BigInt(began) * 1000n })
+          // A session that the verifier refuses is live, and what replaces it must end no other.
+          return yield* create(given, { ...options, replaces: [tokenOf(source)], began: BigInt(began) * 1000n })
         }
         yield* warnOfCut(options)
         // A copy: `f` may change it in place, and the session's own is in the hands of the application.
