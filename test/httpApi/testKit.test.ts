@@ -201,15 +201,16 @@ describe("SessionTest.layerBackend", () => {
         Effect.repeat(Effect.andThen(Effect.yieldNow, faults.calls), {
           until: (calls) => calls.filter((operation) => operation === "read").length === n
         })
+      // The log-in has read the fence.
       yield* faults.inject({ operation: "read", delay: "500 millis" })
       const slow = yield* Effect.forkChild(manager.resolve(token))
-      yield* reads(1)
+      yield* reads(2)
       yield* TestClock.adjust("500 millis")
       assert.strictEqual((yield* Fiber.join(slow)).data.username, "ada")
       yield* faults.heal
       yield* faults.inject({ operation: "read", delay: "2 seconds" })
       const late = yield* Effect.forkChild(Effect.flip(manager.resolve(token)))
-      yield* reads(2)
+      yield* reads(3)
       yield* TestClock.adjust("1 second")
       assert.deepStrictEqual({ ...(yield* Fiber.join(late)) }, unavailable("notApplied"))
     }).pipe(Effect.provide(backend))
