@@ -37,7 +37,12 @@ export class Chromium {
     const profile = mkdtempSync(join(tmpdir(), "chromium-"))
     const child = start(
       program!,
-      ["--headless=new", "--no-sandbox", "--no-first-run", "--remote-debugging-port=0", `--user-data-dir=${profile}`],
+      [
+        ...["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--remote-debugging-port=0"],
+        // It asks for nothing by itself, and a machine may have no network.
+        ...["--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic"],
+        `--user-data-dir=${profile}`
+      ],
       { isHeard: true }
     )
     const url = await new Promise<string>((resolve, reject) => {
