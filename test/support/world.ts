@@ -97,12 +97,16 @@ const common = Effect.runPromise(
   )
 )
 
-export const makeWorld = async (breaking: (memory: Backend) => Backend = (memory) => memory): Promise<World> => {
+export const makeWorld = async (
+  breaking: (memory: Backend) => Backend = (memory) => memory,
+  data: Data = ada,
+  quiet?: string
+): Promise<World> => {
   const time = { now: 1_000_000 }
   const memory = Stack.memory()
   const parked: Array<Parked> = []
   const watched = WatchedBackend.over(breaking(memory))
-  watched.wire = parking(parked)
+  watched.wire = parking(parked, quiet)
   const context = (await common).pipe(
     Context.add(SessionBackend.SessionBackend, watched.service),
     Context.add(Clock.Clock, clockAt(time))
@@ -120,7 +124,7 @@ export const makeWorld = async (breaking: (memory: Backend) => Backend = (memory
     )
   }
   const manager = await process()
-  const exit = await run(manager.create(ada))
+  const exit = await run(manager.create(data))
   if (Exit.isFailure(exit)) throw new Error("no session")
   return {
     time,
