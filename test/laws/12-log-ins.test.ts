@@ -1,8 +1,8 @@
 /** Law 12. A log-in that began before its user's sessions were ended leaves none. */
 import { assert, describe, it } from "@effect/vitest"
-import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { CreateOptions } from "../../src/Session.ts"
+import { unfenced, versionless } from "../support/brokenBackends.ts"
 import { answered, carried, fenceOf, opened, raceOf, recordsOf, withFaults } from "../support/logIns.ts"
 import type { Checks, Race } from "../support/logIns.ts"
 import { wordOf } from "../support/outcome.ts"
@@ -10,6 +10,7 @@ import { report } from "../support/races.ts"
 import type { Act } from "../support/races.ts"
 import { requestWith } from "../support/request.ts"
 import { explore } from "../support/schedules.ts"
+import type { Backend } from "../support/stack.ts"
 import { ada, nobody } from "../support/userSession.ts"
 import type { World } from "../support/world.ts"
 
@@ -59,14 +60,22 @@ const times: Record<string, Times> = {
   "a log-in after two times of revokeAll": { login: 20, revokeAll: -10, "revokeAll of another": 10 }
 }
 
+/** The same where there is a fence already, which two raise at once. */
+for (const name of ["a log-in between", "a log-in before"]) {
+  times[`${name} two times of revokeAll, with a fence`] = times[`${name} two times of revokeAll`]!
+}
+
 const fencing: Record<string, Race> = Object.fromEntries(
-  Object.entries(times).map(([name, began]) => [
+  Object.entries(times).map(([name, began]): [string, Race] => [
     name,
     {
       acts: Object.fromEntries(
         Object.entries(began).map(([actor, micros]) => [actor, acts[actor as keyof typeof acts](micros)])
       ),
-      data: name.includes("Others") ? ada : nobody
+      data: name.includes("Others") ? ada : nobody,
+      ...(name.endsWith("with a fence") && {
+        before: (world) => world.run(world.manager.revokeAll("ada", { before: at(world, -100) }))
+      })
     }
   ])
 )
@@ -116,8 +125,11 @@ const fenceChecks = (race: Race, began: Times) => (): Checks => {
 }
 
 describe("every interleaving of log-ins and the end of all sessions", () => {
-  const faulty = ["a log-in before two times of revokeAll", "log-ins before and after, and revokeOthers"]
-  const races = withFaults(fencing, (name) => (faulty.includes(name) ? Object.keys(times[name]!) : []))
+  const faulty = new Set([
+    "a log-in before two times of revokeAll, with a fence",
+    "log-ins before and after, and revokeOthers"
+  ])
+  const races = withFaults(fencing, (name) => (faulty.has(name) ? Object.keys(times[name]!) : []))
   for (const [name, race] of Object.entries(races)) {
     const began = times[name.split(", of whose")[0]!]!
     it(`law 12: [R49] [R69] ${name}: no session stands that began before`, { timeout: 120_000 }, async () => {
@@ -125,6 +137,28 @@ describe("every interleaving of log-ins and the end of all sessions", () => {
       report(name, explored)
       assert.deepStrictEqual(explored.violations.slice(0, 3), [])
       assert.isAtLeast(explored.schedules, 2)
+    })
+  }
+})
+
+describe("the checker", () => {
+  const planted: Record<string, readonly [string, (memory: Backend) => Backend, RegExp]> = {
+    "a fence that can shrink": [
+      "a log-in between two times of revokeAll, with a fence",
+      versionless,
+      /the fence went back/
+    ],
+    "a fence that is not stored": ["a log-in that began before, and revokeAll", unfenced, /began before all were ended/]
+  }
+  for (const [bug, [name, breaking, expected]] of Object.entries(planted)) {
+    it(`finds ${bug}`, { timeout: 120_000 }, async () => {
+      const race = { ...fencing[name]!, breaking }
+      const explored = await explore(raceOf(race, fenceChecks(race, times[name]!)))
+      report(`${bug} (${name})`, explored)
+      assert.isTrue(
+        explored.violations.some((violation) => expected.test(violation)),
+        explored.violations[0]
+      )
     })
   }
 })

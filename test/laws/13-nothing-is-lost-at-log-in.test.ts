@@ -5,6 +5,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { forgetful, versionless } from "../support/brokenBackends.ts"
 import { answered, carried, opened, raceOf, withFaults } from "../support/logIns.ts"
 import type { Checks, Race } from "../support/logIns.ts"
 import { wordOf } from "../support/outcome.ts"
@@ -12,6 +13,7 @@ import { destroy, report, revokeAll, update } from "../support/races.ts"
 import type { Act } from "../support/races.ts"
 import { requestWith } from "../support/request.ts"
 import { explore } from "../support/schedules.ts"
+import type { Backend } from "../support/stack.ts"
 import { ada, nobody } from "../support/userSession.ts"
 import { recordIn } from "../support/world.ts"
 
@@ -148,5 +150,23 @@ describe("every interleaving", () => {
         assert.isAtLeast(explored.schedules, 2)
       }
     )
+  }
+})
+
+describe("the checker", () => {
+  const planted: Record<string, readonly [string, (memory: Backend) => Backend, RegExp]> = {
+    "a seal at whatever version there is": ["log-ins in two tabs", versionless, /two sessions were made from one/],
+    "a log-out that does nothing": ["log-in, update and log-out", forgetful, /after destroy returned/]
+  }
+  for (const [bug, [name, breaking, expected]] of Object.entries(planted)) {
+    it(`finds ${bug}`, { timeout: 120_000 }, async () => {
+      const race = { data: nobody, ...races[name]!, breaking }
+      const explored = await explore(raceOf(race, checksOf(race)))
+      report(`${bug} (${name})`, explored)
+      assert.isTrue(
+        explored.violations.some((violation) => expected.test(violation)),
+        explored.violations[0]
+      )
+    })
   }
 })

@@ -23,6 +23,8 @@ export interface Race {
   readonly data?: Data
   /** Of the actors' processes. By default none asks how many sessions there are. */
   readonly options?: LayerOptions
+  /** What has happened before. */
+  readonly before?: (world: World) => Promise<unknown>
   /** How many milliseconds pass before the actors start. */
   readonly later?: number
   readonly faulty?: string | undefined
@@ -40,6 +42,7 @@ export interface Checks {
 /** The checks are made anew for each schedule. */
 export const raceOf = (race: Race, checksOf: () => Checks) => async (): Promise<Run> => {
   const world = await makeWorld(race.breaking, race.data, race.quiet)
+  await race.before?.(world)
   world.time.now += race.later ?? 0
   const checks = checksOf()
   const actors: Record<string, ReturnType<World["fork"]>> = {}
@@ -59,13 +62,13 @@ export const raceOf = (race: Race, checksOf: () => Checks) => async (): Promise<
 export const withFaults = (
   races: Record<string, Race>,
   faultyOf: (name: string) => ReadonlyArray<string>
-): Record<string, Race> =>
-  Object.fromEntries(
-    Object.entries(races).flatMap(([name, race]) => [
-      [name, race],
-      ...faultyOf(name).map((faulty) => [`${name}, of whose calls one of ${faulty} fails`, { ...race, faulty }])
-    ])
-  )
+): Record<string, Race> => {
+  const all = { ...races }
+  for (const [name, race] of Object.entries(races)) {
+    for (const faulty of faultyOf(name)) all[`${name}, of whose calls one of ${faulty} fails`] = { ...race, faulty }
+  }
+  return all
+}
 
 /** A token's session, if it opens one, without a touch. */
 export const opened = async (world: World, token: Redacted.Redacted<string>): Promise<Session<Data> | undefined> => {
