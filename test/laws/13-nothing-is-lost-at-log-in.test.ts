@@ -6,6 +6,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { forgetful, versionless } from "../support/brokenBackends.ts"
+import type { Session } from "../../src/Session.ts"
 import { answered, carried, opened, raceOf, withFaults } from "../support/logIns.ts"
 import type { Checks, Race } from "../support/logIns.ts"
 import { wordOf } from "../support/outcome.ts"
@@ -15,6 +16,7 @@ import { requestWith } from "../support/request.ts"
 import { explore } from "../support/schedules.ts"
 import type { Backend } from "../support/stack.ts"
 import { ada, nobody } from "../support/userSession.ts"
+import type { Data } from "../support/userSession.ts"
 import { recordIn } from "../support/world.ts"
 
 /** A handler that has not read the session. */
@@ -36,6 +38,11 @@ const logInOfRequest =
     return Effect.andThen(request.get, request.create(carried(word)))
   }
 
+const logInOfUnread =
+  (word: string): Act =>
+  ({ session }, manager) =>
+    requestWith(manager, session.token).create(carried(word))
+
 /** It began before all that happens. */
 const logInEarly =
   (word: string): Act =>
@@ -47,6 +54,9 @@ const reauthenticate: Act = ({ session }, manager) => manager.reauthenticate(ses
 const races: Record<string, Race> = {
   "log-ins in two tabs": { acts: { tab1: logInHeld("tab1"), tab2: logInHeld("tab2") } },
   "log-ins in two tabs that have not read the session": { acts: { tab1: logIn("tab1"), tab2: logIn("tab2") } },
+  "requests in two tabs that have not read the session": {
+    acts: { tab1: logInOfUnread("tab1"), tab2: logInOfUnread("tab2") }
+  },
   "log-ins in two tabs, and update": {
     acts: { tab1: logInHeld("tab1"), tab2: logInHeld("tab2"), update: update("update") }
   },
@@ -83,12 +93,20 @@ const isLogIn = (name: string): boolean => name.startsWith("tab")
 
 const checksOf = (race: Race) => (): Checks => {
   const names = Object.keys(race.acts)
+  /** Whether it has what the visitor did. */
+  const isHeir = ({ data }: Session<Data>) => data.words.includes("carried") || race.acts["tab1"] === reauthenticate
   return {
     inspect: (world, done) => {
+      const problems: Array<string> = []
+      if (recordIn(world) === undefined) return problems
       const exit = done("destroy")
-      return exit !== undefined && Exit.isSuccess(exit) && recordIn(world) !== undefined
-        ? ["there is a record after destroy returned"]
-        : []
+      if (exit !== undefined && Exit.isSuccess(exit)) problems.push("there is a record after destroy returned")
+      for (const name of names.filter(isLogIn)) {
+        const made = answered(done(name))
+        if (made !== undefined && !isHeir(made))
+          problems.push(`${name} took over nothing, and the old session is there`)
+      }
+      return problems
     },
     finish: async (world, exits) => {
       const problems: Array<string> = []
@@ -107,10 +125,7 @@ const checksOf = (race: Race) => (): Checks => {
       const isRevoked = wasEnded("revokeAll")
       const old = await opened(world, world.session.token)
       const made = names.filter(isLogIn).flatMap((name) => answered(exits[name]) ?? [])
-      /** Those that have what the visitor did. */
-      const heirs = made.filter(
-        (session) => session.data.words.includes("carried") || race.acts["tab1"] === reauthenticate
-      )
+      const heirs = made.filter(isHeir)
       const standing = await Promise.all(heirs.map(({ token }) => opened(world, token)))
       if (heirs.length > 1) problems.push("two sessions were made from one")
       if (old !== undefined && heirs.length > 0) problems.push("the old session stands beside the new one")

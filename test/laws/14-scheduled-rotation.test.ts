@@ -101,6 +101,9 @@ const checksOf = (race: Race) => (): Checks => {
       const manager = await world.process(race.options)
       const late = await world.run(look(manager, world.session.token))
       const isSeen = Exit.isFailure(late)
+      const isOfTabs = Object.values(race.acts).every((act) => act === tab)
+      if (race.faulty === undefined && isOfTabs && !isSeen)
+        problems.push("a token is good after the one in its place came")
       if (isSeen && !/Reused|NotFound/.test(wordOf(late))) problems.push(`the old token ended with ${wordOf(late)}`)
       if (!isSeen) {
         if ((await opened(world, world.session.token)) === undefined)
