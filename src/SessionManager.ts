@@ -101,7 +101,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
       answer === undefined ? Exit.succeed(session) : refusedByValue
     )
 
-  const { admit, load, readable } = Look.make<A, Refused>(parts, verified)
+  const { admit, load, opened, readable } = Look.make<A, Refused>(parts, verified)
   const compareAndSet = CompareAndSet.make<A, Refused>(parts)
 
   /** The terms of a change by a request: the session is checked like any other. */
@@ -123,7 +123,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
       return LiveSession.is(source) ? Exit.succeed(source) : load(source.token, Look.noTouch)
     })
 
-  const logIn = LogIn.make<A, R>(parts, { load, held, compareAndSet, withoutVerifier })
+  const logIn = LogIn.make<A, R>(parts, { opened, held, compareAndSet, withoutVerifier })
 
   // -------------------------------------------------------------------------------------------------------------------
   // Changing

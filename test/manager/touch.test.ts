@@ -101,13 +101,15 @@ describe("touch", () => {
     const world = await makeWorld()
     const manager = await world.process()
     world.time.now += 120_000
-    const fibers = Array.from({ length: 1000 }, (_, i) => world.fork(`r${i}`, manager.resolve(world.session.token)))
+    const fibers = Array.from({ length: 1000 }, (_, i) =>
+      world.fork(`r${i}`, manager.resolve(world.session.token), "shared")
+    )
     let touches = 0
     while (fibers.some((fiber) => fiber.pollUnsafe() === undefined)) {
       if (world.parked.length === 0) await new Promise<void>((resolve) => setImmediate(resolve))
       // All go on together: every request has read before any has touched.
       for (const waiting of world.parked.splice(0)) {
-        if (waiting.at === "touch?") touches++
+        if (waiting.at.startsWith("touch") && waiting.footprint !== undefined) touches++
         waiting.go()
       }
     }

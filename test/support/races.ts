@@ -46,10 +46,8 @@ export const scenarioOf = (scenario: Scenario) => async (): Promise<Run> => {
   const actors: Record<string, ReturnType<typeof Effect.runFork>> = {}
   const one = scenario.shared === true ? await world.process() : undefined
   for (const [name, act] of Object.entries(scenario.acts)) {
-    actors[name] = world.fork(
-      name,
-      act(world, scenario.elsewhere?.includes(name) ? await world.process() : (one ?? (await world.process())))
-    )
+    const isShared = one !== undefined && scenario.elsewhere?.includes(name) !== true
+    actors[name] = world.fork(name, act(world, isShared ? one : await world.process()), isShared ? "shared" : name)
   }
   const ends = Object.keys(scenario.acts).filter((name) => name.startsWith("destroy") || name.startsWith("revoke"))
   const updates = Object.keys(scenario.acts).filter((name) => name.startsWith("update"))

@@ -79,7 +79,7 @@ export const parts = <Self, A, R extends ReadonlyArray<Session.Tagged>>(
 /** The manager alone, of the parts in context: for tests that make thousands on the same ones. */
 export const managerInContext = <Self, A, R extends ReadonlyArray<Session.Tagged>>(
   definition: Session.Definition<Self, A, R>,
-  options?: Session.LayerOptions
+  options: Session.LayerOptions = {}
 ) => SessionManager.layer(definition, options)
 
 /** A definition's manager; its parts are at hand as well. */

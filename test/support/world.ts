@@ -3,6 +3,7 @@ import { NodeCrypto } from "@effect/platform-node"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Kdf from "effect/crypto/Kdf"
+import * as SecureRandom from "effect/crypto/SecureRandom"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -13,6 +14,7 @@ import type { LayerOptions, Session } from "../../src/Session.ts"
 import * as SessionBackend from "../../src/SessionBackend.ts"
 import * as SessionKeys from "../../src/SessionKeys.ts"
 import { silent } from "./logs.ts"
+import * as Random from "./random.ts"
 import { Actor, parking } from "./schedules.ts"
 import type { Parked } from "./schedules.ts"
 import { ada, secretA, UserSession } from "./userSession.ts"
@@ -28,22 +30,39 @@ export interface World {
   /** Of the process that made the session. */
   readonly manager: Manager
   /** A process of its own: its updates do not queue behind another's. */
-  readonly process: () => Promise<Manager>
+  readonly process: (options?: LayerOptions) => Promise<Manager>
+  /** Runs an effect by a clock that is ahead by so many milliseconds. */
+  readonly ahead: (millis: number) => <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E>
   readonly session: Session<Data>
   readonly run: <A, E>(effect: Effect.Effect<A, E>) => Promise<Exit.Exit<A, E>>
-  readonly fork: (actor: string, effect: Effect.Effect<unknown, unknown>) => ReturnType<typeof Effect.runFork>
+  /** Runs an actor, in a process that it has for itself unless another is named. */
+  readonly fork: (
+    actor: string,
+    effect: Effect.Effect<unknown, unknown>,
+    process?: string
+  ) => ReturnType<typeof Effect.runFork>
 }
 
 /** Time stands where it is put. Short pauses, between the rounds of an update, are over at once; deadlines never come. */
-const clockAt = (time: { now: number }): Clock.Clock => ({
-  currentTimeMillisUnsafe: () => time.now,
-  currentTimeMillis: Effect.sync(() => time.now),
-  currentTimeNanosUnsafe: () => BigInt(time.now) * 1_000_000n,
-  currentTimeNanos: Effect.sync(() => BigInt(time.now) * 1_000_000n),
-  monotonicTimeNanosUnsafe: () => BigInt(time.now) * 1_000_000n,
-  monotonicTimeNanos: Effect.sync(() => BigInt(time.now) * 1_000_000n),
-  sleep: (duration) => (Duration.toMillis(duration) <= 100 ? Effect.void : Effect.never)
-})
+const clockAt = (time: { readonly now: number }, ahead = 0): Clock.Clock => {
+  const millis = () => time.now + ahead
+  const nanos = () => BigInt(millis()) * 1_000_000n
+  return {
+    currentTimeMillisUnsafe: millis,
+    currentTimeMillis: Effect.sync(millis),
+    currentTimeNanosUnsafe: nanos,
+    currentTimeNanos: Effect.sync(nanos),
+    monotonicTimeNanosUnsafe: nanos,
+    monotonicTimeNanos: Effect.sync(nanos),
+    sleep: (duration) => (Duration.toMillis(duration) <= 100 ? Effect.void : Effect.never)
+  }
+}
+
+/** Draws that look random and depend on the process alone, so that a schedule can be run again. */
+const randomOf = (process: number) => {
+  const { below } = Random.make(0x9e3779b9 + process)
+  return SecureRandom.make((size) => new Uint8Array(size).map(() => below(256)))
+}
 
 /** Derives each key once: a test makes thousands of managers over the same secret, and derivation is slow. */
 const layerRememberingKdf = Layer.effect(
@@ -80,28 +99,32 @@ const common = Effect.runPromise(
 
 export const makeWorld = async (
   breaking: (memory: Backend) => Backend = (memory) => memory,
-  options?: LayerOptions
+  data: Data = ada,
+  quiet?: string
 ): Promise<World> => {
   const time = { now: 1_000_000 }
   const memory = Stack.memory()
   const parked: Array<Parked> = []
   const watched = WatchedBackend.over(breaking(memory))
-  watched.wire = parking(parked)
+  watched.wire = parking(parked, quiet)
   const context = (await common).pipe(
     Context.add(SessionBackend.SessionBackend, watched.service),
     Context.add(Clock.Clock, clockAt(time))
   )
   const run = <A, E>(effect: Effect.Effect<A, E>) =>
     Effect.runPromise(Effect.provideContext(Effect.exit(effect), context))
-  const process = () =>
-    Effect.runPromise(
+  let processes = 0
+  const process: World["process"] = (options) => {
+    const random = randomOf(++processes)
+    return Effect.runPromise(
       UserSession.Manager.pipe(
         Effect.provide(Stack.managerInContext(UserSession, options)),
-        Effect.provideContext(context)
+        Effect.provideContext(Context.add(context, SecureRandom.SecureRandom, random))
       )
     )
+  }
   const manager = await process()
-  const exit = await run(manager.create(ada))
+  const exit = await run(manager.create(data))
   if (Exit.isFailure(exit)) throw new Error("no session")
   return {
     time,
@@ -109,10 +132,13 @@ export const makeWorld = async (
     parked,
     manager,
     process,
+    ahead: (millis) => Effect.provideService(Clock.Clock, clockAt(time, millis)),
     run,
     session: exit.value,
-    fork: (actor, effect) =>
-      Effect.runFork(effect.pipe(Effect.provideService(Actor, actor), Effect.provideContext(context)))
+    fork: (name, effect, process = name) =>
+      Effect.runFork(
+        effect.pipe(Effect.provideService(Actor, { name, process, calls: 0 }), Effect.provideContext(context))
+      )
   }
 }
 

@@ -38,8 +38,11 @@ interface NewSession extends CreateOptions {
 export const make = <A, R extends ReadonlyArray<Tagged>>(
   parts: Parts<A>,
   options: {
-    readonly load: (
+    readonly opened: (
+      record: SessionRecord,
+      hash: string,
       token: Redacted.Redacted<string>,
+      now: number,
       look: Look
     ) => Effect.Effect<LiveSession<A>, SessionInvalid | Refusal<R> | SessionUnavailable>
     readonly held: (
@@ -52,7 +55,7 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
 ): Pick<SessionManager<A, R>, "create" | "createFrom" | "reauthenticate"> => {
   const { data, dataVersion, deadlines, fence, isLive, maxPerPrincipal, namespace, randomly } = parts
   const { sha256, snapshot, storage, times, tokens } = parts
-  const { compareAndSet, held, load, withoutVerifier } = options
+  const { compareAndSet, held, opened, withoutVerifier } = options
   let hasWarnedOfCut = false
 
   /** Stores a new session, with a fresh id and secret each time: an id that is taken is another session's. */
@@ -204,20 +207,24 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
    * What stands in place of a token for a log-in. A record that was sealed just now is another log-in's; one that was
    * sealed long ago was left by a crash, which must not lock anybody out.
    */
-  const standing = (token: Redacted.Redacted<string>) =>
-    Effect.matchEffect(load(token, noTouch), {
+  const standing = Effect.fnUntraced(function* (token: Redacted.Redacted<string>) {
+    const claims = yield* Effect.option(Effect.suspend(() => tokens.check(token)))
+    if (Option.isNone(claims)) return Option.none<LiveSession<A>>()
+    // One read: between two of them the seal may be taken off.
+    const found = yield* storage.read(claims.value.id)
+    if (Option.isNone(found)) return Option.none<LiveSession<A>>()
+    const now = yield* Clock.currentTimeMillis
+    const seal = Extension.sealOf(found.value)
+    if (seal !== undefined && Math.abs(now - seal.at) < sealTimeout) return yield* notFound
+    const hash = yield* sha256(claims.value.secret)
+    return yield* Effect.matchEffect(opened(found.value, hash, token, now, noTouch), {
       onSuccess: Effect.succeedSome,
-      onFailure: Effect.fnUntraced(function* (error) {
-        if (error._tag === "SessionUnavailable") return yield* Effect.fail(error as SessionUnavailable)
-        const claims = yield* Effect.option(Effect.suspend(() => tokens.check(token)))
-        const record = Option.isNone(claims) ? Option.none() : yield* storage.read(claims.value.id)
-        const seal = Option.isNone(record) ? undefined : Extension.sealOf(record.value)
-        const now = yield* Clock.currentTimeMillis
-        return seal !== undefined && Math.abs(now - seal.at) < sealTimeout
-          ? yield* notFound
-          : Option.none<LiveSession<A>>()
-      })
+      onFailure: (error) =>
+        error._tag === "SessionUnavailable"
+          ? Effect.fail(error as SessionUnavailable)
+          : Effect.succeed(Option.none<LiveSession<A>>())
     })
+  })
 
   const tokenOf = (source: Redacted.Redacted<string> | Session<A>) =>
     Redacted.isRedacted(source) ? source : source.token

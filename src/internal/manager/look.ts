@@ -148,5 +148,5 @@ export const make = <A, E>(
       )
     )
 
-  return { admit, readable, load }
+  return { admit, readable, opened, load }
 }
