@@ -279,14 +279,18 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
     // A caller without types may leave the owner out, and this would be `revokeAny`.
     revoke: (id, owner) => (typeof owner.principal === "string" ? storage.delete(id, owner) : Effect.succeed(false)),
     revokeAny: (id) => storage.delete(id),
-    revokeAll: Effect.fnUntraced(function* (principal, options = {}) {
-      const before = yield* Fence.timeOf(options.before)
-      const raised = yield* Effect.exit(Effect.uninterruptible(fence.raise(principal, before)))
-      const count = yield* storage.deleteByPrincipal(principal, options)
-      // What was deleted stays so, but a log-in under way may have come through.
-      if (Exit.isFailure(raised)) return yield* unavailable.unknown
-      return count
-    })
+    revokeAll: (principal, options = {}) =>
+      // Once the fence is raised deleting begins, whatever becomes of the caller.
+      Effect.uninterruptibleMask((restore) =>
+        Effect.gen(function* () {
+          const before = yield* Fence.timeOf(options.before)
+          const raised = yield* Effect.exit(fence.raise(principal, before))
+          const count = yield* storage.deleteByPrincipal(principal, options, restore)
+          // What was deleted stays so, but a log-in under way may have come through.
+          if (Exit.isFailure(raised)) return yield* unavailable.unknown
+          return count
+        })
+      )
   }
 })
 

@@ -106,14 +106,15 @@ export const make = (backend: SessionBackend["Service"], namespace: string, time
      */
     deleteByPrincipal: Effect.fnUntraced(function* (
       principal: string,
-      options?: { readonly except?: string | undefined }
+      options: { readonly except?: string | undefined } = {},
+      restore?: (rest: Effect.Effect<void>) => Effect.Effect<void>
     ) {
       const batch = deletion("deleteByPrincipal", () =>
-        backend.deleteByPrincipal(namespace, principal, { limit: maxBatch, except: options?.except })
+        backend.deleteByPrincipal(namespace, principal, { limit: maxBatch, except: options.except })
       )
       let count = 0
       for (;;) {
-        const { deleted, more } = yield* Effect.mapErrorEager(rested(batch), (error) =>
+        const { deleted, more } = yield* Effect.mapErrorEager(rested(batch, restore), (error) =>
           count === 0 ? error : new SessionUnavailable({ outcome: "unknown" })
         )
         count += deleted.length
