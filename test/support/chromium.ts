@@ -38,9 +38,16 @@ export class Chromium {
     const child = start(
       program!,
       [
-        ...["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--remote-debugging-port=0"],
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--remote-debugging-port=0",
         // It asks for nothing by itself, and a machine may have no network.
-        ...["--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic"],
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--disable-quic",
         `--user-data-dir=${profile}`
       ],
       { isHeard: true }
