@@ -108,7 +108,7 @@ export interface SessionInfo<A> {
   readonly data: A
   readonly principal: Option.Option<string>
   readonly createdAt: DateTime.Utc
-  /** When the user last proved who they are: when the session was created. */
+  /** When the user last proved who they are. */
   readonly authenticatedAt: DateTime.Utc
   /** The methods by which they did, each with the time when it was last passed. */
   readonly factors: ReadonlyArray<Factor>
@@ -153,8 +153,10 @@ export interface CreateOptions {
    * @default "persistent"
    */
   readonly cookie?: "persistent" | "browser" | "none" | undefined
-  /** The methods by which the user has just proved who they are, by the names of RFC 8176: at most 16. */
+  /** The methods by which the user has proved who they are, by the names of RFC 8176: at most 16. */
   readonly methods?: ReadonlyArray<string> | undefined
+  /** When they did, if that was earlier: an identity provider's `auth_time`. @default now */
+  readonly authenticatedAt?: DateTime.Utc | undefined
   /** @default what `client` of `SessionMiddleware.layer` says of the request */
   readonly client?: ClientInfo | undefined
   /**
@@ -231,13 +233,14 @@ export type Changed<B, R extends ReadonlyArray<Tagged>> = Effect.Effect<
  *
  * **Details**
  *
- * - Lazy: the session is read when the handler first asks for it, once for the request. `create`, `update`, `modify`,
- *   `replace` and `rotate` replace what `get` answers; `destroy` makes it fail with `SessionMissing`.
+ * - Lazy: the session is read when the handler first asks for it, once for the request. What `create` or a change answers
+ *   is what `get` answers from then on; `destroy` and `revokeAll` make it fail with `SessionMissing`.
  * - Writes go to the backend when they are called, so the handler sees their failure and the response cannot promise what
  *   was not stored. A client that disconnects does not interrupt them, and each has a deadline.
  * - Concurrent changes of one request run one after the other, in the order in which they began.
  * - `create`, `reauthenticate` and `rotate` set the cookie, `destroy` and `revokeAll` remove it, even if the handler then
- *   fails. Once the response's headers are made, the first three die before they touch the store, and so does the first read of the session if a shared cache may keep the response.
+ *   fails. Once the response's headers are made, `create`, `reauthenticate` and `rotate` die before they touch the store,
+ *   and so does the first read of the session if a shared cache may keep the response.
  *
  * @category models
  * @since 0.1.0
@@ -270,7 +273,10 @@ export interface RequestSession<A, R extends ReadonlyArray<Tagged>> {
   readonly reauthenticate: (options?: {
     readonly methods?: ReadonlyArray<string> | undefined
   }) => Changed<Session<A>, R>
-  /** The session, if the user has proved who they are lately; fails with `SessionStale` if not. */
+  /**
+   * The session, if the user has proved who they are lately; fails with `SessionStale` if not, and with `SessionMissing`
+   * where the definition has a principal and the session none.
+   */
   readonly fresh: (
     options: Fresh
   ) => Effect.Effect<Session<A>, Unauthenticated | Refusal<R> | SessionStale | SessionUnavailable>
@@ -365,11 +371,16 @@ export interface SessionManager<A, R extends ReadonlyArray<Tagged>> {
    * Reads the session of a token: checks token, secret and deadlines, decodes, verifies, and touches it when due.
    *
    * With `touch: false` the look does not keep the session alive. With `rotate: true` a scheduled rotation may take place:
-   * the session then has another token than the one given, and the caller must hand it to the client.
+   * the session then has another token than the one given, and the caller must hand it to the client. `arrived` is when the
+   * token came, if that was not now: in nanoseconds, as `Clock.currentTimeNanos` gives them.
    */
   readonly resolve: (
     token: Redacted.Redacted<string>,
-    options?: { readonly touch?: boolean | undefined; readonly rotate?: boolean | undefined }
+    options?: {
+      readonly touch?: boolean | undefined
+      readonly rotate?: boolean | undefined
+      readonly arrived?: bigint | undefined
+    }
   ) => Effect.Effect<Session<A>, SessionInvalid | Refusal<R> | SessionUnavailable>
   /** The session of an id, if it lives, as its owner may see it. */
   readonly get: (id: SessionId) => Effect.Effect<Option.Option<SessionInfo<A | undefined>>, SessionUnavailable>
@@ -492,7 +503,7 @@ export type Bound<Self> = ManagerOf<Self> | FrontendOf<Self>
 export type Core = SessionBackend | SessionKeys | Mac.Mac | Digest.Digest | SecureRandom.SecureRandom
 
 /**
- * The timeouts of a definition's sessions and backend calls.
+ * How long a definition's sessions live, how many of them a principal may have, and how long a backend call may take.
  *
  * @category options
  * @since 0.1.0
@@ -573,7 +584,9 @@ export interface BoundFrontend<A> extends AnyFrontend {
   /** What a list of devices shows of a request's client. */
   readonly client?: ((request: HttpServerRequest) => ClientInfo) | undefined
   /** The session of another library that a request carries, which becomes one of ours. */
-  readonly adopt?: ((request: HttpServerRequest) => Effect.Effect<Option.Option<Adopted<A>>>) | undefined
+  readonly adopt?:
+    | ((request: HttpServerRequest) => Effect.Effect<Option.Option<Adopted<A>>, SessionUnavailable>)
+    | undefined
   /** What a log-out takes from the browser besides its cookie. */
   readonly clearSiteData?: ReadonlyArray<SiteData> | false | undefined
 }
@@ -589,6 +602,7 @@ type AnyFrontend = SessionFrontend["Service"]
  */
 export interface Adopted<A> {
   readonly data: A
+  /** Without `authenticatedAt` the user counts as one who has not proved who they are: no `fresh` lets them through. */
   readonly options?: CreateOptions | undefined
 }
 

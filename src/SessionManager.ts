@@ -37,7 +37,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Redacted from "effect/Redacted"
+import type * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as CompareAndSet from "./internal/manager/compareAndSet.ts"
 import * as Extension from "./internal/manager/extension.ts"
@@ -57,7 +57,6 @@ import type {
   LayerOptions,
   ManagerOf,
   Refusal,
-  Session,
   SessionInfo,
   SessionManager,
   Tagged,
@@ -85,7 +84,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
   type Accepted = Effect.Effect<LiveSession<A>, SessionInvalid | Refused | SessionUnavailable>
 
   const parts = yield* Parts.make(definition, settings)
-  const { data, dataVersion, deadlines, fence, isLive, namespace, randomly, sha256, storage, tokens } = parts
+  const { copyOf, data, dataVersion, deadlines, fence, isLive, namespace, randomly, sha256, storage, tokens } = parts
   const verifier = yield* definition.Verifier
 
   const refusedByValue: Effect.Effect<never, Refused> = Effect.suspend(() => {
@@ -101,7 +100,8 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
       answer === undefined ? Exit.succeed(session) : refusedByValue
     )
 
-  const { admit, load, opened, readable } = Look.make<A, Refused>(parts, verified)
+  const look = Look.make<A, Refused>(parts, verified)
+  const { admit, held, load, readable, withoutVerifier } = look
   const compareAndSet = CompareAndSet.make<A, Refused>(parts)
 
   /** The terms of a change by a request: the session is checked like any other. */
@@ -113,17 +113,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
   const alone = asRequest("alone")
   const once = asRequest("once")
 
-  const withoutVerifier = (record: SessionRecord, { token }: LiveSession<A>, now: number) =>
-    Extension.sealOf(record) === undefined ? readable(record, token, now) : Look.notFound
-
-  /** The session to change: what the caller holds already, or read now. */
-  const held = (source: Redacted.Redacted<string> | Session<A>): Accepted =>
-    Effect.suspend(() => {
-      if (Redacted.isRedacted(source)) return load(source, Look.noTouch)
-      return LiveSession.is(source) ? Exit.succeed(source) : load(source.token, Look.noTouch)
-    })
-
-  const logIn = LogIn.make<A, R>(parts, { opened, held, compareAndSet, withoutVerifier })
+  const logIn = LogIn.make<A, R>(parts, look, compareAndSet)
 
   // -------------------------------------------------------------------------------------------------------------------
   // Changing
@@ -139,8 +129,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
     <B>(f: (data: A) => readonly [B, A]): CompareAndSet.Change<A, B, never> =>
     (session) => {
       const record = LiveSession.record(session)
-      // A copy: `f` may change it in place, and `session.data` is in the hands of the application.
-      const before = Result.getOrElse(data.decode(record), () => session.data)
+      const before = copyOf(session)
       const [answer, after] = f(before)
       return Effect.mapEager(data.encodeFor(record, after), (encoded) => {
         const isSame = (after === before || encoded.text === record.data) && data.isSame(record, encoded.text)
@@ -253,7 +242,8 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
 
   return {
     ...logIn,
-    resolve: (token, options) => load(token, { touch: options?.touch ?? true, rotate: options?.rotate ?? false }),
+    resolve: (token, { arrived, rotate = false, touch = true } = {}) =>
+      load(token, { touch, rotate, arrived: arrived === undefined ? undefined : Number(arrived / 1_000_000n) }),
     get: (id) =>
       Effect.flatMap(Clock.currentTimeMillis, (now) =>
         Effect.map(storage.read(id), (found) =>
@@ -297,8 +287,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
 /**
  * Makes the manager of a definition, from keys, a backend and its verifier.
  *
- * Fails with a `SessionConfigError` on options that contradict each other, and on a data version that is no whole number
- * from 1.
+ * Fails with a `SessionConfigError` on options, an identifier or a data version that are not valid.
  *
  * @category constructors
  * @since 0.1.0
@@ -315,8 +304,8 @@ export const make = <Self, A, R extends ReadonlyArray<Tagged>>(
  * Layer of a definition's manager, for an RPC server, a job or a command line. With HTTP use `SessionMiddleware.layer`,
  * which provides it too.
  *
- * Fails with a `SessionConfigError` on options that contradict each other, on a data version that is no whole number from
- * 1, and where another definition of the application has the same identifier.
+ * Fails with a `SessionConfigError` on options, an identifier or a data version that are not valid, and where another
+ * definition of the application has the same identifier.
  *
  * **Example** (A manager over Postgres)
  *

@@ -52,7 +52,7 @@ import * as SessionManager from "./SessionManager.ts"
 
 export type {
   /**
-   * The timeouts of a definition's sessions, and what is to be done with its requests.
+   * The options of a definition's sessions, and what is to be done with its requests.
    *
    * @category options
    * @since 0.1.0
@@ -145,7 +145,12 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
               : []
           )
         )
-        yield* registry.check(session.key, [...taken, ...siteDataProblems(options)])
+        const canIssue = frontend.security.some(({ _tag }) => _tag === "ApiKey")
+        const adoption =
+          options.adopt === undefined || canIssue
+            ? []
+            : ["adopt needs a frontend that puts a token on a response: a cookie, or a header other than Authorization"]
+        yield* registry.check(session.key, [...taken, ...siteDataProblems(options), ...adoption])
         return bound(frontend, options, context)
       })
       // `Layer.effect` takes `Scope` out of the requirements, which the compiler cannot do for an abstract `RX`.
@@ -247,7 +252,7 @@ export const required: {
  * **Example** (Who asks for this page)
  *
  * ```ts
- * import { Effect, Option, Schema } from "effect"
+ * import { Effect, Schema } from "effect"
  * import { Session, SessionMiddleware } from "effect-sessions"
  *
  * class UserSession extends Session.Service<UserSession>()("app/UserSession", {
@@ -258,10 +263,7 @@ export const required: {
  * const title = (request: Request) =>
  *   SessionMiddleware.fromRequest(UserSession, request).pipe(
  *     Effect.map(({ data }) => `hello ${data.username}`),
- *     Effect.catchTags({
- *       SessionMissing: () => Effect.succeed("hello"),
- *       SessionInvalid: () => Effect.succeed("hello")
- *     })
+ *     Effect.catchTag(["SessionMissing", "SessionInvalid"], () => Effect.succeed("hello"))
  *   )
  * ```
  *

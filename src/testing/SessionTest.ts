@@ -49,7 +49,17 @@ import * as SecuritySchemes from "../internal/http/securitySchemes.ts"
 import * as KeyRing from "../internal/token/keyRing.ts"
 import { testKitKey } from "../internal/token/publishedKeys.ts"
 import * as Token from "../internal/token/token.ts"
-import type { Bound, Definition, Fresh, LayerOptions, SessionInfo, Tagged, VerifiedOf, VerifierOf } from "../Session.ts"
+import type {
+  Bound,
+  CreateOptions,
+  Definition,
+  Fresh,
+  LayerOptions,
+  SessionInfo,
+  Tagged,
+  VerifiedOf,
+  VerifierOf
+} from "../Session.ts"
 import * as SessionBackend from "../SessionBackend.ts"
 import * as SessionBackendMemory from "../SessionBackendMemory.ts"
 import { type SessionConfigError, SessionMissing } from "../SessionError.ts"
@@ -123,6 +133,17 @@ export interface StackOptions<Self> extends LayerOptions {
 }
 
 /**
+ * The same, for a client that is logged in.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface LoggedInOptions<Self> extends StackOptions<Self> {
+  /** How it logged in: its `methods`, for a guard that asks for a fresh proof. */
+  readonly login?: CreateOptions | undefined
+}
+
+/**
  * Layer of the whole stack in memory, which provides what the middlewares need: keys, crypto, backend, the default cookie,
  * and a verifier that accepts every live session.
  *
@@ -162,7 +183,7 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>>(
 export const layerLoggedIn = <Self, A, R extends ReadonlyArray<Tagged>>(
   session: Definition<Self, A, R>,
   data?: A,
-  options?: StackOptions<Self>
+  options?: LoggedInOptions<Self>
 ): Layer.Layer<Bound<Self>> =>
   Layer.unwrap(
     Effect.sync(() => {
@@ -171,7 +192,7 @@ export const layerLoggedIn = <Self, A, R extends ReadonlyArray<Tagged>>(
       const logIn = Effect.gen(function* () {
         if (data === undefined) return
         const manager = yield* session.Manager
-        client.token = Option.some((yield* manager.create(data)).token)
+        client.token = Option.some((yield* manager.create(data, options?.login)).token)
       })
       return Layer.effectDiscard(logIn).pipe(Layer.orDie, Layer.provideMerge(layer(session, { ...options, frontend })))
     })
@@ -230,7 +251,7 @@ export const layerHttpApi: {
     middleware: Context.Key<Id, S> & { readonly fresh?: Fresh | undefined },
     session: Definition<Self, A, R> & SessionHttpApi.Guards<Id, Self, never>,
     data: A,
-    options: StackOptions<Self> & SessionHttpApi.OwnErrorOptions<Id, R>
+    options: LoggedInOptions<Self> & SessionHttpApi.OwnErrorOptions<Id, R>
   ): Layer.Layer<Id>
   <
     Id extends HttpApiMiddleware.AnyId,
@@ -244,20 +265,20 @@ export const layerHttpApi: {
     middleware: Context.Key<Id, S> & { readonly fresh?: F },
     session: Definition<Self, A, R> & SessionHttpApi.Guards<Id, Self, SessionHttpApi.Failures<R, F, G>>,
     data: A,
-    options?: StackOptions<Self> & SessionHttpApi.GuardOptions<G>
+    options?: LoggedInOptions<Self> & SessionHttpApi.GuardOptions<G>
   ): Layer.Layer<Id>
 } = <Id extends HttpApiMiddleware.AnyId, S, Self, A, R extends ReadonlyArray<Tagged>>(
   middleware: Context.Key<Id, S> & { readonly fresh?: Fresh | undefined },
   session: Definition<Self, A, R> & SessionHttpApi.Guards<Id, Self, never>,
   data: A,
-  options?: StackOptions<Self> &
+  options?: LoggedInOptions<Self> &
     (SessionHttpApi.OwnErrorOptions<Id, R> | SessionHttpApi.GuardOptions<Fresh | undefined>)
 ): Layer.Layer<Id> =>
   // Of the two forms of `SessionHttpApi.layer` this one's caller has chosen one.
   SessionHttpApi.layer<Id, S, Self, A, R>(
     middleware,
     session,
-    options as StackOptions<Self> & SessionHttpApi.OwnErrorOptions<Id, R>
+    options as LoggedInOptions<Self> & SessionHttpApi.OwnErrorOptions<Id, R>
   ).pipe(Layer.provide(layerLoggedIn<Self, A, R>(session, data, options)), Layer.orDie)
 
 /**
@@ -270,7 +291,7 @@ export const layerHttpApiOptional = <Id extends HttpApiMiddleware.AnyId, S, Self
   middleware: Context.Key<Id, S>,
   session: Definition<Self, A, R> & SessionHttpApi.Opens<Id, Self>,
   data?: A,
-  options?: StackOptions<Self>
+  options?: LoggedInOptions<Self>
 ): Layer.Layer<Id> =>
   SessionHttpApi.layerOptional(middleware, session).pipe(
     Layer.provide(layerLoggedIn<Self, A, R>(session, data, options)),

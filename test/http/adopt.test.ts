@@ -1,6 +1,6 @@
 /** Sessions of another library, which become ours in the first request that carries one. */
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Deferred, Effect, Fiber, Layer, Option, Redacted, Stream } from "effect"
+import { Context, DateTime, Deferred, Effect, Fiber, Layer, Option, Redacted, Stream } from "effect"
 import { HttpServerResponse } from "effect/http"
 import { SessionError, SessionFrontend, SessionMiddleware } from "effect-sessions"
 import type { Session } from "effect-sessions"
@@ -20,6 +20,7 @@ const make = Effect.fnUntraced(function* (
   given: Session.LayerOptions & {
     readonly options?: Session.CreateOptions
     readonly verifier?: Stack.Parts<UserSession>["verifier"]
+    readonly frontend?: Layer.Layer<SessionFrontend.SessionFrontend, SessionError.SessionConfigError>
     /** Runs each time it is asked. */
     readonly during?: Effect.Effect<unknown>
   } = {}
@@ -38,7 +39,7 @@ const make = Effect.fnUntraced(function* (
     SessionMiddleware.layer(UserSession, { ...given, adopt, client: () => ({ label: "adopted" }) }).pipe(
       Layer.provideMerge([
         Stack.parts(UserSession, { backend: backend.layer, verifier: given.verifier }),
-        SessionFrontend.layerCookie()
+        given.frontend ?? SessionFrontend.layerCookie()
       ])
     )
   )
@@ -151,11 +152,51 @@ describe("adopt", () => {
     })
   )
 
-  it.effect("a store that fails is answered 503, without a cookie; one that dies leaves nothing", () =>
+  it.effect("[R59] another site's page takes nothing over, neither by a form nor by an image; a link of its does", () =>
+    Effect.gen(function* () {
+      for (const frontend of [SessionFrontend.layerCookie(), SessionFrontend.layerHeader({ name: "x-session" })]) {
+        const { app, asked } = yield* make({ frontend })
+        const send = yield* app(me)
+        const foreign = (mode: string) => ({
+          cookie: sid,
+          headers: { "sec-fetch-site": "cross-site", "sec-fetch-mode": mode }
+        })
+        assert.strictEqual((yield* send("POST", "/", foreign("navigate"))).status, 403)
+        assert.strictEqual((yield* send("GET", "/", foreign("no-cors"))).status, 401)
+        assert.deepStrictEqual(asked, [])
+        const link = yield* send("GET", "/", foreign("navigate"))
+        assert.deepStrictEqual([link.status, link.text], [200, "ada"])
+      }
+    })
+  )
+
+  it.effect("[R87a] needs a frontend that can give the client its token", () =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(make({ frontend: SessionFrontend.layerBearer() }))
+      assert.strictEqual(error._tag, "SessionConfigError")
+      assert.match(error.problems.join(), /adopt needs a frontend that puts a token on a response/)
+    })
+  )
+
+  it.effect("[R53] what is taken over is no proof, unless it says when there was one", () =>
+    Effect.gen(function* () {
+      yield* TestClock.adjust("1 day")
+      const fresh = Effect.flatMap(UserSession, (session) =>
+        Effect.map(outcome(session.fresh({ within: "5 minutes" })), text)
+      )
+      const { app } = yield* make()
+      assert.strictEqual((yield* (yield* app(fresh))("GET", "/", { cookie: sid })).text, "SessionStale")
+      const authenticatedAt = yield* DateTime.now
+      const proved = yield* make({ options: { authenticatedAt } })
+      assert.strictEqual((yield* (yield* proved.app(fresh))("GET", "/", { cookie: sid })).text, "ok")
+    })
+  )
+
+  it.effect("[R78] a store that fails is answered 503, without a cookie, and so is an adopt that dies or hangs", () =>
     Effect.gen(function* () {
       const { app, backend } = yield* make()
       const send = yield* app(me)
-      for (const broken of ["create", "read", "listByPrincipal"]) {
+      for (const broken of ["create", "read"]) {
         backend.wire = (operation, run) => (operation === broken ? WatchedBackend.failure(operation) : run)
         const answer = yield* send("GET", "/", { cookie: sid })
         assert.deepStrictEqual([answer.status, answer.setCookie], [503, []], broken)
@@ -164,7 +205,11 @@ describe("adopt", () => {
       backend.wire = (_, run) => run
       const dying = yield* make({ during: Effect.die("boom") })
       const answer = yield* (yield* dying.app(me))("GET", "/", { cookie: sid })
-      assert.deepStrictEqual([answer.status, answer.setCookie], [500, []])
+      assert.deepStrictEqual([answer.status, answer.setCookie], [503, []])
+      const hanging = yield* make({ during: Effect.never })
+      const late = yield* Effect.forkChild((yield* hanging.app(me))("GET", "/", { cookie: sid }))
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual([(yield* Fiber.join(late)).status], [503])
     })
   )
 

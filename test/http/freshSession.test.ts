@@ -1,6 +1,6 @@
 /** `fresh` of the request's session: whether the user has proved lately who they are. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { DateTime, Effect } from "effect"
 import { SessionError } from "effect-sessions"
 import type { Session } from "effect-sessions"
 import { TestClock } from "effect/testing"
@@ -28,6 +28,26 @@ describe("fresh", () => {
         yield* manager.rotate(session).pipe(Effect.flatMap(({ token }) => manager.resolve(token)))
         assert.strictEqual(yield* outcome(fresh({ within: "5 minutes" })), "SessionInvalid NotFound")
         assert.strictEqual(yield* outcome(requestWith(manager).fresh({ within: "5 minutes" })), "SessionMissing")
+      })
+    )
+  )
+
+  it.effect("[R53] is nobody's where nobody is logged in, and goes by when they proved it, not by the log-in", () =>
+    onManager({}, (manager) =>
+      Effect.gen(function* () {
+        const within = "5 minutes"
+        const visitor = yield* manager.create(nobody)
+        assert.strictEqual(yield* outcome(requestWith(manager, visitor.token).fresh({ within })), "SessionMissing")
+        const proved = yield* DateTime.now
+        yield* TestClock.adjust("10 minutes")
+        const federated = yield* manager.create(ada, { methods: ["otp"], authenticatedAt: proved })
+        const { fresh } = requestWith(manager, federated.token)
+        assert.deepStrictEqual(
+          [federated.authenticatedAt, federated.factors[0]?.at, federated.createdAt.epochMilliseconds],
+          [proved, proved, 600_000]
+        )
+        assert.strictEqual(yield* outcome(fresh({ within })), "SessionStale")
+        assert.strictEqual(yield* outcome(fresh({ within: "10 minutes", methods: ["otp"] })), "ok")
       })
     )
   )

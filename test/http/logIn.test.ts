@@ -114,7 +114,7 @@ describe("create with a function", () => {
           )
         })
       )
-      for (const broken of ["create", "update", "listByPrincipal"]) {
+      for (const broken of ["create", "update"]) {
         stage.backend.wire = (operation, run) =>
           operation === broken ? WatchedBackend.failure(operation, "notApplied") : run
         const answer = yield* send("POST", "/", { cookie: Stage.cookieOf(before) })
@@ -127,7 +127,7 @@ describe("create with a function", () => {
         assert.isTrue(yield* isLive(stage, before.token), broken)
         assert.strictEqual((yield* stage.backend.records).length, 1, broken)
       }
-      assert.deepStrictEqual(words, [["milk"], ["milk"], ["milk"]])
+      assert.deepStrictEqual(words, [["milk"], ["milk"]])
       const throwing = yield* stage.open(
         Effect.flatMap(UserSession, (session) =>
           session.create(() => {

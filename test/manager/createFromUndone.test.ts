@@ -1,5 +1,6 @@
 /** `createFrom` that fails: nothing is made, and the old session is as it was. And seals, which a crash may leave. */
 import { assert, describe, it } from "@effect/vitest"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Redacted from "effect/Redacted"
@@ -43,8 +44,7 @@ describe("createFrom that fails", () => {
             read: (operation) => operation === "read",
             seal: (operation) => operation === "update",
             create: (operation) => operation === "create",
-            fence: (operation, [namespace]) => operation === "read" && namespace !== UserSession.key,
-            list: (operation) => operation === "listByPrincipal"
+            fence: (operation, [namespace]) => operation === "read" && namespace !== UserSession.key
           }
           for (const [name, which] of Object.entries(failures)) {
             for (const how of ["notApplied", "unknown"] as const) {
@@ -119,6 +119,42 @@ describe("createFrom that fails", () => {
         assert.strictEqual((yield* watched.records).length, 1)
       })
     )
+  )
+
+  it.effect(
+    "[R46] a seal of which both replies were lost, and one in an outage, are taken off once the store answers",
+    () =>
+      onManager({}, (manager, watched) =>
+        Effect.gen(function* () {
+          const before = yield* manager.create(visitor)
+          /** Fails while `isDown` says so of a call. */
+          const during = Effect.fnUntraced(function* (
+            outcomeOf: "notApplied" | "unknown",
+            isDown: (nth: number) => boolean
+          ) {
+            let calls = 0
+            watched.wire = (operation, run) =>
+              isDown(++calls)
+                ? Effect.andThen(
+                    outcomeOf === "unknown" ? Effect.asVoid(run) : Effect.void,
+                    WatchedBackend.failure(operation, outcomeOf)
+                  )
+                : run
+            const login = yield* Effect.forkChild(outcome(manager.createFrom(before, adaWith)))
+            yield* TestClock.adjust("10 seconds")
+            return yield* Fiber.join(login)
+          })
+          assert.strictEqual(yield* during("unknown", (nth) => nth <= 2), "SessionUnavailable unknown")
+          assert.strictEqual(yield* outcome(manager.resolve(before.token)), "ok")
+          // The seal is applied, and then every call for two seconds is refused.
+          const ends = (yield* Clock.currentTimeMillis) + 2000
+          const clock = yield* Clock.Clock
+          const isDown = (nth: number) => nth > 1 && clock.currentTimeMillisUnsafe() < ends
+          assert.strictEqual(yield* during("notApplied", isDown), "SessionUnavailable notApplied")
+          watched.wire = (_, run) => run
+          assert.deepStrictEqual((yield* manager.resolve(before.token)).data, visitor)
+        })
+      )
   )
 
   it.effect("[R46] an old record that cannot be deleted is left sealed: nothing opens it, nothing shows it", () =>

@@ -53,6 +53,23 @@ describe("the fence", () => {
     )
   )
 
+  it.effect("[R73] that is raised for more than a day is made anew, and does not end before its time", () =>
+    onManager({}, (manager, watched) =>
+      Effect.gen(function* () {
+        for (let i = 0; i < 150; i++) {
+          yield* TestClock.adjust("10 minutes")
+          yield* manager.revokeAll("ada")
+        }
+        const [fence] = yield* watched.fences
+        const now = 150 * 600_000
+        assert.isAtLeast(fence!.absoluteExpiresAt - now, 15 * 60_000)
+        assert.strictEqual(fence!.idleExpiresAt - now, 15 * 60_000)
+        const early = manager.create(ada, { began: millis(now - 1) })
+        assert.strictEqual(yield* outcome(early), "SessionInvalid Superseded")
+      })
+    )
+  )
+
   it.effect(
     "[R73] only grows: whoever comes with an earlier one writes nothing, whoever meets a later one neither",
     () =>

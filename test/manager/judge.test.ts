@@ -46,7 +46,7 @@ const verdictOf = (
   now: number,
   { canRotate = true, ...schedule }: { canRotate?: boolean; every?: number | undefined; grace?: number } = {}
 ): string => {
-  const verdict = judge(record, hash, now, { every, grace, ...schedule }, canRotate)
+  const verdict = judge(record, hash, { now, arrived: now }, { every, grace, ...schedule }, canRotate)
   if (verdict._tag !== "stands") return verdict._tag
   if (verdict.seen !== undefined) {
     const written = rotationOf({ ...record, extension: verdict.seen })!
@@ -116,17 +116,26 @@ describe("a token's meaning to its record", () => {
     }
   })
 
+  it("[R55] the old token is judged by when it arrived: a handler may look late", () => {
+    const judged = (arrived: number) =>
+      judge(seen, "old", { now: at + 10 * grace, arrived }, { every, grace }, false)._tag
+    assert.deepStrictEqual(
+      [judged(at - 1), judged(at + 5 + grace - 1), judged(at + 5 + grace)],
+      ["stands", "stands", "reused"]
+    )
+  })
+
   it("[R55] what else the extension holds stays there", () => {
     const client = { label: "phone" }
     const factors = [["pwd", 7]] as const
     const record = recordWith({ client, factors, rotation: rotation() })
-    const first = judge(record, "now", at, { every, grace }, true)
+    const first = judge(record, "now", { now: at, arrived: at }, { every, grace }, true)
     assert.deepStrictEqual(first._tag === "stands" && parse({ extension: first.seen! }), {
       client,
       factors: [["pwd", 7]],
       rotation: rotation({ seenAt: at })
     })
-    const due = judge(recordWith({ client, factors }), "now", every, { every, grace }, true)
+    const due = judge(recordWith({ client, factors }), "now", { now: every, arrived: every }, { every, grace }, true)
     assert.deepStrictEqual(due._tag === "stands" && parse({ extension: due.rotated!("next") }), {
       client,
       factors: [["pwd", 7]],

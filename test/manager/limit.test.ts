@@ -161,17 +161,19 @@ describe("maxPerPrincipal", () => {
     )
   )
 
-  it.effect("[R51] a deletion that fails fails no log-in, and the next one makes up for it", () =>
-    onManager({ maxPerPrincipal: 1 }, (manager, watched) =>
-      Effect.gen(function* () {
-        const sessions = yield* made(manager, 1)
-        sessions.push(...(yield* failing(watched, (operation) => operation === "delete", made(manager, 1))))
-        assert.deepStrictEqual(yield* left(manager, sessions), [0, 1])
-        sessions.push(...(yield* made(manager, 1)))
-        assert.deepStrictEqual(yield* left(manager, sessions), [2])
-      })
+  for (const broken of ["delete", "listByPrincipal"]) {
+    it.effect(`[R51] a ${broken} that fails fails no log-in, and the next one makes up for it`, () =>
+      onManager({ maxPerPrincipal: 1 }, (manager, watched) =>
+        Effect.gen(function* () {
+          const sessions = yield* made(manager, 1)
+          sessions.push(...(yield* failing(watched, (operation) => operation === broken, made(manager, 1))))
+          assert.deepStrictEqual(yield* left(manager, sessions), [0, 1])
+          sessions.push(...(yield* made(manager, 1)))
+          assert.deepStrictEqual(yield* left(manager, sessions), [2])
+        })
+      )
     )
-  )
+  }
 
   it.effect("[R87a] is a whole number from 1 to 1,000, or false", () =>
     Effect.gen(function* () {

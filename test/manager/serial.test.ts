@@ -10,7 +10,7 @@ interface Job {
 }
 
 type Run = ReturnType<typeof Serial.make<Job, number, string>>
-type Line = Serial.Line<Job, number>
+type Line = Serial.Queue<Job, number>
 
 const make = () =>
   Serial.make<Job, number, string>(1000, { notApplied: Exit.fail("late"), unknown: Exit.fail("unknown") })

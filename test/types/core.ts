@@ -127,7 +127,10 @@ same<
 >(true)
 same<Session.SessionInfo<Data>["factors"], ReadonlyArray<Session.Factor>>(true)
 same<Session.Factor["at"], DateTime.Utc>(true)
-same<keyof Session.CreateOptions, "idleTimeout" | "absoluteTimeout" | "cookie" | "methods" | "client" | "began">(true)
+same<
+  keyof Session.CreateOptions,
+  "idleTimeout" | "absoluteTimeout" | "cookie" | "methods" | "authenticatedAt" | "client" | "began"
+>(true)
 same<Session.CreateOptions["began"], DateTime.Utc | bigint | undefined>(true)
 same<
   Parameters<typeof SessionTest.layerVerified<Plain, Data, typeof Plain.refused>>[2],
@@ -206,7 +209,11 @@ same<
     options?: Session.CreateOptions
   ) => Effect.Effect<Session.Session<Data>, Invalid | Conflict | Unavailable>
 >(true)
-type LookOptions = { readonly touch?: boolean | undefined; readonly rotate?: boolean | undefined }
+type LookOptions = {
+  readonly touch?: boolean | undefined
+  readonly rotate?: boolean | undefined
+  readonly arrived?: bigint | undefined
+}
 same<
   M["resolve"],
   (token: Token, options?: LookOptions) => Effect.Effect<Session.Session<Data>, Invalid | Refused | Unavailable>

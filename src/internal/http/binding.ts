@@ -3,8 +3,10 @@
  *
  * @internal
  */
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type * as Option from "effect/Option"
 import type {
@@ -18,7 +20,12 @@ import type {
   SiteData,
   Tagged
 } from "../../Session.ts"
+import type { SessionUnavailable } from "../../SessionError.ts"
 import type { SessionFrontend } from "../../SessionFrontend.ts"
+import { describeCause } from "../describeCause.ts"
+import { withDeadline } from "../manager/deadline.ts"
+import { millisOf } from "../manager/deadlines.ts"
+import { unavailable } from "../manager/storage.ts"
 
 /** What a frontend with a cookie says of origins. */
 export interface CrossOriginPolicy {
@@ -54,6 +61,7 @@ export interface HttpOptions<A, RX = never> extends LayerOptions {
   /**
    * Makes a session of another library one of ours, so that moving from it logs nobody out. Asked once a request, where
    * no token of ours stands and the session is asked for; what it answers is made as by `create`, and its cookie set.
+   * One that dies, or takes longer than `backendTimeout`, is `SessionUnavailable`.
    *
    * It must end the old session, by deleting its record: otherwise a log-out of ours is undone by the next request, which
    * still carries the old cookie. An old session that it cannot read is `None`.
@@ -83,13 +91,27 @@ export const bind = <Self, A, R extends ReadonlyArray<Tagged>>(
   frontend: BoundFrontend<A>
 ): Binding<Self, A, R> => ({ definition, manager, frontend, policy: policyOf(frontend) })
 
+/** Another library's store is a backend too: one that fails or is late is never "no session". */
+const asBackend = <B>(adopting: Effect.Effect<B>, millis: number): Effect.Effect<B, SessionUnavailable> =>
+  Effect.catchCause(
+    withDeadline<B, { readonly _tag: "TimedOut" }>(adopting, millis, () => Exit.fail({ _tag: "TimedOut" })),
+    (cause) =>
+      Cause.hasInterruptsOnly(cause)
+        ? Effect.failCause(cause as Cause.Cause<never>)
+        : Effect.logWarning("adopt failed").pipe(
+            Effect.annotateLogs({ cause: describeCause(Cause.squash(cause)) }),
+            Effect.andThen(unavailable.notApplied)
+          )
+  )
+
 /** A frontend with the options of its layer. Member by member: it may be an instance of a class. */
 export const bound = <A, RX>(
   frontend: SessionFrontend["Service"],
-  { adopt, clearSiteData, client }: HttpOptions<A, RX>,
+  { adopt, backendTimeout = "1 second", clearSiteData, client }: HttpOptions<A, RX>,
   context: Context.Context<RX>
 ): BoundFrontend<A> => {
   const { carried } = frontend
+  const millis = millisOf(backendTimeout)
   return {
     security: frontend.security,
     extract: (request) => frontend.extract(request),
@@ -101,9 +123,12 @@ export const bound = <A, RX>(
     adopt:
       adopt &&
       ((request) =>
-        Effect.updateContext(
-          Effect.suspend(() => adopt(request)),
-          (caller: Context.Context<never>) => Context.merge(context, caller)
+        asBackend(
+          Effect.updateContext(
+            Effect.suspend(() => adopt(request)),
+            (caller: Context.Context<never>) => Context.merge(context, caller)
+          ),
+          millis
         )),
     clearSiteData
   }
@@ -150,12 +175,14 @@ const derive = (frontend: AnyFrontend): FrontendPolicy => {
     challenges: [...challenges],
     clearSiteData:
       hasCookie && clear !== false && clear.length > 0 ? clear.map((name) => `"${name}"`).join(", ") : undefined,
-    origins: hasCookie
-      ? {
-          secure: frontend.origins?.secure ?? true,
-          trusted: new Set(frontend.origins?.trusted.map((origin) => origin.toLowerCase()))
-        }
-      : undefined,
+    // What is adopted came in another library's cookie.
+    origins:
+      hasCookie || frontend.adopt !== undefined
+        ? {
+            secure: frontend.origins?.secure ?? true,
+            trusted: new Set(frontend.origins?.trusted.map((origin) => origin.toLowerCase()))
+          }
+        : undefined,
     hasHinted: false
   }
 }

@@ -4,26 +4,29 @@
  * @internal
  */
 import * as Duration from "effect/Duration"
-import * as Option from "effect/Option"
 import type { Fresh, SessionInfo } from "../../Session.ts"
 import { clockSlack } from "../../SessionBackend.ts"
 import { SessionDataError, SessionStale } from "../../SessionError.ts"
+import { millisOf } from "../manager/deadlines.ts"
 
 const slack = Duration.toMillis(clockSlack)
 
-/** The time in milliseconds. Throws a `SessionDataError` on one that is not above zero. */
-const millisOf = (within: Fresh["within"]): number => {
-  const millis = Option.match(Duration.fromInput(within), { onNone: () => NaN, onSome: Duration.toMillis })
-  if (!(millis > 0)) throw new SessionDataError({ problem: "fresh: within must be a duration above zero" })
-  return millis
-}
+/** What is wrong with the options of a guard, or of a handler. */
+export const problemsOf = ({ within }: Fresh): ReadonlyArray<string> =>
+  millisOf(within) > 0 ? [] : ["fresh: within must be a duration above zero"]
 
-/** What is missing, if anything is. A proof in the future is one of a clock that is ahead, by `clockSlack` at most. */
+/**
+ * What is missing, if anything is. A proof in the future is one of a clock that is ahead, by `clockSlack` at most. Throws
+ * a `SessionDataError` on options that are not valid.
+ */
 export const staleness = (
   session: Pick<SessionInfo<unknown>, "authenticatedAt" | "factors">,
-  { methods = [], within }: Fresh,
+  fresh: Fresh,
   now: number
 ): SessionStale | undefined => {
+  const { methods = [], within } = fresh
+  const [problem] = problemsOf(fresh)
+  if (problem !== undefined) throw new SessionDataError({ problem })
   const millis = millisOf(within)
   const isFresh = (at: number | undefined) => at !== undefined && now - at <= millis && at - now <= slack
   const timeOf = (method: string) => session.factors.find((factor) => factor.method === method)?.at.epochMilliseconds

@@ -9,6 +9,7 @@
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -30,12 +31,12 @@ import type {
   Unauthenticated
 } from "../../Session.ts"
 import { SessionMissing } from "../../SessionError.ts"
-import type { SessionConflict, SessionInvalid, SessionUnavailable } from "../../SessionError.ts"
+import type { SessionConflict, SessionInvalid, SessionStale, SessionUnavailable } from "../../SessionError.ts"
 import type { Credential } from "../../SessionFrontend.ts"
 import { failure } from "../exit.ts"
 import { carriedBy } from "../frontend/carried.ts"
 import { requestHeader } from "../frontend/requestHeader.ts"
-import { withDeadline } from "../manager/deadline.ts"
+import { undo } from "../manager/deadline.ts"
 import type { Binding } from "./binding.ts"
 import { chooseSession, distinct, endSessions } from "./credentials.ts"
 import { staleness } from "./freshness.ts"
@@ -44,9 +45,6 @@ import { ResponseHeaders } from "./responseHeaders.ts"
 
 export const sessionMissing = new SessionMissing()
 const missing = failure(sessionMissing)
-
-/** How long a log-in that failed waits for the deletion of the session it made, in milliseconds. The deletion goes on. */
-const undoTimeout = 250
 
 type Outcome<A, R extends ReadonlyArray<Tagged>> = Exit.Exit<
   Session<A>,
@@ -66,6 +64,12 @@ type Change<B, A, R extends ReadonlyArray<Tagged>> = Effect.Effect<
 const isAdoptable = (error: { readonly _tag: string }): error is Unauthenticated =>
   Predicate.isTagged(error, "SessionMissing") ||
   (error._tag === "SessionInvalid" && !["Ambiguous", "Reused"].includes((error as SessionInvalid).reason))
+
+/** Whether the page of another site cannot be behind a request, unless it has sent the user here. */
+const isOwnRequest = (request: HttpServerRequest): boolean => {
+  const site = requestHeader(request, "sec-fetch-site") ?? "none"
+  return site === "same-origin" || site === "none" || requestHeader(request, "sec-fetch-mode") === "navigate"
+}
 
 const errorOf = <E>(cause: Cause.Cause<E>): E | undefined => Option.getOrUndefined(Cause.findErrorOption(cause))
 
@@ -136,12 +140,11 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   // ---------------------------------------------------------------------------
 
   get get(): Loaded<Session<A>, R> {
-    return Effect.suspend(() => this.load())
+    return Effect.suspend(() => this.load(this.#began))
   }
 
   /** What `get` does, for a fiber that runs it at once: answered once, and shared by all who ask meanwhile. */
-  load(options?: { readonly touch?: boolean | undefined }): Loaded<Session<A>, R> {
-    if (options?.touch === false) this.withoutTouch()
+  load(arrived?: () => bigint): Loaded<Session<A>, R> {
     if (this.#state !== undefined) return this.#state
     if (this.#isReading) {
       this.#readEnded ??= Deferred.makeUnsafe<void>()
@@ -156,7 +159,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
       // Another fiber may have been faster.
       if (this.#state !== undefined || this.#isReading) return this.load()
       isOurs = this.#isReading = true
-      return this.#resolve(credentials)
+      return this.#resolve(credentials, arrived)
     })
     return Effect.onExitPrimitive(
       adopt === undefined
@@ -164,7 +167,9 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
         : Effect.catch(looked, (error): Loaded<Session<A>, R> => {
             if (this.#state !== undefined || (this.#isReading && !isOurs)) return this.load()
             isOurs = this.#isReading = true
-            return isAdoptable(error) && this.#canIssue ? this.#adopt(adopt, error) : Effect.fail(error)
+            return isAdoptable(error) && this.#canIssue && isOwnRequest(this.#request)
+              ? this.#adopt(adopt, error)
+              : Effect.fail(error)
           }),
       (exit) => {
         if (isOurs || !this.#isReading) this.#learn(exit)
@@ -173,12 +178,16 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     )
   }
 
-  #resolve(credentials: readonly [Credential, ...ReadonlyArray<Credential>]): Loaded<Session<A>, R> {
+  #resolve(
+    credentials: readonly [Credential, ...ReadonlyArray<Credential>],
+    began: (() => bigint) | undefined
+  ): Loaded<Session<A>, R> {
+    const arrived = began?.()
     const { manager } = this.#binding
     const touch = this.#touch
     if (credentials.length > 1) {
       return Effect.map(
-        chooseSession(credentials, (token) => manager.resolve(token, { touch })),
+        chooseSession(credentials, (token) => manager.resolve(token, { touch, arrived })),
         ([session, via]) => {
           this.#headers.via = via
           return session
@@ -188,7 +197,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     const [{ isReplaceable = true, token, via }] = credentials
     this.#headers.via = via
     const rotate = isReplaceable && this.#canIssue
-    return Effect.flatMapEager(manager.resolve(token, { touch, rotate }), (session) =>
+    return Effect.flatMapEager(manager.resolve(token, { touch, rotate, arrived }), (session) =>
       // The token is passed on as it is, unless it was replaced.
       rotate && session.token !== token
         ? Effect.map(Clock.currentTimeMillis, (now) => {
@@ -206,7 +215,10 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
       Effect.flatMap(restore(adopt(this.#request)), (adopted): Loaded<Session<A>, R> => {
         if (Option.isNone(adopted)) return Effect.fail(error)
         const { data, options } = adopted.value
-        return Effect.flatMap(manager.create(data, this.#optionsOf(options)), (created) =>
+        const given = this.#optionsOf(options)
+        const unproved = DateTime.makeUnsafe(0)
+        const authenticatedAt = given.authenticatedAt ?? unproved
+        return Effect.flatMap(manager.create(data, { ...given, authenticatedAt }), (created) =>
           this.#orUndo(
             created,
             Effect.tap(manager.resolve(created.token, { touch: false }), (session) =>
@@ -240,7 +252,8 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   get fresh(): RequestSession<A, R>["fresh"] {
     return (wanted) =>
       Effect.flatMap(this.get, (session) =>
-        Effect.flatMap(Clock.currentTimeMillis, (now) => {
+        Effect.flatMap(Clock.currentTimeMillis, (now): Effect.Effect<Session<A>, SessionMissing | SessionStale> => {
+          if (this.#isAnonymous(session)) return missing
           const problem = staleness(session, wanted, now)
           if (problem === undefined) return Effect.succeed(session)
           this.#headers.stale(problem)
@@ -374,12 +387,19 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
         const data = yield* Effect.sync(() => f(Option.none()))
         return yield* this.#issue("create", yield* this.#made(data, options), options.cookie, this.#endCarried())
       }
+      // First: if they cannot be ended, nothing has happened yet.
+      if (before !== undefined) yield* this.#endCarried(before)
       const created = yield* Effect.tapError(manager.createFrom(source, f, options), (error) =>
         Effect.sync(() => {
           if (before !== undefined && error._tag === "SessionInvalid") this.#lost(error)
         })
       )
-      return yield* this.#issue("create", created, options.cookie, this.#endCarried(before))
+      return yield* this.#issue(
+        "create",
+        created,
+        options.cookie,
+        before === undefined ? this.#endCarried() : Effect.void
+      )
     })
   }
 
@@ -432,8 +452,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
 
   /** Ends a new session if its log-in fails: the old one may live on, so the new one must not. */
   #orUndo<B, E>(created: Session<A>, rest: Effect.Effect<B, E>): Effect.Effect<B, E> {
-    const undo = Effect.ignore(this.#binding.manager.destroy(created.token))
-    return Effect.tapCause(rest, () => withDeadline(undo, undoTimeout, () => Exit.void))
+    return Effect.tapCause(rest, () => undo(this.#binding.manager.destroy(created.token)))
   }
 
   get destroy(): RequestSession<A, R>["destroy"] {
@@ -447,7 +466,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   }
 
   /**
-   * Ends the session this request has, then those whose tokens it carries besides. One that was replaced has ended.
+   * Ends the session this request has, but for one that another is to replace, then those whose tokens it carries besides.
    * Answers whether it carried a token of ours.
    */
   #endCarried(replaced?: Session<A>): Effect.Effect<boolean, SessionUnavailable> {
@@ -457,9 +476,11 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
       let own: Credential | undefined
       const current = replaced ?? this.#current
       if (current !== undefined) {
-        if (replaced === undefined) yield* manager.destroy(current.token)
-        this.#headers.issued = undefined
-        this.#set(missing)
+        if (replaced === undefined) {
+          yield* manager.destroy(current.token)
+          this.#headers.issued = undefined
+          this.#set(missing)
+        }
         const isOwn = ({ token }: Credential) => Redacted.value(token) === Redacted.value(current.token)
         own = carried.find(isOwn)
         carried = carried.filter((credential) => !isOwn(credential))
@@ -536,6 +557,11 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   // ---------------------------------------------------------------------------
   // Common to the above
   // ---------------------------------------------------------------------------
+
+  /** Whether nobody is logged in, where somebody could be. */
+  #isAnonymous(session: Session<A>): boolean {
+    return this.#binding.definition.principal !== undefined && Option.isNone(session.principal)
+  }
 
   get #current(): Session<A> | undefined {
     return this.#state !== undefined && Exit.isSuccess(this.#state) ? this.#state.value : undefined

@@ -164,7 +164,7 @@ export class ResponseHeaders {
 /** RFC 9470 3: what a session must be proved again by, where it stands and that is all it lacks. */
 const challengeOf = ({ challenges }: FrontendPolicy, stale: SessionStale | undefined): string => {
   if (stale === undefined) return challenges.join(", ")
-  const maxAge = Math.floor(stale.maxAge)
+  const { maxAge } = stale
   const parameters = `error="insufficient_user_authentication"` + (Number.isFinite(maxAge) ? `, max_age=${maxAge}` : "")
   return challenges.map((scheme) => `${scheme} ${parameters}`).join(", ")
 }

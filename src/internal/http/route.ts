@@ -5,7 +5,6 @@
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
@@ -18,6 +17,7 @@ import type { SessionCrossOrigin, SessionStale, SessionUnavailable } from "../..
 import { originProblem } from "../frontend/origins.ts"
 import type { Binding } from "./binding.ts"
 import { admit } from "./crossOrigin.ts"
+import * as Freshness from "./freshness.ts"
 import { beginning, RequestSessionLive, sessionMissing } from "./requestSession.ts"
 
 export type App<E, R> = Effect.Effect<HttpServerResponse, E, R>
@@ -62,13 +62,8 @@ export const routeOf = (options: (RouteOptions & { readonly fresh?: Fresh | unde
 /** What is wrong with a route's options. */
 export const problemsOf = ({ fresh, trusted }: Route): ReadonlyArray<string> => [
   ...[...trusted].flatMap(originProblem),
-  ...(fresh === undefined || isAboveZero(fresh.within) ? [] : ["fresh: within must be a duration above zero"])
+  ...(fresh === undefined ? [] : Freshness.problemsOf(fresh))
 ]
-
-const isAboveZero = (input: Duration.Input): boolean =>
-  Option.exists(Duration.fromInput(input), (within) => Duration.toMillis(within) > 0)
-
-const untouched = { touch: false }
 
 /**
  * Runs an app with the request's handle: the one that an outer middleware has made, or a new one. The middleware that
@@ -155,7 +150,10 @@ export const guarded = <Self, A, R extends ReadonlyArray<Tagged>, E, RA, E2>(
       return app as Inside
     }
     return Effect.matchEffect(
-      Effect.flatMapEager(admitted, () => handle.load(route.touch ? undefined : untouched)),
+      Effect.flatMapEager(admitted, () => {
+        if (!route.touch) handle.withoutTouch()
+        return handle.load()
+      }),
       {
         onFailure: refuse,
         onSuccess: (session): Inside => {

@@ -132,7 +132,7 @@ export const make = <A, E>({
 
   const turn = Effect.fnUntraced(function* (
     job: Job<A, Failure>,
-    line: Serial.Line<Job<A, Failure>, SessionRecord>,
+    queue: Serial.Queue<Job<A, Failure>, SessionRecord>,
     now: () => number,
     arrived: number
   ) {
@@ -158,7 +158,7 @@ export const make = <A, E>({
     }
 
     const held = LiveSession.record(given)
-    let record = line.newest !== undefined && line.newest.version > held.version ? line.newest : held
+    let record = queue.newest !== undefined && queue.newest.version > held.version ? queue.newest : held
     for (let round = 0; ; round++) {
       const isOver =
         (company === "once" && (record.data !== held.data || record.dataVersion !== held.dataVersion)) ||
@@ -177,7 +177,7 @@ export const make = <A, E>({
       let { patch } = own
       const until = now() + left(now()) / 4
       // Those that give up meanwhile are no longer among those that wait, and those that come are.
-      for (const one of company === "together" ? line.waiting : []) {
+      for (const one of company === "together" ? queue.waiting : []) {
         if ((one.job.terms.company ?? "together") !== "together" || all.length === maxTogether || now() > until) break
         one.isTaken = true
         const { data = record.data, dataVersion = record.dataVersion } = patch ?? {}
@@ -197,7 +197,7 @@ export const make = <A, E>({
       }
       const result = exit.value
       if (result._tag === "gone") return all.forEach((one) => one.job.fail(notFound))
-      line.newest = result.record
+      queue.newest = result.record
       if (result._tag === "updated" || result.record.secretHash === patch.secretHash) {
         return all.forEach((one) => one.answer(result.record))
       }
@@ -221,7 +221,7 @@ export const make = <A, E>({
             ]),
           fail: answer
         }),
-        (job, line) => turn(job, line, now, arrived)
+        (job, queue) => turn(job, queue, now, arrived)
       )
     })
 }

@@ -60,3 +60,10 @@ export const withDeadline = <A, E>(
       })
     })
   )
+
+/** How long a log-in that failed waits for the deletion of the session it made, in milliseconds. */
+const undoTimeout = 250
+
+/** Takes back what was made. It goes on where it takes long, and its failure is not the caller's. */
+export const undo = (deletion: Effect.Effect<unknown, unknown>): Effect.Effect<void> =>
+  withDeadline(Effect.ignore(deletion), undoTimeout, () => Exit.void)

@@ -26,7 +26,8 @@ const maxAbsolute = Duration.toMillis(Duration.days(400))
 
 const slack = Duration.toMillis(clockSlack)
 
-const millisOf = (input: Duration.Input): number =>
+/** `NaN` for what is no duration: a program without types may give anything. */
+export const millisOf = (input: Duration.Input): number =>
   Option.match(Duration.fromInput(input), { onNone: () => NaN, onSome: Duration.toMillis })
 
 const text = (millis: number): string => Duration.format(Duration.millis(millis))
@@ -80,11 +81,11 @@ export interface Deadlines {
   readonly seenAt: (record: SessionRecord, now: number) => Pick<SessionRecord, "lastSeenAt" | "idleExpiresAt">
   readonly isTouchDue: (record: SessionRecord, now: number) => boolean
   /** Whether a new session is to live longer than the layer allows, and will not. */
-  readonly isCut: (options: CreateOptions | undefined) => boolean
+  readonly isCut: (options: CreateOptions) => boolean
   /** The times of a new record. Throws a `SessionDataError` on a timeout that is not positive. */
   readonly startingAt: (
     now: number,
-    options: CreateOptions | undefined
+    options: CreateOptions
   ) => Pick<
     SessionRecord,
     "createdAt" | "authenticatedAt" | "lastSeenAt" | "idleTimeout" | "idleExpiresAt" | "absoluteExpiresAt"
@@ -121,7 +122,7 @@ export const make = (times: Times): Deadlines => {
       expiresAt: expiryOf(record, now)
     }),
     isCut: (options) =>
-      millisOf(options?.idleTimeout ?? 0) > times.idle || millisOf(options?.absoluteTimeout ?? 0) > times.absolute,
+      millisOf(options.idleTimeout ?? 0) > times.idle || millisOf(options.absoluteTimeout ?? 0) > times.absolute,
     seenAt: (record, now) => ({
       lastSeenAt: now,
       idleExpiresAt: Math.min(now + idleOf(record), absoluteOf(record, now))
@@ -134,8 +135,8 @@ export const make = (times: Times): Deadlines => {
       return now - record.lastSeenAt >= interval || record.lastSeenAt - now > slack
     },
     startingAt: (now, options) => {
-      const idleTimeout = shorter("idleTimeout", options?.idleTimeout, times.idle)
-      const absoluteTimeout = shorter("absoluteTimeout", options?.absoluteTimeout, times.absolute)
+      const idleTimeout = shorter("idleTimeout", options.idleTimeout, times.idle)
+      const absoluteTimeout = shorter("absoluteTimeout", options.absoluteTimeout, times.absolute)
       return {
         createdAt: now,
         authenticatedAt: now,

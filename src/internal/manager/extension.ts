@@ -44,7 +44,11 @@ export interface Extension {
 
 const none: Extension = {}
 
-const parsed = (text: string): Extension => {
+/** Longer than any that is written. */
+const maxLength = 65_536
+
+export const parse = ({ extension: text }: Pick<SessionRecord, "extension">): Extension => {
+  if (text === "" || text.length > maxLength) return none
   try {
     const json: unknown = JSON.parse(text)
     // Each part is looked at where it is used.
@@ -52,15 +56,6 @@ const parsed = (text: string): Extension => {
   } catch {
     return none
   }
-}
-
-/** A look needs the extension twice, to judge the token and to show the session. */
-let last = { text: "", extension: none }
-
-export const parse = ({ extension: text }: Pick<SessionRecord, "extension">): Extension => {
-  if (text === "") return none
-  if (text !== last.text) last = { text, extension: parsed(text) }
-  return last.extension
 }
 
 export const format = (extension: Extension): string => {
@@ -86,11 +81,12 @@ export const lineOf = (record: Extended): string => rotationOf(record)?.line ?? 
 export const sealOf = (record: Extended, { seal } = parse(record)): Seal | undefined =>
   Predicate.isObject(seal) && seal.of === record.secretHash && typeof seal.at === "number" ? seal : undefined
 
+/** Whether a number is a time that a `Date` can have. */
+const isTime = (value: unknown): boolean => Number.isSafeInteger(value) && Math.abs(value as number) <= 8.64e15
+
 export const factorsOf = ({ factors }: Extension): ReadonlyArray<FactorTime> =>
   Array.isArray(factors)
-    ? factors.filter(
-        (factor) => Array.isArray(factor) && typeof factor[0] === "string" && typeof factor[1] === "number"
-      )
+    ? factors.filter((factor) => Array.isArray(factor) && typeof factor[0] === "string" && isTime(factor[1]))
     : []
 
 const methodName = /^[\w.:+-]{1,64}$/

@@ -27,13 +27,10 @@ const minute = 60_000_000
 /** How long a fence is kept, and a log-in may take, in microseconds. */
 const maxLogin = 15 * minute
 
-/**
- * A day, in milliseconds. Redis keeps the list of a principal's fences as long, so no longer than it must be. Only a fence
- * that is raised for a whole day, without half an hour's rest, is over before its time.
- */
-const absolute = 24 * 60 * 60 * 1000
+/** A day, in milliseconds: Redis keeps the index of a principal's fences as long. A fence that is raised longer is made anew. */
+const absoluteTimeout = 24 * 60 * 60 * 1000
 
-/** Nobody's: no text of this kind has it for its SHA-256, as far as anybody knows. */
+/** A hash of no known text: no token opens a fence. */
 const noHash = "A".repeat(43)
 
 const maxRounds = 16
@@ -91,11 +88,17 @@ export const make = (options: {
             createdAt: lastSeenAt,
             authenticatedAt: lastSeenAt,
             idleTimeout: maxLogin / 1000,
-            absoluteExpiresAt: lastSeenAt + absolute,
+            absoluteExpiresAt: lastSeenAt + absoluteTimeout,
             persistent: false
           })
           if (created === "created") return
           found = yield* storage.read(id)
+          continue
+        }
+        // It would end before its time. Whoever is not seen for lack of it is found by the deletion that follows.
+        if (found.value.absoluteExpiresAt - lastSeenAt < (2 * maxLogin) / 1000) {
+          yield* storage.delete(id)
+          found = Option.none()
           continue
         }
         const stored = timeIn(found.value)

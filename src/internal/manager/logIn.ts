@@ -3,29 +3,26 @@
  *
  * @internal
  */
+import * as Arr from "effect/Array"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import * as Result from "effect/Result"
+import * as Schedule from "effect/Schedule"
 import type { CreateOptions, Refusal, Session, SessionManager, Tagged } from "../../Session.ts"
 import type { SessionRecord } from "../../SessionBackend.ts"
 import type { SessionInvalid, SessionConflict, SessionUnavailable } from "../../SessionError.ts"
 import * as Token from "../token/token.ts"
 import * as CompareAndSet from "./compareAndSet.ts"
-import { withDeadline } from "./deadline.ts"
+import { undo } from "./deadline.ts"
 import * as Extension from "./extension.ts"
 import * as Fence from "./fence.ts"
 import { LiveSession } from "./liveSession.ts"
-import { type Look, noTouch, notFound } from "./look.ts"
+import { type Looks, noTouch, notFound } from "./look.ts"
 import { maxListed, pageSize, type Parts } from "./parts.ts"
 
 /** How long a record that another log-in has sealed is that log-in's, in milliseconds. */
 const sealTimeout = 10_000
-
-/** How long a log-in that failed waits for the deletion of the session it made, in milliseconds. */
-const undoTimeout = 250
 
 /** How many fresh ids `create` tries. */
 const maxAttempts = 3
@@ -37,26 +34,15 @@ interface NewSession extends CreateOptions {
 
 export const make = <A, R extends ReadonlyArray<Tagged>>(
   parts: Parts<A>,
-  options: {
-    readonly opened: (
-      record: SessionRecord,
-      hash: string,
-      token: Redacted.Redacted<string>,
-      now: number,
-      look: Look
-    ) => Effect.Effect<LiveSession<A>, SessionInvalid | Refusal<R> | SessionUnavailable>
-    readonly held: (
-      source: Parameters<SessionManager<A, R>["reauthenticate"]>[0]
-    ) => Effect.Effect<LiveSession<A>, SessionInvalid | Refusal<R> | SessionUnavailable>
-    readonly compareAndSet: CompareAndSet.CompareAndSet<A, Refusal<R>>
-    /** The terms of a change that asks no verifier. */
-    readonly withoutVerifier: CompareAndSet.Terms<A, SessionInvalid>["admit"]
-  }
+  { held, opened, withoutVerifier }: Looks<A, Refusal<R>>,
+  compareAndSet: CompareAndSet.CompareAndSet<A, Refusal<R>>
 ): Pick<SessionManager<A, R>, "create" | "createFrom" | "reauthenticate"> => {
-  const { data, dataVersion, deadlines, fence, isLive, maxPerPrincipal, namespace, randomly } = parts
+  const { copyOf, data, dataVersion, deadlines, fence, isLive, maxPerPrincipal, namespace, randomly } = parts
   const { sha256, snapshot, storage, times, tokens } = parts
-  const { compareAndSet, held, opened, withoutVerifier } = options
   let hasWarnedOfCut = false
+
+  /** Takes back a session of which nobody has had the token. */
+  const takeBack = (id: string) => undo(storage.delete(id))
 
   /** Stores a new session, with a fresh id and secret each time: an id that is taken is another session's. */
   const insert = Effect.fnUntraced(function* (given: A, { factors = [], ...options }: NewSession) {
@@ -66,9 +52,11 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
       const secretHash = yield* sha256(claims.secret)
       const token = yield* tokens.issue(claims)
       const now = yield* Clock.currentTimeMillis
-      const passed = Extension.withMethods(factors, options.methods ?? [], now)
+      const authenticatedAt = options.authenticatedAt?.epochMilliseconds ?? now
+      const passed = Extension.withMethods(factors, options.methods ?? [], authenticatedAt)
       const record: SessionRecord = {
         ...deadlines.startingAt(now, options),
+        authenticatedAt,
         namespace,
         id: claims.id,
         secretHash,
@@ -82,7 +70,10 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
         }),
         persistent: (options.cookie ?? "persistent") === "persistent"
       }
-      const result = yield* storage.create(record)
+      const result = yield* Effect.tapError(storage.create(record), ({ outcome }) =>
+        // It may be there all the same, where it would count as the user's latest.
+        outcome === "unknown" ? takeBack(record.id) : Effect.void
+      )
       if (result === "created") return snapshot(record, value, token, now)
     }
     return yield* storage.failed("create", "notApplied", { _tag: "FreshIdTaken" })
@@ -114,19 +105,17 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
       .flatMap(({ id }) => (id === own ? [] : [id]))
   })
 
-  /** Takes back a session that nobody has had the token of. The deletion goes on if it takes long. */
-  const takeBack = (session: LiveSession<A>) =>
-    withDeadline(Effect.ignore(storage.delete(session.id)), undoTimeout, () => Exit.void)
-
   /** Makes a session, unless the log-in began before the fence, and answers those that are over the limit by it. */
   const made = (given: A, options: NewSession, began: number, replaced: ReadonlySet<string>) =>
     Effect.flatMap(insert(given, options), (session) => {
       const principal = Option.getOrUndefined(session.principal)
       if (principal === undefined) return Effect.succeed({ session, over: [] as ReadonlyArray<string> })
-      const looks = [fence.check(principal, began), overLimit(principal, session.id, replaced)] as const
+      // A list that fails ends nothing: the next log-in sees to the limit.
+      const limited = Effect.orElseSucceed(overLimit(principal, session.id, replaced), () => [])
+      const looks = [fence.check(principal, began), limited] as const
       return Effect.all(looks, { concurrency: "unbounded" }).pipe(
         Effect.map(([, over]) => ({ session, over })),
-        Effect.tapCause(() => takeBack(session))
+        Effect.tapCause(() => takeBack(session.id))
       )
     })
 
@@ -144,33 +133,68 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
       )
     })
 
+  /** The id that an authentic token names. */
+  const idOf = (token: Redacted.Redacted<string>) =>
+    Effect.option(
+      Effect.map(
+        Effect.suspend(() => tokens.check(token)),
+        ({ id }) => id
+      )
+    )
+
+  /** Makes a session beside those of the tokens, which the caller ends next. */
+  const createBeside = Effect.fnUntraced(function* (
+    replaces: ReadonlyArray<Redacted.Redacted<string>>,
+    given: A,
+    options: CreateOptions,
+    began: number
+  ) {
+    const ids = yield* Effect.forEach(replaces, idOf)
+    const { over, session } = yield* made(given, options, began, new Set(Arr.getSomes(ids)))
+    yield* warnOfCut(options)
+    yield* end(over)
+    return session
+  })
+
   const create: SessionManager<A, R>["create"] = (given, options = {}) =>
     Effect.uninterruptible(
-      Effect.gen(function* () {
-        const began = yield* Fence.timeOf(options.began)
-        const replaced = new Set<string>()
-        for (const token of options.replaces ?? []) {
-          const claims = yield* Effect.option(Effect.suspend(() => tokens.check(token)))
-          if (Option.isSome(claims)) replaced.add(claims.value.id)
-        }
-        const { over, session } = yield* made(given, options, began, replaced)
-        yield* warnOfCut(options)
-        yield* end(over)
-        return session
-      })
+      Effect.flatMap(Fence.timeOf(options.began), (began) =>
+        createBeside(options.replaces ?? [], given, options, began)
+      )
     )
+
+  /**
+   * Takes a seal off again: the session stands as it did before. Where the store is down it goes on trying, for a time
+   * after which the seal no longer counts, and the caller does not wait for that.
+   */
+  const unseal = ({ extension, id, secretHash }: SessionRecord, hash: string) => {
+    const once = Effect.flatMap(storage.read(id), (found) => {
+      // Ended meanwhile, or not sealed after all.
+      if (Option.isNone(found) || found.value.secretHash !== hash) return Effect.void
+      const { idleExpiresAt, lastSeenAt, version } = found.value
+      return Effect.asVoid(
+        storage.update(id, version, { secretHash, extension, idleExpiresAt, lastSeenAt }, times.backend)
+      )
+    })
+    return undo(
+      Effect.uninterruptible(
+        Effect.retry(Effect.retry(once, { times: 1 }), { times: 100, schedule: Schedule.spaced("100 millis") })
+      )
+    )
+  }
 
   /**
    * Makes a session in place of another. First the old one is sealed: no token opens it, so that no update of it can be
    * answered from then on. If no session is made, the seal is taken off again.
    */
-  const succeed = Effect.fnUntraced(function* (
+  const createInPlaceOf = Effect.fnUntraced(function* (
     before: LiveSession<A>,
     next: (sealed: LiveSession<A>) => readonly [data: A, NewSession],
     began: number
   ) {
     const hash = yield* randomly(Token.randomSecret)
     let open = LiveSession.record(before)
+    const takeSealOff = Effect.suspend(() => unseal(open, hash))
     const sealing = compareAndSet(
       before,
       (session) =>
@@ -186,17 +210,14 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
       { admit: withoutVerifier, company: "alone" }
       // No verifier is asked, so none refuses.
     ) as Effect.Effect<readonly [undefined, LiveSession<A>], SessionInvalid | SessionConflict | SessionUnavailable>
-    const [, sealed] = yield* sealing
-    const { id, version } = sealed
-    const { extension, secretHash } = open
-    const unseal = Effect.suspend(() => {
-      const { idleExpiresAt, lastSeenAt } = LiveSession.record(sealed)
-      return storage.update(id, version, { secretHash, extension, idleExpiresAt, lastSeenAt }, times.backend)
-    })
+    const [, sealed] = yield* Effect.tapError(sealing, (error) =>
+      error._tag === "SessionUnavailable" && error.outcome === "unknown" ? takeSealOff : Effect.void
+    )
+    const { id } = sealed
     const { over, session } = yield* Effect.suspend(() => {
       const [value, options] = next(sealed)
       return made(value, options, began, new Set([id]))
-    }).pipe(Effect.tapCause(() => Effect.ignore(Effect.retry(unseal, { times: 1 }))))
+    }).pipe(Effect.tapCause(() => takeSealOff))
     // Nothing opens it any more, so a record that is left behind does no harm.
     yield* Effect.ignore(storage.delete(id))
     yield* end(over)
@@ -239,13 +260,10 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
         if (Option.isNone(before)) {
           const given = yield* Effect.sync(() => f(Option.none()))
           // A session that the verifier refuses is live, and what replaces it must end no other.
-          return yield* create(given, { ...options, replaces: [tokenOf(source)], began: BigInt(began) * 1000n })
+          return yield* createBeside([tokenOf(source)], given, options, began)
         }
         yield* warnOfCut(options)
-        // A copy: `f` may change it in place, and the session's own is in the hands of the application.
-        const copyOf = (session: LiveSession<A>) =>
-          Result.getOrElse(data.decode(LiveSession.record(session)), () => session.data)
-        return yield* succeed(before.value, (sealed) => [f(Option.some(copyOf(sealed))), options], began)
+        return yield* createInPlaceOf(before.value, (sealed) => [f(Option.some(copyOf(sealed))), options], began)
       })
     )
 
@@ -253,7 +271,7 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
     Effect.uninterruptible(
       Effect.gen(function* () {
         const began = yield* Fence.timeOf(options.began)
-        return yield* succeed(
+        return yield* createInPlaceOf(
           yield* held(source),
           (sealed) => {
             const record = LiveSession.record(sealed)

@@ -7,13 +7,15 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
-import type * as Redacted from "effect/Redacted"
+import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
+import type { Session } from "../../Session.ts"
 import type { SessionRecord } from "../../SessionBackend.ts"
 import { SessionInvalid } from "../../SessionError.ts"
 import type { SessionUnavailable } from "../../SessionError.ts"
 import { failure } from "../exit.ts"
 import * as Token from "../token/token.ts"
+import { sealOf } from "./extension.ts"
 import { LiveSession } from "./liveSession.ts"
 import type { Parts } from "./parts.ts"
 import * as Rotation from "./rotation.ts"
@@ -27,6 +29,8 @@ const undecodable = failure(new SessionInvalid({ reason: "Data" }))
 export interface Look {
   readonly touch: boolean
   readonly rotate: boolean
+  /** When the token arrived, in milliseconds, if that was not now. */
+  readonly arrived?: number | undefined
   /** What the token means has been written, or another request was faster to write. */
   readonly isAgain?: boolean
 }
@@ -35,6 +39,8 @@ export const noTouch: Look = { touch: false, rotate: false }
 
 const again: Look = { ...noTouch, isAgain: true }
 
+export type Looks<A, E> = ReturnType<typeof make<A, E>>
+
 export const make = <A, E>(
   { data, deadlines, namespace, randomly, sha256, snapshot, storage, times, tokens }: Parts<A>,
   verified: (session: LiveSession<A>) => Effect.Effect<LiveSession<A>, E | SessionUnavailable>
@@ -42,8 +48,11 @@ export const make = <A, E>(
   type Readable = Effect.Effect<LiveSession<A>, SessionInvalid>
   type Accepted = Effect.Effect<LiveSession<A>, SessionInvalid | E | SessionUnavailable>
 
-  /** The sessions that are being touched, or whose token is being rotated. */
-  const touching = new Set<string>()
+  /** A shorter deadline for what a look writes: the request should not wait for it. */
+  const writeTimeout = times.backend / 4
+
+  /** The sessions that a look is writing to just now. */
+  const writing = new Set<string>()
 
   /** Checks deadlines and data of a record. */
   const readable = (record: SessionRecord, token: Redacted.Redacted<string>, now: number): Readable => {
@@ -70,11 +79,11 @@ export const make = <A, E>(
     then: (written: B) => Accepted
   ): Accepted => {
     const { id } = session
-    if (touching.has(id)) return Exit.succeed(session)
+    if (writing.has(id)) return Exit.succeed(session)
     return Effect.uninterruptible(
       Effect.suspend(() => {
-        touching.add(id)
-        return Effect.onExit(Effect.option(write), () => Effect.sync(() => touching.delete(id)))
+        writing.add(id)
+        return Effect.onExit(Effect.option(write), () => Effect.sync(() => writing.delete(id)))
       })
     ).pipe(Effect.flatMap((written) => (Option.isNone(written) ? Exit.succeed(session) : then(written.value))))
   }
@@ -82,10 +91,25 @@ export const make = <A, E>(
   const touched = (session: LiveSession<A>, now: number): Accepted => {
     const record = LiveSession.record(session)
     const seen = deadlines.seenAt(record, now)
-    return aside(session, storage.touch(record.id, seen), (result) =>
+    return aside(session, storage.touch(record.id, seen, writeTimeout), (result) =>
       result === "gone" ? notFound : Exit.succeed(snapshot({ ...record, ...seen }, session.data, session.token, now))
     )
   }
+
+  /** A copy of the token was stolen: the session ends, for its owner too. */
+  const ended = (id: string): Accepted =>
+    storage.delete(id).pipe(
+      Effect.andThen(
+        Effect.annotateLogs(
+          Effect.logWarning("a token was used after its time: a stolen copy. The session has ended"),
+          {
+            namespace,
+            id
+          }
+        )
+      ),
+      Effect.andThen(reused)
+    )
 
   /** Whether the token with this hash opens the record of its id, and what the look itself writes. */
   const opened = (
@@ -93,11 +117,11 @@ export const make = <A, E>(
     hash: string,
     token: Redacted.Redacted<string>,
     now: number,
-    { isAgain = false, rotate, touch }: Look
+    { arrived = now, isAgain = false, rotate, touch }: Look
   ): Accepted => {
-    const verdict = Rotation.judge(record, hash, now, times.rotation, rotate)
+    const verdict = Rotation.judge(record, hash, { now, arrived }, times.rotation, rotate)
     if (verdict._tag === "unknown") return notFound
-    if (verdict._tag === "reused") return Effect.andThen(storage.delete(record.id), reused)
+    if (verdict._tag === "reused") return ended(record.id)
     const session = admit(record, token, now)
     if (isAgain) return session
     const { rotated, seen } = verdict
@@ -120,7 +144,7 @@ export const make = <A, E>(
     const record = LiveSession.record(session)
     const { idleExpiresAt, lastSeenAt } = touch ? deadlines.seenAt(record, now) : record
     const update = (patch: { readonly secretHash?: string; readonly extension: string }) =>
-      storage.updateAside(record.id, record.version, { ...patch, idleExpiresAt, lastSeenAt })
+      storage.update(record.id, record.version, { ...patch, idleExpiresAt, lastSeenAt }, writeTimeout)
     const write = Effect.gen(function* () {
       if (rotated === undefined) return { result: yield* update({ extension: seen! }), token: session.token }
       const secret = yield* randomly(Token.randomSecret)
@@ -148,5 +172,19 @@ export const make = <A, E>(
       )
     )
 
-  return { admit, readable, opened, load }
+  return {
+    admit,
+    readable,
+    opened,
+    load,
+    /** The session to change: what the caller holds already, or read now. */
+    held: (source: Redacted.Redacted<string> | Session<A>): Accepted =>
+      Effect.suspend(() => {
+        if (Redacted.isRedacted(source)) return load(source, noTouch)
+        return LiveSession.is(source) ? Exit.succeed(source) : load(source.token, noTouch)
+      }),
+    /** The check of a newer record for a change that asks no verifier. */
+    withoutVerifier: (record: SessionRecord, { token }: LiveSession<A>, now: number): Readable =>
+      sealOf(record) === undefined ? readable(record, token, now) : notFound
+  }
 }

@@ -6,6 +6,7 @@
 import * as SecureRandom from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
 import type * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
 import type { Core, Definition, LayerOptions, Tagged } from "../../Session.ts"
 import { SessionBackend } from "../../SessionBackend.ts"
 import type { SessionRecord } from "../../SessionBackend.ts"
@@ -61,6 +62,8 @@ export interface Parts<A> extends Settings {
   readonly sha256: TokenCrypto.TextFunction
   readonly randomly: <B>(effect: Effect.Effect<B, never, SecureRandom.SecureRandom>) => Effect.Effect<B>
   readonly snapshot: (record: SessionRecord, data: A, token: Redacted.Redacted<string>, now: number) => LiveSession<A>
+  /** The data as stored, for a function that may change them in place: `session.data` is in the application's hands. */
+  readonly copyOf: (session: LiveSession<A>) => A
   /** Whether a record is a session that stands. */
   readonly isLive: (record: SessionRecord, now: number) => boolean
 }
@@ -76,6 +79,7 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
   const sha256 = yield* TokenCrypto.sha256
   const timeout = settings.times.backend
   const deadlines = Deadlines.make(settings.times)
+  const data = SessionData.make(definition)
   return {
     ...settings,
     namespace,
@@ -88,11 +92,12 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
       sha256
     }),
     deadlines,
-    data: SessionData.make(definition),
+    data,
     tokens: Token.make(yield* keys.signers(Token.purpose(namespace))),
     sha256,
     randomly: (effect) => Effect.provideService(effect, SecureRandom.SecureRandom, random),
     snapshot: (record, data, token, now) => new LiveSession(record, data, deadlines.shown(record, now), token),
+    copyOf: (session) => Result.getOrElse(data.decode(LiveSession.record(session)), () => session.data),
     isLive: (record, now) => now < deadlines.expiryOf(record, now) && Extension.sealOf(record) === undefined
   }
 })

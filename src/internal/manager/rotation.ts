@@ -40,7 +40,7 @@ const rotatedFrom =
 export const judge = (
   record: SessionRecord,
   hash: string,
-  now: number,
+  { arrived, now }: { readonly arrived: number; readonly now: number },
   { every, grace }: Schedule,
   canRotate: boolean
 ): Verdict => {
@@ -58,7 +58,8 @@ export const judge = (
     return { _tag: "stands", rotated: rotatedFrom(extension, rotation?.line ?? secretHash, secretHash, now) }
   }
   if (rotation === undefined || !timingSafeEqual(hash, rotation.previous)) return unknown
-  if (rotation.seenAt !== undefined) return now - rotation.seenAt < grace ? stands : reused
+  // By when the request came: a handler may look at its session late, after an upload.
+  if (rotation.seenAt !== undefined) return arrived - rotation.seenAt < grace ? stands : reused
   // No client has the present token, or none has sent it: another takes its place.
   return isDue ? { _tag: "stands", rotated: rotatedFrom(extension, rotation.line, rotation.previous, now) } : stands
 }

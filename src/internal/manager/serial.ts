@@ -16,7 +16,7 @@ export interface Waiting<J> {
 }
 
 /** Those that wait for one key, in the order in which they came. */
-export interface Line<J, V> {
+export interface Queue<J, V> {
   readonly waiting: Set<Waiting<J>>
   /** What one turn hands on to the next. */
   newest: V | undefined
@@ -35,38 +35,38 @@ export const make = <J, V, E>(
   millis: number,
   late: { readonly notApplied: Exit.Exit<never, E>; readonly unknown: Exit.Exit<never, E> }
 ) => {
-  const lines = new Map<string, Line<J, V>>()
+  const queues = new Map<string, Queue<J, V>>()
 
   return <A>(
     key: string,
     jobOf: (answer: (exit: Exit.Exit<A, E>) => void) => J,
-    turn: (job: J, line: Line<J, V>) => Effect.Effect<void>
+    turn: (job: J, queue: Queue<J, V>) => Effect.Effect<void>
   ): Effect.Effect<A, E> =>
     Effect.uninterruptible(
       Effect.withFiber((fiber) => {
-        const standing = lines.get(key)
-        const line = standing ?? { waiting: new Set(), newest: undefined, turns: 0 }
+        const standing = queues.get(key)
+        const queue = standing ?? { waiting: new Set(), newest: undefined, turns: 0 }
         const close = () => {
-          if (lines.get(key) === line) lines.delete(key)
+          if (queues.get(key) === queue) queues.delete(key)
         }
         let answer: Exit.Exit<A, E> | undefined
         let wake = () => {}
         const job = jobOf((exit) => {
           answer = exit
-          line.waiting.delete(one)
+          queue.waiting.delete(one)
           wake()
         })
         const one: Waiting<J> = { job, isTaken: false, wake: () => wake() }
 
         const inTurn = Effect.onExitPrimitive(
-          Effect.suspend(() => turn(job, line)),
+          Effect.suspend(() => turn(job, queue)),
           () => {
-            line.turns++
-            for (const other of line.waiting) other.isTaken = false
-            const [next] = line.waiting
+            queue.turns++
+            for (const other of queue.waiting) other.isTaken = false
+            const [next] = queue.waiting
             if (next === undefined) close()
             else {
-              line.waiting.delete(next)
+              queue.waiting.delete(next)
               next.wake()
             }
             return undefined
@@ -77,20 +77,20 @@ export const make = <J, V, E>(
         )
 
         if (standing === undefined) {
-          lines.set(key, line)
+          queues.set(key, queue)
           return answered
         }
         // A waiting request awaits a promise: on Workers one request must not wake another.
         const { promise: news, resolve } = Promise.withResolvers<void>()
         wake = resolve
-        line.waiting.add(one)
-        const before = line.turns
+        queue.waiting.add(one)
+        const before = queue.turns
         const woken = Effect.callback<void, E>((resume) => {
           const giveUp = () => {
             // It was woken just now.
-            if (!line.waiting.delete(one)) return
+            if (!queue.waiting.delete(one)) return
             // On Workers a cancelled request never ends: its turn must not lock the key.
-            if (line.turns === before) close()
+            if (queue.turns === before) close()
             resume(one.isTaken ? late.unknown : late.notApplied)
           }
           let stop = after(fiber, millis, () => {

@@ -92,12 +92,8 @@ export const make = (backend: SessionBackend["Service"], namespace: string, time
     /** Takes at most `millis`, where less is left than a call may take. */
     update: (id: string, version: number, patch: SessionPatch, millis: number) =>
       write("update", () => backend.update(namespace, id, version, patch), Math.min(millis, timeout)),
-    /** As `touch`, an update that a look brings about. */
-    updateAside: (id: string, version: number, patch: SessionPatch) =>
-      write("update", () => backend.update(namespace, id, version, patch), timeout / 4),
-    // A shorter deadline: a failed touch costs the session some idle time, and the request should not wait for it.
-    touch: (id: string, seen: Pick<SessionRecord, "lastSeenAt" | "idleExpiresAt">) =>
-      write("touch", () => backend.touch(namespace, id, seen), timeout / 4),
+    touch: (id: string, seen: Pick<SessionRecord, "lastSeenAt" | "idleExpiresAt">, millis: number) =>
+      write("touch", () => backend.touch(namespace, id, seen), millis),
     delete: (id: string, options?: { readonly principal: string }) =>
       deletion("delete", () => backend.delete(namespace, id, options)),
     /**
