@@ -96,12 +96,12 @@ export type Failures<R extends ReadonlyArray<Tagged>, F, G> =
  * @category utility types
  * @since 0.1.0
  */
-export type Guards<Id, Self, E> = (VerifiedOf<Self> extends HttpApiMiddleware.Provides<Id>
-  ? unknown
-  : "the middleware must provide Session.Provided of this session; for the session alone use layerOptional") &
-  ([E] extends [HttpApiMiddleware.Error<Id>]
-    ? unknown
-    : "the middleware must declare error: Session.errors of this session, and SessionStale where fresh is asked for; or give its layer onFailure, for errors of its own")
+export type Guards<Id, Self, E> =
+  VerifiedOf<Self> extends HttpApiMiddleware.Provides<Id>
+    ? [E] extends [HttpApiMiddleware.Error<Id>]
+      ? unknown
+      : "the middleware must declare error: Session.errors of this session, and SessionStale where fresh is asked for; or give its layer onFailure, for errors of its own"
+    : "the middleware must provide Session.Provided of this session; for the session alone use layerOptional"
 
 /**
  * What `layerOptional` requires of a middleware: it provides the session alone.
@@ -248,11 +248,6 @@ const implement = <Id, S, Self, A, R extends ReadonlyArray<Tagged>>(
  * @since 0.1.0
  */
 export const layer: {
-  <Id extends HttpApiMiddleware.AnyId, S, Self, A, R extends ReadonlyArray<Tagged>>(
-    middleware: Context.Key<Id, S> & { readonly fresh?: Fresh | undefined },
-    session: Definition<Self, A, R> & Guards<Id, Self, never>,
-    options: OwnErrorOptions<Id, R>
-  ): Layer.Layer<Id, SessionConfigError, Bound<Self>>
   <
     Id extends HttpApiMiddleware.AnyId,
     S,
@@ -265,6 +260,11 @@ export const layer: {
     middleware: Context.Key<Id, S> & { readonly fresh?: F },
     session: Definition<Self, A, R> & Guards<Id, Self, Failures<R, F, G>>,
     options?: GuardOptions<G>
+  ): Layer.Layer<Id, SessionConfigError, Bound<Self>>
+  <Id extends HttpApiMiddleware.AnyId, S, Self, A, R extends ReadonlyArray<Tagged>>(
+    middleware: Context.Key<Id, S> & { readonly fresh?: Fresh | undefined },
+    session: Definition<Self, A, R> & Guards<Id, Self, never>,
+    options: OwnErrorOptions<Id, R>
   ): Layer.Layer<Id, SessionConfigError, Bound<Self>>
 } = <Id extends HttpApiMiddleware.AnyId, S, Self, A, R extends ReadonlyArray<Tagged>>(
   middleware: Context.Key<Id, S> & { readonly fresh?: Fresh | undefined },

@@ -372,14 +372,12 @@ export const router = <Self, A, R extends ReadonlyArray<Tagged>>(
  * @since 0.1.0
  */
 export const routerRequired: {
-  <Self, A, R extends ReadonlyArray<Tagged>>(
+  <Self, A, R extends ReadonlyArray<Tagged>, E>(
     session: Definition<Self, A, R>,
-    options: FreshRouteOptions & { readonly onFailure?: undefined }
-  ): Middleware<Self | VerifiedOf<Self>, GuardError<R> | SessionStale, Bound<Self>>
-  <Self, A, R extends ReadonlyArray<Tagged>>(
-    session: Definition<Self, A, R>,
-    options?: AnyAgeRouteOptions & { readonly onFailure?: undefined }
-  ): Middleware<Self | VerifiedOf<Self>, GuardError<R>, Bound<Self>>
+    options: AnyAgeRouteOptions & {
+      readonly onFailure: (error: GuardError<R>, request: HttpServerRequest.HttpServerRequest) => App<E, never>
+    }
+  ): Middleware<Self | VerifiedOf<Self>, E, Bound<Self>>
   <Self, A, R extends ReadonlyArray<Tagged>, E>(
     session: Definition<Self, A, R>,
     options: FreshRouteOptions & {
@@ -389,12 +387,14 @@ export const routerRequired: {
       ) => App<E, never>
     }
   ): Middleware<Self | VerifiedOf<Self>, E, Bound<Self>>
-  <Self, A, R extends ReadonlyArray<Tagged>, E>(
+  <Self, A, R extends ReadonlyArray<Tagged>>(
     session: Definition<Self, A, R>,
-    options: AnyAgeRouteOptions & {
-      readonly onFailure: (error: GuardError<R>, request: HttpServerRequest.HttpServerRequest) => App<E, never>
-    }
-  ): Middleware<Self | VerifiedOf<Self>, E, Bound<Self>>
+    options?: AnyAgeRouteOptions & { readonly onFailure?: undefined }
+  ): Middleware<Self | VerifiedOf<Self>, GuardError<R>, Bound<Self>>
+  <Self, A, R extends ReadonlyArray<Tagged>>(
+    session: Definition<Self, A, R>,
+    options: FreshRouteOptions & { readonly onFailure?: undefined }
+  ): Middleware<Self | VerifiedOf<Self>, GuardError<R> | SessionStale, Bound<Self>>
 } = <Self, A, R extends ReadonlyArray<Tagged>, E>(
   session: Definition<Self, A, R>,
   options?: (FreshRouteOptions | AnyAgeRouteOptions) & {

@@ -199,7 +199,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     const rotate = isReplaceable && this.#canIssue
     return Effect.flatMapEager(manager.resolve(token, { touch, rotate, arrived }), (session) =>
       // The token is passed on as it is, unless it was replaced.
-      rotate && session.token !== token
+      rotate && token !== session.token
         ? Effect.map(Clock.currentTimeMillis, (now) => {
             this.#headers.issueScheduled(session, now)
             return session
