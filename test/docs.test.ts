@@ -22,7 +22,7 @@ import {
 } from "effect-sessions"
 import * as Token from "../src/internal/token/token.ts"
 import { spawnSync } from "node:child_process"
-import { existsSync, globSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, globSync, readFileSync, rmSync } from "node:fs"
 import { basename, dirname, join } from "node:path"
 import { pathToFileURL } from "node:url"
 import { testKitKey } from "../src/internal/token/publishedKeys.ts"
@@ -49,15 +49,6 @@ const written = [
   ...globSync("docs/**/*.md", { cwd: root })
 ]
 const fences = write([...written, ...sources], folder)
-writeFileSync(
-  join(folder, "tsconfig.json"),
-  JSON.stringify({
-    extends: "../../tsconfig.json",
-    compilerOptions: { noUnusedLocals: false, noUnusedParameters: false },
-    include: ["."]
-  })
-)
-
 describe("fences", () => {
   it("are there, and no two of a document have one name", () => {
     assert.isAbove(fences.filter(({ title }) => title.startsWith("README.md")).length, 10)

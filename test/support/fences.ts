@@ -13,10 +13,14 @@ export interface Fence {
   readonly kind: "module" | "test" | "types"
 }
 
-/** Inside the repository, so that packages resolve; out of git and of every other check. */
+/** Inside the repository, so that packages resolve, ours by its name too; out of git and of every other check. */
 export const makeFolder = (): string => {
   mkdirSync(join(root, ".tmp"), { recursive: true })
-  return mkdtempSync(join(root, ".tmp/docs-"))
+  const folder = mkdtempSync(join(root, ".tmp/docs-"))
+  const compilerOptions = { noUnusedLocals: false, noUnusedParameters: false }
+  const config = { extends: "../../tsconfig.json", compilerOptions, include: ["."] }
+  writeFileSync(join(folder, "tsconfig.json"), JSON.stringify(config))
+  return folder
 }
 
 /** The file that a fence named on its first line becomes. */
