@@ -134,7 +134,7 @@ bench
   .add("token: check", () => run(tokens.check(session.token)))
   .add("token: check, forged", () => run(Effect.exit(tokens.check(forged))))
   .add("token: hash of the secret", () => run(sha256(token.slice(35, 78))))
-  .add("data: decode", () => codec.decode(text))
+  .add("data: decode", () => codec.decode({ data: text, dataVersion: 1 }))
   .add("data: encode", () => codec.encode({ username: "ada" }))
   .add("memory backend: read", () => run(store.read("bench/UserSession", anyId())))
   .add("memory backend: update", () => {

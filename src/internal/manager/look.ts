@@ -119,7 +119,7 @@ export const make = <A, E>(
     now: number,
     { arrived = now, isAgain = false, rotate, touch }: Look
   ): Accepted => {
-    const verdict = Rotation.judge(record, hash, { now, arrived }, times.rotation, rotate)
+    const verdict = Rotation.judge(record, hash, { now, arrived: Math.min(arrived, now) }, times.rotation, rotate)
     if (verdict._tag === "unknown") return notFound
     if (verdict._tag === "reused") return ended(record.id)
     const session = admit(record, token, now)
