@@ -2,8 +2,8 @@
  * The scenarios of `test/support/oldServer.ts` with the built package of an older version in a process of its own, beside
  * processes of this one, on Redis and Postgres. To have the package of a commit:
  *
- * `git worktree add /tmp/old b2d8943`, there `npm ci && npm run build`, then here
- * `node --import ./test/support/resolveSource.ts test/oldServer/run.ts --package /tmp/old`.
+ * `git worktree add ../old b2d8943`, there `npm ci && npm run build`, then here
+ * `node --import ./test/support/resolveSource.ts test/oldServer/run.ts --package ../old`.
  *
  * It uses REDIS_URL and DATABASE_URL, and ends with 1 if a scenario fails.
  */
