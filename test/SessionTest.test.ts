@@ -7,10 +7,32 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as SecureRandom from "effect/crypto/SecureRandom"
 import * as TestClock from "effect/testing/TestClock"
+import * as HttpServerRequest from "effect/http/HttpServerRequest"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { SessionId } from "../src/Session.ts"
+import type { CreateOptions } from "../src/Session.ts"
+import * as SessionMiddleware from "../src/SessionMiddleware.ts"
 import * as SessionTest from "../src/testing/SessionTest.ts"
 import { outcome } from "./support/outcome.ts"
 import { ada, nobody, UserSession } from "./support/userSession.ts"
+
+describe("layerLoggedIn", () => {
+  it.effect("logs its client in by the methods that a guard asks for", () =>
+    Effect.gen(function* () {
+      const asked = SessionMiddleware.required(UserSession, { fresh: { within: "5 minutes", methods: ["otp"] } })(
+        Effect.succeed(HttpServerResponse.empty())
+      ).pipe(
+        Effect.provideService(
+          HttpServerRequest.HttpServerRequest,
+          HttpServerRequest.fromWeb(new Request("http://localhost/"))
+        )
+      )
+      const by = (login?: CreateOptions) =>
+        outcome(asked.pipe(Effect.provide(SessionTest.layerLoggedIn(UserSession, ada, { login }))))
+      assert.deepStrictEqual([yield* by(), yield* by({ methods: ["otp"] })], ["SessionStale", "ok"])
+    })
+  )
+})
 
 describe("layerVerified", () => {
   it.effect("gives a handler the verified session and the request's, and both say the same", () =>

@@ -49,6 +49,26 @@ describe("a scheduled rotation's token", () => {
     })
   )
 
+  it.effect("[R55] makes no theft of a request that came in time, though its handler looks at the session late", () =>
+    Effect.gen(function* () {
+      const stage = yield* start()
+      const { cookie } = yield* due(stage)
+      const gate = yield* Deferred.make<void>()
+      const late = yield* stage.open(Effect.andThen(Deferred.await(gate), whoami))
+      const upload = yield* Effect.forkChild(late("POST", "/", { cookie }))
+      const send = yield* stage.guarded(Effect.as(verified, empty))
+      const newer = (yield* send("GET", "/", { cookie })).cookie
+      assert.strictEqual((yield* send("GET", "/", { cookie: newer })).status, 204)
+      yield* TestClock.adjust(10 * grace)
+      yield* Deferred.succeed(gate, undefined)
+      assert.strictEqual((yield* Fiber.join(upload)).status, 200)
+      assert.strictEqual((yield* send("GET", "/", { cookie: newer })).status, 204)
+      // One that comes now is a stolen copy.
+      assert.strictEqual((yield* send("GET", "/", { cookie })).status, 401)
+      assert.strictEqual((yield* send("GET", "/", { cookie: newer })).status, 401)
+    })
+  )
+
   it.effect("[R55] is carried by every kind of answer, failures too", () =>
     Effect.gen(function* () {
       const stage = yield* start()
