@@ -29,6 +29,8 @@ import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
+import type * as Queue from "effect/Queue"
+import type * as Scope from "effect/Scope"
 
 /**
  * A session record. All times are milliseconds since the Unix epoch.
@@ -112,6 +114,14 @@ export interface SessionPage {
 export type DeletedRecord = Pick<SessionRecord, "namespace" | "id" | "principal">
 
 /**
+ * A hint that a record may have ended, by its namespace and id.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type EndedHint = Pick<SessionRecord, "namespace" | "id">
+
+/**
  * What one call has deleted. While `more` is true there may be more to delete, even if this call has deleted fewer than
  * its limit, or none; a loop of calls comes to an end.
  *
@@ -138,6 +148,8 @@ export type Operation =
   | "deleteByPrincipal"
   | "listByPrincipal"
   | "deleteExpired"
+  | "scan"
+  | "ended"
 
 /**
  * A backend operation that failed. `outcome` is `"notApplied"` if the store certainly did not carry out the write (it
@@ -235,5 +247,25 @@ export class SessionBackend extends Context.Service<
       readonly now: number
       readonly limit: number
     }) => Effect.Effect<DeletedBatch, SessionBackendError>
+    /**
+     * Returns a page of all records of a namespace, expired or not, in an order of the store's own: a record that is there
+     * during the whole walk is returned at least once. A page may hold fewer records than `limit`, even none, and have a
+     * `next`.
+     */
+    readonly scan: (
+      namespace: string,
+      options: { readonly limit: number; readonly after?: string | undefined }
+    ) => Effect.Effect<SessionPage, SessionBackendError>
+    /**
+     * Subscribes to records that are deleted or given another secret, in any process and of all namespaces; what
+     * `deleteExpired` deletes may be left out. Once it has answered, each of them is a hint in the queue. Hints may come
+     * late, twice, or not at all, and a queue that is not emptied may lose some: whoever gets one looks at the record, and
+     * looks at intervals besides. The queue fails when the subscription is lost.
+     *
+     * A backend that cannot push has none.
+     */
+    readonly ended?:
+      | Effect.Effect<Queue.Dequeue<EndedHint, SessionBackendError>, SessionBackendError, Scope.Scope>
+      | undefined
   }
 >()("effect-sessions/SessionBackend") {}

@@ -347,6 +347,7 @@ const make = Effect.fnUntraced(function* (
       return page.length < count ? { records } : { records, next: page.at(-1) }
     }),
 
+    scan: () => Effect.die("scan"),
     deleteExpired: () => Effect.succeed({ deleted: [], more: false })
   }
 })

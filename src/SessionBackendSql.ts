@@ -470,6 +470,7 @@ const make = (configuration: Configuration): SessionBackend["Service"] => {
       )
     },
 
+    scan: () => Effect.die("scan"),
     deleteExpired: (options) => {
       const limit = rowsAtMost(options.limit)
       return Effect.map(

@@ -38,6 +38,7 @@ import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
+import type * as Scope from "effect/Scope"
 import * as Result from "effect/Result"
 import * as CompareAndSet from "./internal/manager/compareAndSet.ts"
 import * as Extension from "./internal/manager/extension.ts"
@@ -54,8 +55,8 @@ import * as Token from "./internal/token/token.ts"
 import type {
   Core,
   Definition,
-  LayerOptions,
   ManagerOf,
+  ManagerOptions,
   Refusal,
   SessionInfo,
   SessionManager,
@@ -265,6 +266,8 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
           }
         )
       ),
+    ended: () => Effect.never,
+    scan: () => Effect.die("scan"),
     list,
     // A caller without types may leave the owner out, and this would be `revokeAny`.
     revoke: (id, owner) => (typeof owner.principal === "string" ? storage.delete(id, owner) : Effect.succeed(false)),
@@ -292,10 +295,10 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
  * @category constructors
  * @since 0.1.0
  */
-export const make = <Self, A, R extends ReadonlyArray<Tagged>>(
+export const make = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
   definition: Definition<Self, A, R>,
-  options: LayerOptions = {}
-): Effect.Effect<SessionManager<A, R>, SessionConfigError, VerifierOf<Self> | Core> => {
+  options: ManagerOptions<NoInfer<A>, NoInfer<R>, RX> = {}
+): Effect.Effect<SessionManager<A, R>, SessionConfigError, VerifierOf<Self> | Core | Scope.Scope | RX> => {
   const { problems, settings } = settingsOf(definition, options)
   return problems.length > 0 ? Effect.fail(new SessionConfigError({ problems })) : makeWith(definition, settings)
 }
@@ -328,10 +331,10 @@ export const make = <Self, A, R extends ReadonlyArray<Tagged>>(
  * @category layers
  * @since 0.1.0
  */
-export const layer = <Self, A, R extends ReadonlyArray<Tagged>>(
+export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
   definition: Definition<Self, A, R>,
-  options: LayerOptions = {}
-): Layer.Layer<ManagerOf<Self>, SessionConfigError, VerifierOf<Self> | Core> =>
+  options: ManagerOptions<NoInfer<A>, NoInfer<R>, RX> = {}
+): Layer.Layer<ManagerOf<Self>, SessionConfigError, VerifierOf<Self> | Core | RX> =>
   Layer.effect(
     definition.Manager,
     Effect.gen(function* () {
@@ -351,4 +354,9 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>>(
       yield* registry.check(key, [...new Set(taken), ...problems])
       return yield* makeWith(definition, settings)
     })
-  ).pipe(Layer.provide(Registry.layer))
+    // `Layer.effect` takes `Scope` out of the requirements, which the compiler cannot do for an abstract `RX`.
+  ).pipe(Layer.provide(Registry.layer)) as Layer.Layer<
+    ManagerOf<Self>,
+    SessionConfigError,
+    VerifierOf<Self> | Core | RX
+  >

@@ -121,7 +121,7 @@ export type {
  */
 export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
   session: Definition<Self, A, R>,
-  options: HttpOptions<NoInfer<A>, RX> = {}
+  options: HttpOptions<NoInfer<A>, NoInfer<R>, RX> = {}
 ): Layer.Layer<Bound<Self>, SessionConfigError, SessionFrontend | VerifierOf<Self> | Core | RX> =>
   Layer.merge(
     SessionManager.layer(session, options),

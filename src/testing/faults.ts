@@ -114,7 +114,9 @@ export const layerFaults: Layer.Layer<SessionBackend | BackendFaults, never, Ses
         delete: (...args) => faulty("delete", () => backend.delete(...args)),
         deleteByPrincipal: (...args) => faulty("deleteByPrincipal", () => backend.deleteByPrincipal(...args)),
         listByPrincipal: (...args) => faulty("listByPrincipal", () => backend.listByPrincipal(...args)),
-        deleteExpired: (...args) => faulty("deleteExpired", () => backend.deleteExpired(...args))
+        deleteExpired: (...args) => faulty("deleteExpired", () => backend.deleteExpired(...args)),
+        scan: (...args) => faulty("scan", () => backend.scan(...args)),
+        ended: backend.ended
       })
     )
   })

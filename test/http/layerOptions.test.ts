@@ -16,7 +16,9 @@ class OldSessions extends Context.Service<
 const request = (headers: Record<string, string>) =>
   HttpServerRequest.fromWeb(new Request("https://app.test/", { headers }))
 
-const bound = (options: SessionMiddleware.HttpOptions<typeof ada | typeof eve, OldSessions>) =>
+const bound = (
+  options: SessionMiddleware.HttpOptions<typeof UserSession.data.Type, typeof UserSession.refused, OldSessions>
+) =>
   Effect.map(
     Layer.build(
       SessionMiddleware.layer(UserSession, options).pipe(

@@ -34,7 +34,7 @@ export interface Parts<Self> extends Session.LayerOptions {
   readonly crypto?: Layer.Layer<Crypto> | undefined
 }
 
-export interface HttpParts<Self> extends Parts<Self>, Pick<SessionMiddleware.HttpOptions<never>, "clearSiteData"> {
+export interface HttpParts<Self> extends Parts<Self>, Pick<SessionMiddleware.HttpOptions<never, []>, "clearSiteData"> {
   readonly frontend?: Layer.Layer<SessionFrontend.SessionFrontend, SessionConfigError> | undefined
 }
 

@@ -86,8 +86,10 @@ same<
   | "revoke"
   | "revokeOthers"
   | "revokeAll"
+  | "ended"
 >(true)
 
+same<P["ended"], Effect.Effect<Session.Unauthenticated | Refused>>(true)
 same<P["get"], Effect.Effect<Session.Session<Data>, Loaded | Refused>>(true)
 same<O["get"], Effect.Effect<Session.Session<Data>, Loaded | Suspended>>(true)
 same<T["get"], Effect.Effect<Session.Session<Data>, Loaded | Suspended | Locked>>(true)
@@ -193,6 +195,8 @@ same<
   | "revoke"
   | "revokeAny"
   | "revokeAll"
+  | "ended"
+  | "scan"
 >(true)
 same<
   M["create"],
@@ -253,7 +257,13 @@ same<
 same<M["rotate"], (token: Source) => Effect.Effect<Session.Session<Data>, Invalid | Refused | Conflict | Unavailable>>(
   true
 )
-same<M["destroy"], (token: Token) => Effect.Effect<boolean, Unavailable>>(true)
+same<
+  M["destroy"],
+  (
+    token: Token,
+    options?: { readonly why?: "logout" | "replaced" | "undone" | undefined }
+  ) => Effect.Effect<boolean, Unavailable>
+>(true)
 same<
   M["list"],
   (principal: string) => Effect.Effect<ReadonlyArray<Session.SessionInfo<Data | undefined>>, Unavailable>

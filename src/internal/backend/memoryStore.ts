@@ -255,6 +255,8 @@ export const make = (limits: {
         }
       }),
 
+    scan: () => Effect.die("scan"),
+
     deleteExpired: ({ limit, now }) =>
       Effect.sync(() => {
         const deleted = collect(now - slack, limit, Infinity)

@@ -15,7 +15,7 @@ import type {
   BoundFrontend,
   ClientInfo,
   Definition,
-  LayerOptions,
+  ManagerOptions,
   SessionManager,
   SiteData,
   Tagged
@@ -50,7 +50,7 @@ export interface FrontendPolicy {
   hasHinted: boolean
 }
 
-export interface HttpOptions<A, RX = never> extends LayerOptions {
+export interface HttpOptions<A, R extends ReadonlyArray<Tagged>, RX = never> extends ManagerOptions<A, R, RX> {
   /**
    * What a list of devices shows of the client that makes a session: its `user-agent`, for example. Behind a proxy the
    * address is the proxy's, unless your server reads what that adds.
@@ -105,9 +105,9 @@ const asBackend = <B>(adopting: Effect.Effect<B>, millis: number): Effect.Effect
   )
 
 /** A frontend with the options of its layer. Member by member: it may be an instance of a class. */
-export const bound = <A, RX>(
+export const bound = <A, R extends ReadonlyArray<Tagged>, RX>(
   frontend: SessionFrontend["Service"],
-  { adopt, backendTimeout = "1 second", clearSiteData, client }: HttpOptions<A, RX>,
+  { adopt, backendTimeout = "1 second", clearSiteData, client }: HttpOptions<A, R, RX>,
   context: Context.Context<RX>
 ): BoundFrontend<A> => {
   const { carried } = frontend
@@ -201,7 +201,7 @@ const siteData: ReadonlySet<string> = new Set<SiteData>([
 
 export const siteDataProblems = ({
   clearSiteData
-}: Pick<HttpOptions<unknown>, "clearSiteData">): ReadonlyArray<string> =>
+}: Pick<HttpOptions<unknown, []>, "clearSiteData">): ReadonlyArray<string> =>
   (clearSiteData || []).flatMap((name) =>
     siteData.has(name)
       ? []

@@ -262,6 +262,10 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
       )
   }
 
+  get ended(): RequestSession<A, R>["ended"] {
+    return Effect.never
+  }
+
   // ---------------------------------------------------------------------------
   // Changing: what a change answers is what `get` answers from then on
   // ---------------------------------------------------------------------------
