@@ -26,7 +26,7 @@ interface Data {
 /** The recipes on a server, with its port and the manager. */
 const serving = Effect.gen(function* () {
   const context = yield* Layer.build(
-    HttpRouter.serve(Layer.mergeAll(Feed, Echo) as Layer.Layer<never>, {
+    HttpRouter.serve(Layer.mergeAll(Feed as Layer.Layer<never>, Echo as Layer.Layer<never>), {
       disableLogger: true,
       disableListenLog: true
     }).pipe(
