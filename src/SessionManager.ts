@@ -41,9 +41,10 @@ import type * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as Result from "effect/Result"
 import * as CompareAndSet from "./internal/manager/compareAndSet.ts"
+import * as Events from "./internal/manager/events.ts"
 import * as Extension from "./internal/manager/extension.ts"
 import * as Fence from "./internal/manager/fence.ts"
-import { infoOf, LiveSession, noToken } from "./internal/manager/liveSession.ts"
+import { infoOf, LiveSession, noToken, withoutToken } from "./internal/manager/liveSession.ts"
 import * as LogIn from "./internal/manager/logIn.ts"
 import * as Look from "./internal/manager/look.ts"
 import * as Parts from "./internal/manager/parts.ts"
@@ -63,7 +64,7 @@ import type {
   Tagged,
   VerifierOf
 } from "./Session.ts"
-import type { SessionRecord } from "./SessionBackend.ts"
+import type { DeletedRecord, SessionRecord } from "./SessionBackend.ts"
 import { SessionConfigError, SessionRefused } from "./SessionError.ts"
 import type { SessionInvalid, SessionUnavailable } from "./SessionError.ts"
 
@@ -77,15 +78,28 @@ export type {
   SessionManager
 } from "./Session.ts"
 
+/** What tells of events, where the options have a handler. */
+const eventsOf = <Self, A, R extends ReadonlyArray<Tagged>, RX>(
+  { key }: Definition<Self, A, R>,
+  { onEvent }: ManagerOptions<A, R, RX>,
+  { times: { backend } }: Settings
+): Effect.Effect<Events.Events<A, R> | undefined, never, RX> =>
+  Effect.map(
+    Effect.context<RX>(),
+    (context) => onEvent && Events.make(Events.tellOf(onEvent, context, key, backend), key, backend)
+  )
+
 const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<Tagged>>(
   definition: Definition<Self, A, R>,
-  settings: Settings
+  settings: Settings,
+  events: Events.Events<A, R> | undefined
 ): Effect.fn.Return<SessionManager<A, R>, never, VerifierOf<Self> | Core> {
   type Refused = Refusal<R>
   type Accepted = Effect.Effect<LiveSession<A>, SessionInvalid | Refused | SessionUnavailable>
 
-  const parts = yield* Parts.make(definition, settings)
-  const { copyOf, data, dataVersion, deadlines, fence, isLive, namespace, randomly, sha256, storage, tokens } = parts
+  const parts = yield* Parts.make(definition, settings, events)
+  const { copyOf, data, dataVersion, deadlines, end, fence, isLive, namespace, randomly } = parts
+  const { sha256, storage, tokens } = parts
   const verifier = yield* definition.Verifier
 
   const refusedByValue: Effect.Effect<never, Refused> = Effect.suspend(() => {
@@ -115,6 +129,17 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
   const once = asRequest("once")
 
   const logIn = LogIn.make<A, R>(parts, look, compareAndSet)
+
+  /** Tells of a token, or a session, that was refused. */
+  const telling = <B, E extends { readonly _tag: string }>(effect: Effect.Effect<B, E>): Effect.Effect<B, E> =>
+    events === undefined
+      ? effect
+      : Effect.tapError(effect, (error) =>
+          error._tag === "SessionUnavailable" || error._tag === "SessionConflict"
+            ? Effect.void
+            : // No member that tells fails with anything else.
+              events.tell({ _tag: "Refused", error: error as unknown as SessionInvalid | Refused })
+        )
 
   // -------------------------------------------------------------------------------------------------------------------
   // Changing
@@ -204,11 +229,18 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
     const secret = yield* randomly(Token.randomSecret)
     const secretHash = yield* sha256(secret)
     const token = yield* tokens.issue({ id: session.id, secret })
-    const [, rotated] = yield* compareAndSet(
+    const rotating = compareAndSet(
       session,
       ({ data }) => Exit.succeed([undefined, { patch: { secretHash }, data, token }]),
       alone
     )
+    const told =
+      events === undefined
+        ? rotating
+        : Effect.uninterruptible(
+            Effect.tap(rotating, ([, rotated]) => events.tell({ _tag: "Rotated", session: withoutToken(rotated) }))
+          )
+    const [, rotated] = yield* told
     return rotated
   })
 
@@ -242,27 +274,31 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
   })
 
   return {
-    ...logIn,
+    create: (given, options) => telling(logIn.create(given, options)),
+    createFrom: (source, f, options) => telling(logIn.createFrom(source, f, options)),
+    reauthenticate: (source, options) => telling(logIn.reauthenticate(source, options)),
     resolve: (token, { arrived, rotate = false, touch = true } = {}) =>
-      load(token, { touch, rotate, arrived: arrived === undefined ? undefined : Number(arrived / 1_000_000n) }),
+      telling(
+        load(token, { touch, rotate, arrived: arrived === undefined ? undefined : Number(arrived / 1_000_000n) })
+      ),
     get: (id) =>
       Effect.flatMap(Clock.currentTimeMillis, (now) =>
         Effect.map(storage.read(id), (found) =>
           Option.flatMap(found, (record) => Option.fromUndefinedOr(shown(record, now)))
         )
       ),
-    describe,
-    modify,
+    describe: (source, client) => telling(describe(source, client)),
+    modify: (source, f) => telling(modify(source, f)),
     modifyAll,
-    replace,
-    rotate,
-    destroy: (token) =>
+    replace: (given, next) => telling(replace(given, next)),
+    rotate: (source) => telling(rotate(source)),
+    destroy: (token, { why = "logout" } = {}) =>
       Effect.uninterruptible(
         Effect.matchEffect(
           Effect.suspend(() => tokens.check(token)),
           {
             onFailure: () => Effect.succeed(false),
-            onSuccess: ({ id }) => Effect.as(storage.delete(id), true)
+            onSuccess: ({ id }) => Effect.as(end(id, why), true)
           }
         )
       ),
@@ -270,15 +306,25 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
     scan: () => Effect.die("scan"),
     list,
     // A caller without types may leave the owner out, and this would be `revokeAny`.
-    revoke: (id, owner) => (typeof owner.principal === "string" ? storage.delete(id, owner) : Effect.succeed(false)),
-    revokeAny: (id) => storage.delete(id),
+    revoke: (id, { principal }) =>
+      typeof principal === "string" ? end(id, "revoked", { principal }) : Effect.succeed(false),
+    revokeAny: (id) => end(id, "revoked"),
     revokeAll: (principal, options = {}) =>
       // Once the fence is raised deleting begins, whatever becomes of the caller.
       Effect.uninterruptibleMask((restore) =>
         Effect.gen(function* () {
           const before = yield* Fence.timeOf(options.before)
           const raised = yield* Effect.exit(fence.raise(principal, before))
-          const count = yield* storage.deleteByPrincipal(principal, options, restore)
+          let isSlow = false
+          const told =
+            events &&
+            ((deleted: ReadonlyArray<DeletedRecord>) =>
+              isSlow
+                ? Effect.void
+                : Effect.map(events.ended(deleted, "revoked"), (isDone) => {
+                    isSlow = !isDone
+                  }))
+          const count = yield* storage.deleteByPrincipal(principal, options, restore, told)
           // What was deleted stays so, but a log-in under way may have come through.
           if (Exit.isFailure(raised)) return yield* unavailable.unknown
           return count
@@ -300,7 +346,9 @@ export const make = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
   options: ManagerOptions<NoInfer<A>, NoInfer<R>, RX> = {}
 ): Effect.Effect<SessionManager<A, R>, SessionConfigError, VerifierOf<Self> | Core | Scope.Scope | RX> => {
   const { problems, settings } = settingsOf(definition, options)
-  return problems.length > 0 ? Effect.fail(new SessionConfigError({ problems })) : makeWith(definition, settings)
+  return problems.length > 0
+    ? Effect.fail(new SessionConfigError({ problems }))
+    : Effect.flatMap(eventsOf(definition, options, settings), (events) => makeWith(definition, settings, events))
 }
 
 /**
@@ -352,7 +400,9 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
       )
       const { problems, settings } = settingsOf(definition, options)
       yield* registry.check(key, [...new Set(taken), ...problems])
-      return yield* makeWith(definition, settings)
+      const events = yield* eventsOf(definition, options, settings)
+      if (events !== undefined) yield* registry.onSwept(key, (records) => events.ended(records, "expired"))
+      return yield* makeWith(definition, settings, events)
     })
     // `Layer.effect` takes `Scope` out of the requirements, which the compiler cannot do for an abstract `RX`.
   ).pipe(Layer.provide(Registry.layer)) as Layer.Layer<
