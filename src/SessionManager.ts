@@ -78,21 +78,19 @@ export type {
   SessionManager
 } from "./Session.ts"
 
-/** What tells of events, where the options have a handler. */
-const eventsOf = <Self, A, R extends ReadonlyArray<Tagged>, RX>(
+/** What tells the handler, where the options have one. */
+const tellOf = <Self, A, R extends ReadonlyArray<Tagged>, RX>(
   { key }: Definition<Self, A, R>,
   { onEvent }: ManagerOptions<A, R, RX>,
   { times: { backend } }: Settings
-): Effect.Effect<Events.Events<A, R> | undefined, never, RX> =>
-  Effect.map(
-    Effect.context<RX>(),
-    (context) => onEvent && Events.make(Events.tellOf(onEvent, context, key, backend), key, backend)
-  )
+): Effect.Effect<Events.Tell<A, R> | undefined, never, RX> =>
+  Effect.map(Effect.context<RX>(), (context) => onEvent && Events.tellOf(onEvent, context, key, backend))
 
 const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<Tagged>>(
   definition: Definition<Self, A, R>,
   settings: Settings,
-  events: Events.Events<A, R> | undefined
+  tell: Events.Tell<A, R> | undefined,
+  events = tell && Events.make<A>(tell, definition.key, settings.times.backend)
 ): Effect.fn.Return<SessionManager<A, R>, never, VerifierOf<Self> | Core> {
   type Refused = Refusal<R>
   type Accepted = Effect.Effect<LiveSession<A>, SessionInvalid | Refused | SessionUnavailable>
@@ -132,13 +130,13 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
 
   /** Tells of a token, or a session, that was refused. */
   const telling = <B, E extends { readonly _tag: string }>(effect: Effect.Effect<B, E>): Effect.Effect<B, E> =>
-    events === undefined
+    tell === undefined
       ? effect
       : Effect.tapError(effect, (error) =>
           error._tag === "SessionUnavailable" || error._tag === "SessionConflict"
             ? Effect.void
             : // No member that tells fails with anything else.
-              events.tell({ _tag: "Refused", error: error as unknown as SessionInvalid | Refused })
+              tell({ _tag: "Refused", error: error as unknown as SessionInvalid | Refused })
         )
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -348,7 +346,7 @@ export const make = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
   const { problems, settings } = settingsOf(definition, options)
   return problems.length > 0
     ? Effect.fail(new SessionConfigError({ problems }))
-    : Effect.flatMap(eventsOf(definition, options, settings), (events) => makeWith(definition, settings, events))
+    : Effect.flatMap(tellOf(definition, options, settings), (tell) => makeWith(definition, settings, tell))
 }
 
 /**
@@ -400,9 +398,10 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
       )
       const { problems, settings } = settingsOf(definition, options)
       yield* registry.check(key, [...new Set(taken), ...problems])
-      const events = yield* eventsOf(definition, options, settings)
+      const tell = yield* tellOf(definition, options, settings)
+      const events = tell && Events.make<A>(tell, key, settings.times.backend)
       if (events !== undefined) yield* registry.onSwept(key, (records) => events.ended(records, "expired"))
-      return yield* makeWith(definition, settings, events)
+      return yield* makeWith(definition, settings, tell, events)
     })
     // `Layer.effect` takes `Scope` out of the requirements, which the compiler cannot do for an abstract `RX`.
   ).pipe(Layer.provide(Registry.layer)) as Layer.Layer<

@@ -19,6 +19,7 @@ import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Semaphore from "effect/Semaphore"
 import type {
+  BoundFrontend,
   Changed,
   CreateOptions,
   Loaded,
@@ -35,7 +36,7 @@ import { failure } from "../exit.ts"
 import { carriedBy } from "../frontend/carried.ts"
 import { requestHeader } from "../frontend/requestHeader.ts"
 import type { Binding } from "./binding.ts"
-import { chooseSession, endSessions } from "./credentials.ts"
+import { chooseSession, endSessions, extractFrom } from "./credentials.ts"
 import { staleness } from "./freshness.ts"
 import * as LogIn from "./logIn.ts"
 import { isAdoptable, isOwnRequest } from "./logIn.ts"
@@ -79,6 +80,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   #lock: Semaphore.Semaphore | undefined = undefined
   /** When the request began, or when it ended the principal's sessions: in nanoseconds. */
   #began: () => bigint
+  #isRefused = false
   /** Whether the look at the session keeps it alive. */
   #touch = true
   /** Whether the response to this request is the handle's to put a token on. */
@@ -116,6 +118,20 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     return this.#binding.manager === manager && this.#binding.frontend === frontend
   }
 
+  /** Tells of a refusal that the manager does not know of: of one for each request. */
+  refused(error: Parameters<NonNullable<BoundFrontend<A>["onRefused"]>>[0]): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const { onRefused } = this.#binding.frontend
+      if (onRefused === undefined || this.#isRefused) return Effect.void
+      this.#isRefused = true
+      return onRefused(error)
+    })
+  }
+
+  get #onRefused(): ((error: SessionInvalid) => Effect.Effect<void>) | undefined {
+    return this.#binding.frontend.onRefused && ((error) => this.refused(error))
+  }
+
   finish(response: HttpServerResponse): Effect.Effect<HttpServerResponse> {
     return this.#headers.finish(response)
   }
@@ -140,7 +156,8 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     let isOurs = false
     const { frontend } = this.#binding
     const { adopt } = frontend
-    const looked = Effect.flatMap(frontend.extract(this.#request), (credentials): Loaded<Session<A>, R> => {
+    const extracted = extractFrom(frontend, this.#request, this.#onRefused)
+    const looked = Effect.flatMap(extracted, (credentials): Loaded<Session<A>, R> => {
       // Another fiber may have been faster.
       if (this.#state !== undefined || this.#isReading) return this.load()
       isOurs = this.#isReading = true
@@ -172,7 +189,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     const touch = this.#touch
     if (credentials.length > 1) {
       return Effect.map(
-        chooseSession(credentials, (token) => manager.resolve(token, { touch, arrived })),
+        chooseSession(credentials, (token) => manager.resolve(token, { touch, arrived }), this.#onRefused),
         ([session, via]) => {
           this.#headers.via = via
           return session
@@ -220,7 +237,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
           const problem = staleness(session, wanted, now)
           if (problem === undefined) return Effect.succeed(session)
           this.#headers.stale(problem)
-          return Effect.fail(problem)
+          return Effect.andThen(this.refused(problem), Effect.fail(problem))
         })
       )
   }
@@ -340,7 +357,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
       current: () => this.#current,
       set: (created) => this.#set(Exit.succeed(created)),
       lost: (error) => this.#lost(error),
-      endCarried: (replaced) => this.#endCarried(replaced),
+      endCarried: (replaced) => this.#endCarried("replaced", replaced),
       beforeHeaders: (operation, effect) => this.#beforeHeaders(operation, effect)
     })
   }
@@ -348,7 +365,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   get destroy(): RequestSession<A, R>["destroy"] {
     return this.#inTurn(() => {
       const wasIssued = this.#headers.issued !== undefined
-      return Effect.map(this.#endCarried(), (carried) => {
+      return Effect.map(this.#endCarried("logout"), (carried) => {
         if (carried || wasIssued) this.#headers.detach()
         this.#set(missing)
       })
@@ -359,7 +376,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
    * Ends the session this request has, but for one that another is to replace, then those whose tokens it carries besides.
    * Answers whether it carried a token of ours.
    */
-  #endCarried(replaced?: Session<A>): Effect.Effect<boolean, SessionUnavailable> {
+  #endCarried(why: "logout" | "replaced", replaced?: Session<A>): Effect.Effect<boolean, SessionUnavailable> {
     return Effect.gen({ self: this }, function* () {
       const { definition, frontend, manager } = this.#binding
       let carried = yield* carriedBy(frontend, this.#request)
@@ -367,7 +384,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
       const current = replaced ?? this.#current
       if (current !== undefined) {
         if (replaced === undefined) {
-          yield* manager.destroy(current.token)
+          yield* manager.destroy(current.token, { why })
           this.#headers.issued = undefined
           this.#set(missing)
         }
@@ -375,7 +392,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
         own = carried.find(isOwn)
         carried = carried.filter((credential) => !isOwn(credential))
       }
-      const via = yield* endSessions(carried, manager.destroy, definition.key)
+      const via = yield* endSessions(carried, (token) => manager.destroy(token, { why }), definition.key)
       this.#headers.via ??= own?.via ?? via ?? carried[0]?.via
       return own !== undefined || via !== undefined
     })

@@ -14,6 +14,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import type * as Redacted from "effect/Redacted"
@@ -82,10 +83,11 @@ interface Job<A, E> {
 const isGiven = <A, E>({ given, terms }: Job<A, E>, record: SessionRecord): boolean =>
   terms.byId === true || lineOf(record) === lineOf(LiveSession.record(given))
 
-const isExpired = (exit: Exit.Exit<unknown, { readonly _tag: string }>): boolean => {
-  const error = Option.getOrUndefined(Exit.findErrorOption(exit))
-  return error?._tag === "SessionInvalid" && (error as SessionInvalid).reason === "Expired"
-}
+const isExpired = (exit: Exit.Exit<unknown, unknown>): boolean =>
+  Option.exists(
+    Exit.findErrorOption(exit),
+    (error) => Predicate.isTagged(error, "SessionInvalid") && (error as SessionInvalid).reason === "Expired"
+  )
 
 export type CompareAndSet<A, E> = <B>(
   given: LiveSession<A>,

@@ -24,20 +24,20 @@ const maxRemembered = 10_000
 
 export type Ended = Pick<SessionRecord, "id" | "principal">
 
-/** Without errors of a verifier: what tells of all events tells of these too. */
-export type OwnEvent<A> = SessionEvent<A, readonly []>
+/** Waits for the handler, for a deadline at most. Never fails, and is not interrupted. */
+export type Tell<A, R extends ReadonlyArray<Tagged>> = (event: SessionEvent<A, R>) => Effect.Effect<void>
 
-export interface Events<A, R extends ReadonlyArray<Tagged> = readonly []> {
-  /** Waits for the handler, for a deadline at most. Never fails, and is not interrupted. */
-  readonly tell: (event: SessionEvent<A, R>) => Effect.Effect<void>
+/** What does not depend on the errors of a verifier. */
+export type OwnEvent<A> = Exclude<SessionEvent<A, readonly []>, { readonly _tag: "Refused" }>
+
+export interface Events<A> {
+  readonly tell: (event: OwnEvent<A>) => Effect.Effect<void>
   /**
    * Says that sessions have ended, but for those of which that was said. Answers `false` if the handler took too long for
    * all of them: the rest is left out.
    */
   readonly ended: (sessions: ReadonlyArray<Ended>, why: EndedWhy) => Effect.Effect<boolean>
 }
-
-export type Tell<A, R extends ReadonlyArray<Tagged>> = Events<A, R>["tell"]
 
 type OnEvent<A, R extends ReadonlyArray<Tagged>, RX> = NonNullable<ManagerOptions<A, R, RX>["onEvent"]>
 
@@ -67,11 +67,7 @@ export const tellOf =
     ) as Effect.Effect<void>
   }
 
-export const make = <A, R extends ReadonlyArray<Tagged>>(
-  tell: Tell<A, R>,
-  namespace: string,
-  millis: number
-): Events<A, R> => {
+export const make = <A>(tell: Events<A>["tell"], namespace: string, millis: number): Events<A> => {
   /** The sessions whose end was told, the latest last: a record may be noticed again until it is swept. */
   const told = new Set<string>()
 

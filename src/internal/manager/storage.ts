@@ -35,7 +35,7 @@ export const make = (
   backend: SessionBackend["Service"],
   namespace: string,
   timeout: number,
-  onFailed: OnFailed | undefined
+  onFailed?: OnFailed
 ) => {
   /** The failure of an operation for a cause, logged and told. */
   const failed = (
