@@ -256,9 +256,7 @@ export const make = <A, E>({
       return Effect.uninterruptible(
         Effect.onExit(answered, (exit) => {
           const told = Effect.forEach(news, events.tell, { discard: true })
-          return isExpired(exit)
-            ? Effect.andThen(told, events.ended([LiveSession.record(given)], "expired"))
-            : told
+          return isExpired(exit) ? Effect.andThen(told, events.ended([LiveSession.record(given)], "expired")) : told
         })
       )
     })

@@ -31,12 +31,7 @@ export type OnFailed = (operation: Operation, outcome: "notApplied" | "unknown")
 /** What came of a deletion: `perhaps` it was this call that deleted the record. */
 export type Deleted = "deleted" | "perhaps" | "absent"
 
-export const make = (
-  backend: SessionBackend["Service"],
-  namespace: string,
-  timeout: number,
-  onFailed?: OnFailed
-) => {
+export const make = (backend: SessionBackend["Service"], namespace: string, timeout: number, onFailed?: OnFailed) => {
   /** The failure of an operation for a cause, logged and told. */
   const failed = (
     operation: Operation,
@@ -66,7 +61,12 @@ export const make = (
         for (const reason of cause.reasons) {
           // A read is never applied, whatever the store's error says.
           if (reason._tag === "Fail") {
-            return failed(operation, outcome === "notApplied" ? outcome : reason.error.outcome, reason.error.cause, tell)
+            return failed(
+              operation,
+              outcome === "notApplied" ? outcome : reason.error.outcome,
+              reason.error.cause,
+              tell
+            )
           }
           if (reason._tag === "Die") return failed(operation, outcome, reason.defect, tell)
         }
@@ -142,7 +142,9 @@ export const make = (
         backend.deleteByPrincipal(namespace, principal, { limit: maxBatch, except: options.except })
       )
       const batch =
-        onDeleted === undefined ? deleting : Effect.uninterruptible(Effect.tap(deleting, ({ deleted }) => onDeleted(deleted)))
+        onDeleted === undefined
+          ? deleting
+          : Effect.uninterruptible(Effect.tap(deleting, ({ deleted }) => onDeleted(deleted)))
       let count = 0
       for (;;) {
         const { deleted, more } = yield* Effect.mapErrorEager(rested(batch, restore), (error) =>
