@@ -30,7 +30,7 @@ const unswept = rows(`test/${random}`, { sweeping: false })
 
 const suite = (name: string, backend: Layer.Layer<SessionBackend, unknown>, endings = swept): void =>
   layer(backend, { excludeTestServices: true, timeout: "60 seconds" })(name, (it) => {
-    for (const [title, effect] of scenarios(identifier)) it.effect(title, () => effect)
+    for (const [title, effect] of [...scenarios(identifier), ...endings]) it.effect(title, () => effect)
   })
 
 /** Schemas and databases of this run, which go with it. */
