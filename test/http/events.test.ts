@@ -1,7 +1,7 @@
 /** Which requests are told of as refused: each of them once, whoever refuses it. */
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Layer, Redacted, Result } from "effect"
-import { HttpRouter, type HttpServerResponse } from "effect/http"
+import { Context, Effect, Layer, type Redacted, Result } from "effect"
+import type { HttpRouter, HttpServerResponse } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup, HttpApiSecurity } from "effect/http-api"
 import {
   type Session,
