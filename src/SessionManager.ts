@@ -41,6 +41,7 @@ import type * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as Result from "effect/Result"
 import * as CompareAndSet from "./internal/manager/compareAndSet.ts"
+import * as Ended from "./internal/manager/ended.ts"
 import * as Events from "./internal/manager/events.ts"
 import * as Extension from "./internal/manager/extension.ts"
 import * as Fence from "./internal/manager/fence.ts"
@@ -91,7 +92,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
   settings: Settings,
   tell: Events.Tell<A, R> | undefined,
   events = tell && Events.make<A>(tell, definition.key, settings.times.backend)
-): Effect.fn.Return<SessionManager<A, R>, never, VerifierOf<Self> | Core> {
+): Effect.fn.Return<SessionManager<A, R>, never, VerifierOf<Self> | Core | Scope.Scope> {
   type Refused = Refusal<R>
   type Accepted = Effect.Effect<LiveSession<A>, SessionInvalid | Refused | SessionUnavailable>
 
@@ -127,6 +128,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
   const once = asRequest("once")
 
   const logIn = LogIn.make<A, R>(parts, look, compareAndSet)
+  const ended = yield* Ended.make<A, R>(parts, look)
 
   /** Tells of a token, or a session, that was refused. */
   const telling = <B, E extends { readonly _tag: string }>(effect: Effect.Effect<B, E>): Effect.Effect<B, E> =>
@@ -300,7 +302,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
           }
         )
       ),
-    ended: () => Effect.never,
+    ended,
     scan: () => Effect.die("scan"),
     list,
     // A caller without types may leave the owner out, and this would be `revokeAny`.
