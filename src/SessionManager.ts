@@ -14,6 +14,7 @@
  * - Every backend call has a deadline. A backend that fails or is late is a `SessionUnavailable`, never "no session".
  *   Writes are not interrupted.
  * - The cause of a failure is logged by its names and codes. No log line holds a token, a key or session data.
+ * - What happens to sessions is told to `onEvent`, an option of the layer: the one place for an audit log or a metric.
  *
  * **Example** (Ending a user's sessions from a job)
  *
@@ -28,6 +29,25 @@
  *
  * const suspend = (username: string) =>
  *   Effect.flatMap(UserSession.Manager, (manager) => manager.revokeAll(username))
+ * ```
+ *
+ * **Example** (An audit log)
+ *
+ * ```ts
+ * import { Effect, Option, Schema } from "effect"
+ * import { Session, SessionManager } from "effect-sessions"
+ *
+ * class UserSession extends Session.Service<UserSession>()("app/UserSession", {
+ *   data: Schema.Struct({ username: Schema.String }),
+ *   principal: (data) => data.username
+ * }) {}
+ *
+ * const ManagerLive = SessionManager.layer(UserSession, {
+ *   onEvent: (event) =>
+ *     event._tag === "Ended"
+ *       ? Effect.log(`session ${event.id} of ${Option.getOrElse(event.principal, () => "nobody")}: ${event.why}`)
+ *       : Effect.void
+ * })
  * ```
  *
  * @since 0.1.0
@@ -334,7 +354,8 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
 })
 
 /**
- * Makes the manager of a definition, from keys, a backend and its verifier.
+ * Makes the manager of a definition, from keys, a backend and its verifier. No sweeper finds its `onEvent`: that takes a
+ * layer.
  *
  * Fails with a `SessionConfigError` on options, an identifier or a data version that are not valid.
  *

@@ -24,7 +24,7 @@ import type { SessionInvalid } from "../../SessionError.ts"
 import { failure } from "../exit.ts"
 import { withDeadline } from "./deadline.ts"
 import { lineOf } from "./extension.ts"
-import type { OwnEvent } from "./events.ts"
+import type { Events, OwnEvent } from "./events.ts"
 import { LiveSession, noToken, withoutToken } from "./liveSession.ts"
 import { expired, notFound } from "./look.ts"
 import * as Serial from "./serial.ts"
@@ -148,6 +148,18 @@ export const make = <A, E>({
     news.push({ _tag: "Changed", session: withoutToken(snapshot(record, decoded.success, noToken, now)) })
   }
 
+  /** Says that a session has expired, if it has: the record that was given may have been touched since. */
+  const notice = (id: string, now: () => number, ended: Events<A>["ended"]): Effect.Effect<unknown> =>
+    Effect.ignore(
+      Effect.flatMap(
+        Effect.suspend(() => storage.read(id)),
+        (found) =>
+          Option.isSome(found) && now() >= deadlines.expiryOf(found.value, now())
+            ? ended([found.value], "expired")
+            : Effect.void
+      )
+    )
+
   const turn = Effect.fnUntraced(function* (
     job: Job<A, Failure>,
     queue: Serial.Queue<Job<A, Failure>, SessionRecord>,
@@ -256,7 +268,7 @@ export const make = <A, E>({
       return Effect.uninterruptible(
         Effect.onExit(answered, (exit) => {
           const told = Effect.forEach(news, events.tell, { discard: true })
-          return isExpired(exit) ? Effect.andThen(told, events.ended([LiveSession.record(given)], "expired")) : told
+          return isExpired(exit) ? Effect.andThen(told, notice(given.id, now, events.ended)) : told
         })
       )
     })
