@@ -55,7 +55,9 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
+import * as SharedHints from "./internal/backend/sharedHints.ts"
 import * as SqlGate from "./internal/backend/sqlGate.ts"
+import * as SqlListen from "./internal/backend/sqlListen.ts"
 import * as SqlMigrations from "./internal/backend/sqlMigrations.ts"
 import { isTransient, outcomeOf } from "./internal/backend/sqlOutcome.ts"
 import * as SqlStatements from "./internal/backend/sqlStatements.ts"
@@ -134,7 +136,7 @@ export const layerStorage = (
     Effect.gen(function* () {
       const configuration = yield* configure(options)
       yield* checkVersion(configuration)
-      return make(configuration)
+      return yield* make(configuration)
     })
   )
 
@@ -210,6 +212,9 @@ const notAName =
 
 interface Configuration extends SqlMigrations.Place {
   readonly maxConnections: number
+  /** How many statements may run beside a `LISTEN`, and the `LISTEN`, if the client is one for it. */
+  readonly beside: number
+  readonly listen: SqlListen.Listen | undefined
 }
 
 const configure = Effect.fnUntraced(function* (options: SessionBackendSqlOptions | undefined) {
@@ -231,7 +236,14 @@ const configure = Effect.fnUntraced(function* (options: SessionBackendSqlOptions
   if (dialect === undefined) problems.push("the SqlClient must be one for Postgres, SQLite, MySQL or MariaDB")
   return dialect === undefined || problems.length > 0
     ? yield* new SessionConfigError({ layers: ["SessionBackendSql"], problems })
-    : ({ sql, dialect, table, maxConnections } satisfies Configuration)
+    : ({
+        sql,
+        dialect,
+        table,
+        maxConnections,
+        beside: SqlGate.capacityBeside(client, maxConnections),
+        listen: dialect === "pg" ? SqlListen.listenOf(client) : undefined
+      } satisfies Configuration)
 })
 
 // -----------------------------------------------------------------------------
@@ -306,18 +318,23 @@ const decodeCursor = (cursor: string): readonly [createdAt: number, id: string] 
   return [Number(cursor.slice(0, dot)), cursor.slice(dot + 1)]
 }
 
-const make = (configuration: Configuration): SessionBackend["Service"] => {
-  const { dialect, sql } = configuration
+const make = Effect.fnUntraced(function* (
+  configuration: Configuration
+): Effect.fn.Return<SessionBackend["Service"], never, Scope.Scope> {
+  const { beside, dialect, listen, maxConnections, sql } = configuration
   const table = sql(configuration.table)
   const columns = sql.literal(SqlTable.columnNames)
   const earlier = sql.literal(SqlTable.syntaxOf[dialect].least)
   const later = sql.literal(SqlTable.syntaxOf[dialect].greatest)
   const rowsAtMost = (limit: number): number => Math.min(limit, rowsPerStatement[dialect])
-  const statements = SqlStatements.make(sql, configuration.table, dialect)
+  const statements = SqlStatements.make(sql, configuration.table, dialect, listen !== undefined)
   const outsideTransaction = outsideTransactionOf(configuration)
   // SQLite has no connections that a server could refuse.
+  let isListening = false
   const gate: SqlGate.Gate =
-    dialect === "sqlite" ? (statement) => statement : SqlGate.make(configuration.maxConnections)
+    dialect === "sqlite"
+      ? (statement) => statement
+      : SqlGate.make(maxConnections, () => (isListening ? beside : maxConnections))
 
   const run = <A>(
     operation: Operation,
@@ -372,6 +389,33 @@ const make = (configuration: Configuration): SessionBackend["Service"] => {
           THEN pg_logical_emit_message(true, 'effect-sessions', '')::text END`
       : Effect.void
 
+  const holding = Effect.acquireRelease(
+    Effect.sync(() => {
+      isListening = true
+    }),
+    () =>
+      Effect.sync(() => {
+        isListening = false
+      })
+  )
+  const channel = SqlStatements.channel(configuration.table)
+  const hints =
+    listen === undefined || beside < 1
+      ? undefined
+      : yield* SharedHints.make({
+          open: Effect.andThen(holding, listen(channel)),
+          // No place is an empty text.
+          probe: Effect.as(outsideTransaction(gate(sql`SELECT pg_notify(${channel}, '')`)), true),
+          parse: (notification: SqlListen.Notification) => SqlListen.hintOf(notification.payload),
+          failure: (cause) => Effect.succeed(SharedHints.failed(cause))
+        })
+  if (listen !== undefined && beside < 1) {
+    yield* Effect.logWarning(
+      "session backend: the client has one connection and needs it for statements, so that it listens to no " +
+        "notifications: sessions that other processes end are noticed late"
+    )
+  }
+
   return {
     create: (record) =>
       Effect.map(
@@ -395,7 +439,8 @@ const make = (configuration: Configuration): SessionBackend["Service"] => {
               data_version = COALESCE(${patch.dataVersion ?? null}, data_version),
               extension = COALESCE(${patch.extension ?? null}, extension),
               ${extend(patch)}`,
-            sql`AND version = ${expectedVersion}`
+            sql`AND version = ${expectedVersion}`,
+            patch.secretHash !== undefined
           )
         ),
         (row): Effect.Effect<UpdateResult, SessionBackendError> =>
@@ -484,6 +529,8 @@ const make = (configuration: Configuration): SessionBackend["Service"] => {
           more: examined === limit
         })
       )
-    }
+    },
+
+    ended: hints?.subscribe
   }
-}
+})

@@ -104,10 +104,11 @@ withPostgres("SessionBackendSql on Postgres", () => {
   restricted.password = role
   const restrictedClient = client({ url: Redacted.make(restricted.href) })
 
-  suite("conformance", backendOver(client()))
+  suite("conformance", backendOver(client()), true)
   suite(
     "conformance: layerStorage, with a role that may only read and write the table",
-    SessionBackendSql.layerStorage().pipe(Layer.provide(restrictedClient))
+    SessionBackendSql.layerStorage().pipe(Layer.provide(restrictedClient)),
+    true
   )
 
   it.live("layerStorage needs no right to create tables, which layerWith does", () =>
