@@ -378,7 +378,7 @@ const sourceOfHints = (
     probe: Effect.catchIf(Effect.as(redis.send("PUBLISH", channel, ":"), true), isRefused, () =>
       Effect.as(warn("publish"), false)
     ),
-    parse: ({ message }) => RedisKeys.hintOf(message),
+    parse: ({ message }) => RedisKeys.hintsOf(message),
     failure: (error) =>
       Effect.as(isRefused(error) ? warn("subscribe") : Effect.void, failure("ended", error, "notApplied"))
   }

@@ -55,9 +55,8 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
-import * as SharedHints from "./internal/backend/sharedHints.ts"
 import * as SqlGate from "./internal/backend/sqlGate.ts"
-import * as SqlListen from "./internal/backend/sqlListen.ts"
+import * as SqlHints from "./internal/backend/sqlHints.ts"
 import * as SqlMigrations from "./internal/backend/sqlMigrations.ts"
 import { isTransient, outcomeOf } from "./internal/backend/sqlOutcome.ts"
 import * as SqlStatements from "./internal/backend/sqlStatements.ts"
@@ -214,7 +213,7 @@ interface Configuration extends SqlMigrations.Place {
   readonly maxConnections: number
   /** How many statements may run beside a `LISTEN`, and the `LISTEN`, if the client is one for it. */
   readonly beside: number
-  readonly listen: SqlListen.Listen | undefined
+  readonly listen: SqlHints.Listen | undefined
 }
 
 const configure = Effect.fnUntraced(function* (options: SessionBackendSqlOptions | undefined) {
@@ -242,7 +241,7 @@ const configure = Effect.fnUntraced(function* (options: SessionBackendSqlOptions
         table,
         maxConnections,
         beside: SqlGate.capacityBeside(client, maxConnections),
-        listen: dialect === "pg" ? SqlListen.listenOf(client) : undefined
+        listen: dialect === "pg" ? SqlHints.listenOf(client) : undefined
       } satisfies Configuration)
 })
 
@@ -327,7 +326,7 @@ const make = Effect.fnUntraced(function* (
   const earlier = sql.literal(SqlTable.syntaxOf[dialect].least)
   const later = sql.literal(SqlTable.syntaxOf[dialect].greatest)
   const rowsAtMost = (limit: number): number => Math.min(limit, rowsPerStatement[dialect])
-  const statements = SqlStatements.make(sql, configuration.table, dialect, listen !== undefined)
+  const statements = SqlStatements.make(sql, configuration.table, dialect)
   const outsideTransaction = outsideTransactionOf(configuration)
   // SQLite has no connections that a server could refuse.
   let isListening = false
@@ -389,32 +388,30 @@ const make = Effect.fnUntraced(function* (
           THEN pg_logical_emit_message(true, 'effect-sessions', '')::text END`
       : Effect.void
 
-  const holding = Effect.acquireRelease(
-    Effect.sync(() => {
-      isListening = true
-    }),
-    () =>
-      Effect.sync(() => {
-        isListening = false
-      })
-  )
-  const channel = SqlStatements.channel(configuration.table)
-  const hints =
-    listen === undefined || beside < 1
-      ? undefined
-      : yield* SharedHints.make({
-          open: Effect.andThen(holding, listen(channel)),
-          // No place is an empty text.
-          probe: Effect.as(outsideTransaction(gate(sql`SELECT pg_notify(${channel}, '')`)), true),
-          parse: (notification: SqlListen.Notification) => SqlListen.hintOf(notification.payload),
-          failure: (cause) => Effect.succeed(SharedHints.failed(cause))
-        })
   if (listen !== undefined && beside < 1) {
     yield* Effect.logWarning(
-      "session backend: the client has one connection and needs it for statements, so that it listens to no " +
-        "notifications: sessions that other processes end are noticed late"
+      "session backend: the client has one connection, and statements need it, so that it does not listen: sessions that " +
+        "other processes end are noticed late"
     )
   }
+  const hints =
+    listen === undefined
+      ? SqlHints.none
+      : yield* SqlHints.make({
+          sql,
+          channel: SqlHints.channelOf(configuration.table),
+          listen: beside < 1 ? undefined : listen,
+          run: gate,
+          hold: Effect.acquireRelease(
+            Effect.sync(() => {
+              isListening = true
+            }),
+            () =>
+              Effect.sync(() => {
+                isListening = false
+              })
+          )
+        })
 
   return {
     create: (record) =>
@@ -439,13 +436,15 @@ const make = Effect.fnUntraced(function* (
               data_version = COALESCE(${patch.dataVersion ?? null}, data_version),
               extension = COALESCE(${patch.extension ?? null}, extension),
               ${extend(patch)}`,
-            sql`AND version = ${expectedVersion}`,
-            patch.secretHash !== undefined
+            sql`AND version = ${expectedVersion}`
           )
         ),
         (row): Effect.Effect<UpdateResult, SessionBackendError> =>
           row !== undefined
-            ? Effect.succeed({ _tag: "updated", record: SqlTable.fromRow(row) })
+            ? Effect.as(patch.secretHash === undefined ? Effect.void : hints.tell([{ namespace, id }]), {
+                _tag: "updated",
+                record: SqlTable.fromRow(row)
+              })
             : Effect.map(select("update", namespace, id), (found): UpdateResult =>
                 Option.isSome(found) ? { _tag: "stale", record: found.value } : { _tag: "gone" }
               )
@@ -468,21 +467,24 @@ const make = Effect.fnUntraced(function* (
       ),
 
     delete: (namespace, id, options) =>
-      write(
-        "delete",
-        Effect.tap(
-          statements.remove(
-            { namespace, id },
-            options?.principal === undefined ? sql.literal("") : sql`AND principal = ${options.principal}`
-          ),
-          (isRemoved) => (isRemoved ? Effect.void : confirmed)
-        )
+      Effect.tap(
+        write(
+          "delete",
+          Effect.tap(
+            statements.remove(
+              { namespace, id },
+              options?.principal === undefined ? sql.literal("") : sql`AND principal = ${options.principal}`
+            ),
+            (isRemoved) => (isRemoved ? Effect.void : confirmed)
+          )
+        ),
+        (isRemoved) => (isRemoved ? hints.tell([{ namespace, id }]) : Effect.void)
       ),
 
     deleteByPrincipal: (namespace, principal, options) => {
       const others = options.except === undefined ? sql.literal("") : sql`AND id <> ${options.except}`
       const limit = rowsAtMost(options.limit)
-      return Effect.map(
+      return Effect.flatMap(
         write(
           "deleteByPrincipal",
           Effect.tap(
@@ -490,7 +492,10 @@ const make = Effect.fnUntraced(function* (
             ({ ids }) => (ids.length > 0 ? Effect.void : confirmed)
           )
         ),
-        ({ found, ids }) => ({ deleted: ids.map((id) => ({ namespace, id, principal })), more: found === limit })
+        ({ found, ids }) => {
+          const deleted = ids.map((id) => ({ namespace, id, principal }))
+          return Effect.as(hints.tell(deleted), { deleted, more: found === limit })
+        }
       )
     },
 
@@ -531,6 +536,6 @@ const make = Effect.fnUntraced(function* (
       )
     },
 
-    ended: hints?.subscribe
+    ended: hints.ended
   }
 })

@@ -40,13 +40,13 @@ export const make = (prefix: string) => {
 export const channel = (prefix: string): string => `${prefix}:ended`
 
 /** What a message on the channel says. Anybody may publish there: what is not written as a key has it is no hint. */
-export const hintOf = (message: string): EndedHint | undefined => {
+export const hintsOf = (message: string): ReadonlyArray<EndedHint> => {
   const [namespacePart = "", part = "", ...rest] = message.split(":")
-  if (namespacePart === "" || part === "" || rest.length > 0) return undefined
+  if (namespacePart === "" || part === "" || rest.length > 0) return []
   const namespace = Result.getOrUndefined(Base64Url.decodeString(namespacePart))
   const id = part.startsWith("~") ? Result.getOrUndefined(Base64Url.decodeString(part.slice(1))) : part
-  if (namespace === undefined || id === undefined) return undefined
-  return Base64Url.encode(namespace) === namespacePart && idPart(id) === part ? { namespace, id } : undefined
+  if (namespace === undefined || id === undefined) return []
+  return Base64Url.encode(namespace) === namespacePart && idPart(id) === part ? [{ namespace, id }] : []
 }
 
 /** The length of what comes before the id in an entry. */

@@ -32,8 +32,8 @@ export interface Source<Message, E> {
   readonly open: Effect.Effect<Queue.Dequeue<Message, E>, E, Scope.Scope>
   /** Sends a message that is no hint, and answers whether it may send any. */
   readonly probe: Effect.Effect<boolean, E>
-  /** What a message says, if it is a hint. */
-  readonly parse: (message: Message) => EndedHint | undefined
+  /** The hints in a message: none if it is something else. */
+  readonly parse: (message: Message) => ReadonlyArray<EndedHint>
   /** Why it failed. */
   readonly failure: (error: E) => Effect.Effect<SessionBackendError>
 }
@@ -75,11 +75,8 @@ export const make = <Message, E>(source: Source<Message, E>): Effect.Effect<Shar
           yield* Effect.raceFirst(Queue.take(messages), sending)
           Deferred.doneUnsafe(subscription.stands, Effect.void)
           while (true) {
-            for (const message of yield* Queue.takeAll(messages)) {
-              const hint = source.parse(message)
-              if (hint === undefined) continue
-              for (const queue of subscription.subscribers) Queue.offerUnsafe(queue, hint)
-            }
+            const hints = (yield* Queue.takeAll(messages)).flatMap(source.parse)
+            for (const queue of subscription.subscribers) Queue.offerAllUnsafe(queue, hints)
           }
         })
       )

@@ -28,12 +28,11 @@ export interface Statements {
   readonly insert: (row: Record<string, string | number | null>) => Effect.Effect<boolean, SqlError>
   /** Changes a row that meets a condition, and answers whether there was one. */
   readonly change: (key: Key, set: Fragment, condition: Fragment) => Effect.Effect<boolean, SqlError>
-  /** The same, with the row as it is then, or later. With `isEnd` it is told as a removal is. */
+  /** The same, with the row as it is then, or later. */
   readonly changeAndRead: (
     key: Key,
     set: Fragment,
-    condition: Fragment,
-    isEnd: boolean
+    condition: Fragment
   ) => Effect.Effect<SqlTable.Row | undefined, SqlError>
   readonly remove: (key: Key, condition: Fragment) => Effect.Effect<boolean, SqlError>
   /** Removes the newest `limit` rows of those meant, and answers their ids and how many it has found. */
@@ -54,21 +53,9 @@ export interface Statements {
 
 const isOne = (rows: ReadonlyArray<unknown>): boolean => rows.length === 1
 
-/** The channel of `ended` in Postgres: at most 54 bytes, of the 63 it may have. */
-export const channel = (name: string): string => `${name}_ended`
-
-/** Postgres refuses a longer payload, and with it the statement. */
-const payloadLimit = 8000
-
-/** Postgres and SQLite. With `isTold`, which takes Postgres, each removal is notified as it is committed. */
-const returning = (sql: SqlClient.SqlClient, name: string, dialect: "pg" | "sqlite", isTold: boolean): Statements => {
+/** Postgres and SQLite. */
+const returning = (sql: SqlClient.SqlClient, name: string, dialect: "pg" | "sqlite"): Statements => {
   const table = sql(name)
-  const place = `json_build_array(namespace, id)::text`
-  const told = sql.literal(
-    isTold
-      ? `, CASE WHEN octet_length(${place}) < ${payloadLimit} THEN pg_notify('${channel(name)}', ${place}) END AS told`
-      : ""
-  )
   const columns = sql.literal(SqlTable.columnNames)
   // Two that delete sessions of one principal lock them in the same order, so one waits for the other, and no session is
   // counted twice. In SQLite statements run one at a time.
@@ -82,14 +69,12 @@ const returning = (sql: SqlClient.SqlClient, name: string, dialect: "pg" | "sqli
       ),
     change: (key, set, condition) =>
       Effect.map(sql`UPDATE ${table} SET ${set} WHERE ${at(key)} ${condition} RETURNING id`, isOne),
-    changeAndRead: (key, set, condition, isEnd) =>
+    changeAndRead: (key, set, condition) =>
       Effect.map(
-        sql<SqlTable.Row>`
-          UPDATE ${table} SET ${set} WHERE ${at(key)} ${condition} RETURNING ${columns} ${isEnd ? told : sql.literal("")}`,
+        sql<SqlTable.Row>`UPDATE ${table} SET ${set} WHERE ${at(key)} ${condition} RETURNING ${columns}`,
         ([row]) => row
       ),
-    remove: (key, condition) =>
-      Effect.map(sql`DELETE FROM ${table} WHERE ${at(key)} ${condition} RETURNING id ${told}`, isOne),
+    remove: (key, condition) => Effect.map(sql`DELETE FROM ${table} WHERE ${at(key)} ${condition} RETURNING id`, isOne),
     removeNewest: (namespace, condition, limit) =>
       Effect.map(
         sql<{ readonly id: string }>`
@@ -98,7 +83,7 @@ const returning = (sql: SqlClient.SqlClient, name: string, dialect: "pg" | "sqli
             ORDER BY created_at DESC, id DESC LIMIT ${limit} ${locking}
           )
           DELETE FROM ${table} WHERE namespace = ${namespace} AND id IN (SELECT id FROM newest)
-          RETURNING id ${told}`,
+          RETURNING id`,
         (rows) => ({ ids: rows.map(({ id }) => id), found: rows.length })
       ),
     sweep: dialect === "pg" ? sweepOfPostgres(sql, name) : sweepOfSqlite(sql, name),
@@ -267,5 +252,5 @@ const applied = (cause: SqlError): SqlError =>
     })
   })
 
-export const make = (sql: SqlClient.SqlClient, table: string, dialect: SqlTable.Dialect, isTold: boolean): Statements =>
-  dialect === "mysql" ? counting(sql, table) : returning(sql, table, dialect, isTold)
+export const make = (sql: SqlClient.SqlClient, table: string, dialect: SqlTable.Dialect): Statements =>
+  dialect === "mysql" ? counting(sql, table) : returning(sql, table, dialect)
