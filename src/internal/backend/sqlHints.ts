@@ -43,6 +43,9 @@ const payloadLimit = 8000
 /** How many hints wait to be notified. What is over that is lost. */
 const capacity = 10_000
 
+/** The pause between two notifications: where many sessions end, they cost next to nothing. */
+const spacing = "10 millis"
+
 /** How long one notification may take, and how long the layer waits for those under way. */
 const limit = "5 seconds"
 const closeLimit = "1 second"
@@ -118,14 +121,15 @@ export const make = ({
     let waiting: Array<EndedHint> = []
     let sender: Fiber.Fiber<void> | undefined
 
-    /** One at a time, each of all that came meanwhile. */
+    /** One at a time, the first at once, and each of all that came meanwhile. */
     const send = Effect.gen(function* () {
       while (waiting.length > 0) {
         const hints = waiting
         waiting = []
         yield* Effect.forEach(payloadsOf(hints), notify, { discard: true }).pipe(
           Effect.timeout(limit),
-          Effect.ignoreCause
+          Effect.ignoreCause,
+          Effect.andThen(Effect.sleep(spacing))
         )
       }
       sender = undefined
