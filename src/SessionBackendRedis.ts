@@ -89,11 +89,13 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redis from "effect/persistence/Redis"
+import type * as Scope from "effect/Scope"
 import * as RedisCommands from "./internal/backend/redisCommands.ts"
 import * as RedisKeys from "./internal/backend/redisKeys.ts"
-import { afterWrite, codeOf } from "./internal/backend/redisOutcome.ts"
+import { afterWrite, codeOf, failure } from "./internal/backend/redisOutcome.ts"
 import * as RedisRecord from "./internal/backend/redisRecord.ts"
 import * as Scripts from "./internal/backend/redisScripts.ts"
+import * as SharedHints from "./internal/backend/sharedHints.ts"
 import { clockSlack, SessionBackend, SessionBackendError } from "./SessionBackend.ts"
 import type { DeletedRecord, Operation, SessionRecord } from "./SessionBackend.ts"
 import { SessionConfigError } from "./SessionError.ts"
@@ -173,7 +175,7 @@ const checkMillis = 1000
 const make = Effect.fnUntraced(function* (
   prefix: string,
   ttlSlack: Duration.Duration
-): Effect.fn.Return<SessionBackend["Service"], SessionConfigError, Redis.Redis> {
+): Effect.fn.Return<SessionBackend["Service"], SessionConfigError, Redis.Redis | Scope.Scope> {
   const redis = yield* Redis.Redis
   yield* Effect.timeoutOption(
     Effect.all([warnOfEviction(redis), refuseCluster(redis, prefix)], { concurrency: 2, discard: true }),
@@ -195,6 +197,8 @@ const make = Effect.fnUntraced(function* (
     Digest.layerWebCrypto
   )
   const { attempt, drop, entries: readEntries, fail, get, once } = RedisCommands.make(redis, relay)
+
+  const hints = yield* SharedHints.make(sourceOfHints(redis, RedisKeys.channel(prefix)))
 
   /** The records of entries, asked for in flight together, as `get` answers them. */
   const readRecords = (namespace: string, entries: ReadonlyArray<string>) =>
@@ -348,9 +352,37 @@ const make = Effect.fnUntraced(function* (
     }),
 
     scan: () => Effect.die("scan"),
-    deleteExpired: () => Effect.succeed({ deleted: [], more: false })
+    deleteExpired: () => Effect.succeed({ deleted: [], more: false }),
+    ended: hints.subscribe
   }
 })
+
+/** The messages on the channel that the scripts publish on. */
+const sourceOfHints = (
+  redis: Redis.Redis["Service"],
+  channel: string
+): SharedHints.Source<Redis.RedisMessage, Redis.RedisError> => {
+  let isWarned = false
+  const warn = (right: string) =>
+    Effect.suspend(() => {
+      if (isWarned) return Effect.void
+      isWarned = true
+      return Effect.logWarning(
+        `The user of Redis has no right to ${right} on ${channel}: sessions that are ended reach other processes late`
+      )
+    })
+  const isRefused = (error: Redis.RedisError) => codeOf(error) === "NOPERM"
+  return {
+    open: redis.subscribe(channel),
+    // No key has an empty part.
+    probe: Effect.catchIf(Effect.as(redis.send("PUBLISH", channel, ":"), true), isRefused, () =>
+      Effect.as(warn("publish"), false)
+    ),
+    parse: ({ message }) => RedisKeys.hintsOf(message),
+    failure: (error) =>
+      Effect.as(isRefused(error) ? warn("subscribe") : Effect.void, failure("ended", error, "notApplied"))
+  }
+}
 
 const warnOfEviction = (redis: Redis.Redis["Service"]): Effect.Effect<void> =>
   redis.send("INFO", "memory").pipe(

@@ -56,6 +56,7 @@ import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
 import * as SqlGate from "./internal/backend/sqlGate.ts"
+import * as SqlHints from "./internal/backend/sqlHints.ts"
 import * as SqlMigrations from "./internal/backend/sqlMigrations.ts"
 import { isTransient, outcomeOf } from "./internal/backend/sqlOutcome.ts"
 import * as SqlStatements from "./internal/backend/sqlStatements.ts"
@@ -134,7 +135,7 @@ export const layerStorage = (
     Effect.gen(function* () {
       const configuration = yield* configure(options)
       yield* checkVersion(configuration)
-      return make(configuration)
+      return yield* make(configuration)
     })
   )
 
@@ -210,6 +211,9 @@ const notAName =
 
 interface Configuration extends SqlMigrations.Place {
   readonly maxConnections: number
+  /** How many statements may run beside a `LISTEN`, and the `LISTEN`, if the client is one for it. */
+  readonly beside: number
+  readonly listen: SqlHints.Listen | undefined
 }
 
 const configure = Effect.fnUntraced(function* (options: SessionBackendSqlOptions | undefined) {
@@ -231,7 +235,14 @@ const configure = Effect.fnUntraced(function* (options: SessionBackendSqlOptions
   if (dialect === undefined) problems.push("the SqlClient must be one for Postgres, SQLite, MySQL or MariaDB")
   return dialect === undefined || problems.length > 0
     ? yield* new SessionConfigError({ layers: ["SessionBackendSql"], problems })
-    : ({ sql, dialect, table, maxConnections } satisfies Configuration)
+    : ({
+        sql,
+        dialect,
+        table,
+        maxConnections,
+        beside: SqlGate.capacityBeside(client, maxConnections),
+        listen: dialect === "pg" ? SqlHints.listenOf(client) : undefined
+      } satisfies Configuration)
 })
 
 // -----------------------------------------------------------------------------
@@ -306,8 +317,10 @@ const decodeCursor = (cursor: string): readonly [createdAt: number, id: string] 
   return [Number(cursor.slice(0, dot)), cursor.slice(dot + 1)]
 }
 
-const make = (configuration: Configuration): SessionBackend["Service"] => {
-  const { dialect, sql } = configuration
+const make = Effect.fnUntraced(function* (
+  configuration: Configuration
+): Effect.fn.Return<SessionBackend["Service"], never, Scope.Scope> {
+  const { beside, dialect, listen, maxConnections, sql } = configuration
   const table = sql(configuration.table)
   const columns = sql.literal(SqlTable.columnNames)
   const earlier = sql.literal(SqlTable.syntaxOf[dialect].least)
@@ -316,8 +329,11 @@ const make = (configuration: Configuration): SessionBackend["Service"] => {
   const statements = SqlStatements.make(sql, configuration.table, dialect)
   const outsideTransaction = outsideTransactionOf(configuration)
   // SQLite has no connections that a server could refuse.
+  let isListening = false
   const gate: SqlGate.Gate =
-    dialect === "sqlite" ? (statement) => statement : SqlGate.make(configuration.maxConnections)
+    dialect === "sqlite"
+      ? (statement) => statement
+      : SqlGate.make(maxConnections, () => (isListening ? beside : maxConnections))
 
   const run = <A>(
     operation: Operation,
@@ -372,6 +388,31 @@ const make = (configuration: Configuration): SessionBackend["Service"] => {
           THEN pg_logical_emit_message(true, 'effect-sessions', '')::text END`
       : Effect.void
 
+  if (listen !== undefined && beside < 1) {
+    yield* Effect.logWarning(
+      "session backend: the client has one connection, and statements need it, so that it does not listen: sessions that " +
+        "other processes end are noticed late"
+    )
+  }
+  const hints =
+    listen === undefined
+      ? SqlHints.none
+      : yield* SqlHints.make({
+          sql,
+          channel: SqlHints.channelOf(configuration.table),
+          listen: beside < 1 ? undefined : listen,
+          run: gate,
+          hold: Effect.acquireRelease(
+            Effect.sync(() => {
+              isListening = true
+            }),
+            () =>
+              Effect.sync(() => {
+                isListening = false
+              })
+          )
+        })
+
   return {
     create: (record) =>
       Effect.map(
@@ -400,7 +441,10 @@ const make = (configuration: Configuration): SessionBackend["Service"] => {
         ),
         (row): Effect.Effect<UpdateResult, SessionBackendError> =>
           row !== undefined
-            ? Effect.succeed({ _tag: "updated", record: SqlTable.fromRow(row) })
+            ? Effect.as(patch.secretHash === undefined ? Effect.void : hints.tell([{ namespace, id }]), {
+                _tag: "updated",
+                record: SqlTable.fromRow(row)
+              })
             : Effect.map(select("update", namespace, id), (found): UpdateResult =>
                 Option.isSome(found) ? { _tag: "stale", record: found.value } : { _tag: "gone" }
               )
@@ -423,21 +467,24 @@ const make = (configuration: Configuration): SessionBackend["Service"] => {
       ),
 
     delete: (namespace, id, options) =>
-      write(
-        "delete",
-        Effect.tap(
-          statements.remove(
-            { namespace, id },
-            options?.principal === undefined ? sql.literal("") : sql`AND principal = ${options.principal}`
-          ),
-          (isRemoved) => (isRemoved ? Effect.void : confirmed)
-        )
+      Effect.tap(
+        write(
+          "delete",
+          Effect.tap(
+            statements.remove(
+              { namespace, id },
+              options?.principal === undefined ? sql.literal("") : sql`AND principal = ${options.principal}`
+            ),
+            (isRemoved) => (isRemoved ? Effect.void : confirmed)
+          )
+        ),
+        (isRemoved) => (isRemoved ? hints.tell([{ namespace, id }]) : Effect.void)
       ),
 
     deleteByPrincipal: (namespace, principal, options) => {
       const others = options.except === undefined ? sql.literal("") : sql`AND id <> ${options.except}`
       const limit = rowsAtMost(options.limit)
-      return Effect.map(
+      return Effect.flatMap(
         write(
           "deleteByPrincipal",
           Effect.tap(
@@ -445,7 +492,10 @@ const make = (configuration: Configuration): SessionBackend["Service"] => {
             ({ ids }) => (ids.length > 0 ? Effect.void : confirmed)
           )
         ),
-        ({ found, ids }) => ({ deleted: ids.map((id) => ({ namespace, id, principal })), more: found === limit })
+        ({ found, ids }) => {
+          const deleted = ids.map((id) => ({ namespace, id, principal }))
+          return Effect.as(hints.tell(deleted), { deleted, more: found === limit })
+        }
       )
     },
 
@@ -484,6 +534,8 @@ const make = (configuration: Configuration): SessionBackend["Service"] => {
           more: examined === limit
         })
       )
-    }
+    },
+
+    ended: hints.ended
   }
-}
+})

@@ -50,7 +50,9 @@ withRedis("SessionBackendRedis, conformance", () => {
     // The type of the client's options knows no other protocol than its default.
     const options = { ...exampleSettings(redisUrl), RESP } as unknown as ReturnType<typeof exampleSettings>
     layer(backendLayer(options, { prefix: runPrefix }), { excludeTestServices: true })(`RESP${RESP}`, (it) => {
-      for (const { effect, name } of SessionBackendTest.cases) it.effect(name, () => effect)
+      for (const { effect, name } of [...SessionBackendTest.cases, ...SessionBackendTest.pushingCases]) {
+        it.effect(name, () => effect)
+      }
     })
   }
 })

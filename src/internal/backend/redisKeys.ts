@@ -4,6 +4,8 @@
  * @internal
  */
 import * as Base64Url from "effect/encoding/Base64Url"
+import * as Result from "effect/Result"
+import type { EndedHint } from "../../SessionBackend.ts"
 
 export const prefixProblems = (prefix: string): ReadonlyArray<string> => {
   const problems: Array<string> = []
@@ -32,6 +34,19 @@ export const make = (prefix: string) => {
     index: (namespace: string, principal: string): string =>
       `${prefix}:p:${namespacePart(namespace)}:${Base64Url.encode(principal)}`
   }
+}
+
+/** The channel of `ended`. Its messages are the last two parts of the key of a record. */
+export const channel = (prefix: string): string => `${prefix}:ended`
+
+/** What a message on the channel says. Anybody may publish there: what is not written as a key has it is no hint. */
+export const hintsOf = (message: string): ReadonlyArray<EndedHint> => {
+  const [namespacePart = "", part = "", ...rest] = message.split(":")
+  if (namespacePart === "" || part === "" || rest.length > 0) return []
+  const namespace = Result.getOrUndefined(Base64Url.decodeString(namespacePart))
+  const id = part.startsWith("~") ? Result.getOrUndefined(Base64Url.decodeString(part.slice(1))) : part
+  if (namespace === undefined || id === undefined) return []
+  return Base64Url.encode(namespace) === namespacePart && idPart(id) === part ? [{ namespace, id }] : []
 }
 
 /** The length of what comes before the id in an entry. */
