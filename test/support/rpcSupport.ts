@@ -3,7 +3,7 @@ import { NodeWS } from "@effect/platform-node"
 import { Context, Effect, Layer, Redacted, Ref, Schema, Stream } from "effect"
 import type { Duration } from "effect"
 import { FetchHttpClient, HttpClient, HttpClientRequest } from "effect/http"
-import { Rpc, RpcClient, RpcGroup, RpcMiddleware, RpcSerialization, RpcServer } from "effect/rpc"
+import { Rpc, RpcClient, RpcGroup, RpcMiddleware, RpcSerialization, RpcServer, RpcTest } from "effect/rpc"
 import * as Socket from "effect/socket/Socket"
 import { Session, SessionError, SessionMiddleware, SessionRpc } from "effect-sessions"
 import * as Server from "./server.ts"
@@ -38,7 +38,13 @@ export class Account extends RpcGroup.make(
   Rpc.make("Ticks", { payload: { every: Schema.Int }, success: Schema.Int, stream: true })
 ).middleware(Authenticated) {}
 
-export class All extends Auth.merge(Account) {}
+/** Without a middleware. */
+export class Plain extends RpcGroup.make(
+  Rpc.make("Plain", { success: Schema.String }),
+  Rpc.make("Wait", { payload: { millis: Schema.Number }, success: Schema.String })
+) {}
+
+export class All extends Auth.merge(Account, Plain) {}
 
 /** How many handlers of `Ticks` run, and how many have been interrupted. */
 export class Running extends Context.Service<
@@ -79,6 +85,8 @@ export const Handlers = All.toLayer(
         return Redacted.value((yield* (yield* UserSession).rotate).token)
       }),
       Seen: () => Effect.map(UserSession.Verified, ({ lastSeenAt }) => lastSeenAt.epochMilliseconds),
+      Plain: () => Effect.succeed("plain"),
+      Wait: ({ millis }) => Effect.delay(Effect.succeed("waited"), millis),
       Ticks: ({ every }) =>
         Stream.range(1, 1_000_000).pipe(
           Stream.mapEffect((n) => Effect.delay(Effect.succeed(n), n === 1 ? 0 : every)),
@@ -107,6 +115,8 @@ export const serve = Effect.fnUntraced(function* (options?: {
   readonly serialization?: Serialization
   readonly parts?: Stack.HttpParts<UserSession>
   readonly route?: SessionMiddleware.RouteOptions
+  /** How many calls of one server run at once. */
+  readonly concurrency?: number
   readonly guard?: { readonly touch?: boolean; readonly trustedOrigins?: ReadonlyArray<string> }
 }) {
   const stage = yield* Stage.make(options?.parts)
@@ -173,16 +183,27 @@ export const overHttp = Effect.fnUntraced(function* (
   return { client, exchanges }
 })
 
-/** A client over a WebSocket, whose handshake has these headers. */
+/** A client over a WebSocket, which sends no pings: a test may let time pass. Its handshake has these headers. */
 export const overSocket = Effect.fnUntraced(function* (
   { port, serialization }: Pick<Served, "port" | "serialization">,
   headers: Headers = {},
   path = "/ws"
 ) {
-  const protocol = RpcClient.layerProtocolSocket().pipe(
+  const protocol = RpcClient.layerProtocolSocket({ pingInterval: "100 days" }).pipe(
     Layer.provide(Socket.layerWebSocket(`ws://127.0.0.1:${port}${path}`, { headers })),
     Layer.provide([NodeWS.layerWebSocketConstructor, serialization ?? RpcSerialization.layerNdjson])
   )
   const context = yield* Layer.build(protocol)
   return yield* Effect.provideContext(RpcClient.make(All), context)
+})
+
+/** A client without HTTP, whose calls reach the handlers in this process. */
+export const inProcess = Effect.fnUntraced(function* ({ context, running }: Pick<Served, "context" | "running">) {
+  const live = Layer.mergeAll(
+    Handlers.pipe(Layer.provide(Layer.succeed(Running, running))),
+    SessionRpc.layer(Authenticated, UserSession),
+    // There is no route.
+    SessionRpc.layerOptional(Visitor, UserSession) as Layer.Layer<Visitor, never, Session.Bound<UserSession>>
+  ).pipe(Layer.provide(Layer.succeedContext(context)), Layer.orDie)
+  return yield* Effect.provideContext(RpcTest.makeClient(All), yield* Layer.build(live))
 })
