@@ -122,7 +122,8 @@ export const serve = Effect.fnUntraced(function* (options?: {
   const stage = yield* Stage.make(options?.parts)
   const running = yield* Layer.build(Running.layer)
   const router = SessionMiddleware.router(UserSession, options?.route).layer
-  const at = (path: `/${string}`, protocol: "http" | "websocket") => RpcServer.layerHttp({ group: All, path, protocol })
+  const at = (path: `/${string}`, protocol: "http" | "websocket") =>
+    RpcServer.layerHttp({ group: All, path, protocol, concurrency: options?.concurrency ?? "unbounded" })
   const routes = Layer.mergeAll(
     at("/rpc", "http").pipe(Layer.provide(router)),
     at("/bare", "http"),
