@@ -41,6 +41,7 @@ import type * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as Result from "effect/Result"
 import * as CompareAndSet from "./internal/manager/compareAndSet.ts"
+import * as Ended from "./internal/manager/ended.ts"
 import * as Extension from "./internal/manager/extension.ts"
 import * as Fence from "./internal/manager/fence.ts"
 import { infoOf, LiveSession, noToken } from "./internal/manager/liveSession.ts"
@@ -80,7 +81,7 @@ export type {
 const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<Tagged>>(
   definition: Definition<Self, A, R>,
   settings: Settings
-): Effect.fn.Return<SessionManager<A, R>, never, VerifierOf<Self> | Core> {
+): Effect.fn.Return<SessionManager<A, R>, never, VerifierOf<Self> | Core | Scope.Scope> {
   type Refused = Refusal<R>
   type Accepted = Effect.Effect<LiveSession<A>, SessionInvalid | Refused | SessionUnavailable>
 
@@ -115,6 +116,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
   const once = asRequest("once")
 
   const logIn = LogIn.make<A, R>(parts, look, compareAndSet)
+  const ended = yield* Ended.make<A, R>(parts, look)
 
   // -------------------------------------------------------------------------------------------------------------------
   // Changing
@@ -266,7 +268,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
           }
         )
       ),
-    ended: () => Effect.never,
+    ended,
     scan: () => Effect.die("scan"),
     list,
     // A caller without types may leave the owner out, and this would be `revokeAny`.
