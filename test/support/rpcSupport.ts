@@ -35,6 +35,8 @@ export class Account extends RpcGroup.make(
   Rpc.make("Count", { success: Schema.Int, error }),
   Rpc.make("Rotate", { success: Schema.String, error }),
   Rpc.make("Seen", { success: Schema.Number }),
+  Rpc.make("LogOutAndWait", { success: Schema.String, error }),
+  Rpc.make("Uninterruptible", { success: Schema.Int, stream: true }),
   Rpc.make("Ticks", { payload: { every: Schema.Int }, success: Schema.Int, stream: true })
 ).middleware(Authenticated) {}
 
@@ -85,6 +87,12 @@ export const Handlers = All.toLayer(
         return Redacted.value((yield* (yield* UserSession).rotate).token)
       }),
       Seen: () => Effect.map(UserSession.Verified, ({ lastSeenAt }) => lastSeenAt.epochMilliseconds),
+      LogOutAndWait: Effect.fnUntraced(function* () {
+        yield* (yield* UserSession).destroy
+        yield* Effect.sleep("200 millis")
+        return "to the end"
+      }),
+      Uninterruptible: () => Rpc.uninterruptible(Stream.make(1, 2, 3)),
       Plain: () => Effect.succeed("plain"),
       Wait: ({ millis }) => Effect.delay(Effect.succeed("waited"), millis),
       Ticks: ({ every }) =>
