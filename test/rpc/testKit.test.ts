@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Ref, Schema, Stream } from "effect"
 import { Rpc, RpcGroup, RpcMiddleware, RpcTest } from "effect/rpc"
-import { Session } from "effect-sessions"
+import type { Session } from "effect-sessions"
 import { SessionTest } from "effect-sessions/testing"
 import { Account, Auth, Authenticated, Handlers, Running, Visitor } from "../support/rpcSupport.ts"
 import { ada, UserSession } from "../support/userSession.ts"
