@@ -5,7 +5,7 @@ import type { Duration } from "effect"
 import { FetchHttpClient, HttpClient, HttpClientRequest } from "effect/http"
 import { Rpc, RpcClient, RpcGroup, RpcMiddleware, RpcSerialization, RpcServer, RpcTest } from "effect/rpc"
 import * as Socket from "effect/socket/Socket"
-import { Session, SessionError, SessionMiddleware, SessionRpc } from "effect-sessions"
+import { Session, SessionError, SessionFrontend, SessionMiddleware, SessionRpc } from "effect-sessions"
 import * as Server from "./server.ts"
 import type * as Stack from "./stack.ts"
 import * as Stage from "./stage.ts"
@@ -216,3 +216,7 @@ export const inProcess = Effect.fnUntraced(function* ({ context, running }: Pick
   ).pipe(Layer.provide(Layer.succeedContext(context)), Layer.orDie)
   return yield* Effect.provideContext(RpcTest.makeClient(All), yield* Layer.build(live))
 })
+
+export const adminFrontend = SessionFrontend.layerCookie({ name: "__Host-admin" })
+
+export const tokenOf = ({ token }: { readonly token: Redacted.Redacted<string> }): string => Redacted.value(token)
