@@ -41,6 +41,10 @@ export interface FrontendPolicy {
   /** The request headers the response depends on. */
   readonly vary: ReadonlyArray<string>
   readonly varyText: string
+  /** The headers, in lower case, that a token is read from, other than cookies. */
+  readonly headers: ReadonlyArray<string>
+  /** Whether a new token goes on a response: in a cookie, or in a header other than `Authorization`. */
+  readonly attaches: boolean
   /** The challenges of a 401 (RFC 9110 11.6.1), one for each scheme. */
   readonly challenges: ReadonlyArray<string>
   /** What `Clear-Site-Data` says where a cookie is taken off. */
@@ -162,11 +166,13 @@ const derive = (frontend: AnyFrontend): FrontendPolicy => {
   const vary = new Set<string>()
   const challenges = new Set<string>()
   let hasCookie = false
+  let attaches = false
   for (const scheme of frontend.security) {
     if (scheme._tag === "ApiKey") {
       vary.add(scheme.in === "cookie" ? "Cookie" : scheme.key)
       challenges.add("Session")
       hasCookie ||= scheme.in === "cookie"
+      attaches = true
     } else {
       vary.add("Authorization")
       challenges.add(scheme._tag === "Http" ? scheme.scheme : "Basic")
@@ -176,6 +182,8 @@ const derive = (frontend: AnyFrontend): FrontendPolicy => {
   return {
     vary: [...vary],
     varyText: [...vary].join(", "),
+    headers: [...vary].filter((name) => name !== "Cookie").map((name) => name.toLowerCase()),
+    attaches,
     challenges: [...challenges],
     clearSiteData:
       hasCookie && clear !== false && clear.length > 0 ? clear.map((name) => `"${name}"`).join(", ") : undefined,

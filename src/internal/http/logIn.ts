@@ -45,7 +45,11 @@ export interface Own<Self, A, R extends ReadonlyArray<Tagged>> {
   readonly lost: (error: SessionInvalid) => void
   /** Ends what the request carries, but for a session that another is to replace. */
   readonly endCarried: (replaced?: Session<A>) => Effect.Effect<boolean, SessionUnavailable>
-  readonly beforeHeaders: <B, E>(operation: string, effect: Effect.Effect<B, E>) => Effect.Effect<B, E>
+  readonly beforeHeaders: <B, E>(
+    operation: string,
+    cookie: CreateOptions["cookie"],
+    effect: Effect.Effect<B, E>
+  ) => Effect.Effect<B, E>
 }
 
 /** Makes the log-ins of one request. */
@@ -78,6 +82,7 @@ export const make = <Self, A, R extends ReadonlyArray<Tagged>>(own: Own<Self, A,
         // The response may have gone meanwhile, without the token.
         beforeHeaders(
           operation,
+          cookie,
           Effect.sync(() => {
             own.set(created)
             headers.issue(created, cookie)

@@ -69,6 +69,12 @@ export const beginning = (clock: Clock.Clock): (() => bigint) => {
 
 const twice = <S>(session: S): readonly [S, S] => [session, session]
 
+/**
+ * Who puts a new token on a response: this request's own; nobody, since the response is `caller`'s who may have another
+ * client; or nobody, since there is `none`, as over a socket.
+ */
+export type Answer = "response" | "caller" | "none"
+
 export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implements RequestSession<A, R> {
   // Private, all of it: printing the session must not print the request's headers, with the token in them.
   readonly #request: HttpServerRequest
@@ -85,15 +91,25 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   #isRefused = false
   /** Whether the look at the session keeps it alive. */
   #touch = true
-  /** Whether the response to this request is the handle's to put a token on. */
-  readonly #isAnswering: boolean
+  readonly #answer: Answer
+  /** The call of RPC that the handle was made for, which is not all that its request carries. */
+  readonly #call: object | undefined
+  /** Whether the client keeps its token itself, and takes a new one from what the handler answers. */
+  #isHeld = false
 
-  constructor(request: HttpServerRequest, binding: Binding<Self, A, R>, began: () => bigint, isAnswering = true) {
+  constructor(
+    request: HttpServerRequest,
+    binding: Binding<Self, A, R>,
+    began: () => bigint,
+    answer: Answer = "response",
+    call?: object
+  ) {
     this.#request = request
     this.#binding = binding
     this.#headers = new ResponseHeaders(binding)
     this.#began = began
-    this.#isAnswering = isAnswering
+    this.#answer = answer
+    this.#call = call
   }
 
   /** For a route that does not keep the session alive: a first look from now on does not touch it. */
@@ -113,6 +129,11 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
           return own.headers[header] === request.headers[header]
         }))
     )
+  }
+
+  /** Whether this is the handle of a call of RPC. */
+  isOfCall(call: object): boolean {
+    return this.#call === call
   }
 
   /** Whether this is the handle that a middleware with these services would make for its request. */
@@ -200,6 +221,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     }
     const [{ isReplaceable = true, token, via }] = credentials
     this.#headers.via = via
+    this.#isHeld = !isReplaceable
     const rotate = isReplaceable && this.#canIssue
     return Effect.flatMapEager(manager.resolve(token, { touch, rotate, arrived }), (session) =>
       // The token is passed on as it is, unless it was replaced.
@@ -339,6 +361,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   #rotated(session: Session<A>): Change<Session<A>, A, R> {
     return this.#beforeHeaders(
       "rotate",
+      this.#headers.issued?.cookie,
       Effect.map(this.#binding.manager.rotate(session), (rotated) => {
         this.#headers.issue(rotated, this.#headers.issued?.cookie)
         return twice(rotated)
@@ -358,6 +381,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
       this.#inTurn((restore) =>
         this.#beforeHeaders(
           "create",
+          options?.cookie,
           Effect.suspend(() => this.#logIn().create(data, options, restore))
         )
       )
@@ -370,6 +394,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
       this.#change((session) =>
         this.#beforeHeaders(
           "reauthenticate",
+          this.#headers.issued?.cookie,
           Effect.suspend(() => Effect.map(this.#logIn().reauthenticate(session, options), twice))
         )
       )
@@ -386,7 +411,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
       set: (created) => this.#set(Exit.succeed(created)),
       lost: (error) => this.#lost(error),
       endCarried: (replaced) => this.#endCarried("replaced", replaced),
-      beforeHeaders: (operation, effect) => this.#beforeHeaders(operation, effect)
+      beforeHeaders: (operation, cookie, effect) => this.#beforeHeaders(operation, cookie, effect)
     })
   }
 
@@ -519,26 +544,41 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     else if (Predicate.isObject(error)) makeRespondable(this.#binding.definition.refused, error)
   }
 
-  /** Whether the response's headers are made. */
-  get #isSealed(): boolean {
+  /** Whether the response's headers are made, or never will be. */
+  get isSealed(): boolean {
     // A request upgraded to a WebSocket has had its response. Only Node's server says so, on its own request.
     const { upgradedResponse } = this.#request as { readonly upgradedResponse?: unknown }
-    return this.#headers.isSealed || upgradedResponse !== undefined
+    return this.#answer === "none" || this.#headers.isSealed || upgradedResponse !== undefined
   }
 
   /** Whether a token that nobody has asked for will reach the client. A socket's handshake is answered without us. */
   get #canIssue(): boolean {
-    return this.#isAnswering && !this.#isSealed && requestHeader(this.#request, "upgrade") === undefined
+    return this.#answer === "response" && !this.isSealed && requestHeader(this.#request, "upgrade") === undefined
   }
 
-  #beforeHeaders<B, E>(operation: string, effect: Effect.Effect<B, E>): Effect.Effect<B, E> {
-    return Effect.suspend(() => (this.#isSealed ? this.#tooLate(`${operation} was called`, "call it") : effect))
+  /** Whether a new token reaches the client without a response of ours: the handler answers it. */
+  #isAnswered(cookie: CreateOptions["cookie"]): boolean {
+    return this.#answer === "none" && (cookie === "none" || this.#isHeld || !this.#binding.policy.attaches)
+  }
+
+  #beforeHeaders<B, E>(
+    operation: string,
+    cookie: CreateOptions["cookie"],
+    effect: Effect.Effect<B, E>
+  ): Effect.Effect<B, E> {
+    return Effect.suspend(() =>
+      this.isSealed && !this.#isAnswered(cookie) ? this.#tooLate(`${operation} was called`, "call it") : effect
+    )
   }
 
   #tooLate(what: string, advice: string): Effect.Effect<never> {
     const { key } = this.#binding.definition
     return Effect.die(
-      new Error(`${key}: ${what} after the response's headers were made; ${advice} before the body streams`)
+      new Error(
+        this.#answer === "none"
+          ? `${key}: ${what} in a call of RPC whose answer carries no token. Over HTTP, give the route SessionMiddleware.router; over a socket, log in by a request of HTTP, or create with { cookie: "none" } and let the handler answer session.token`
+          : `${key}: ${what} after the response's headers were made; ${advice} before the body streams`
+      )
     )
   }
 }
