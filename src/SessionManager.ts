@@ -51,6 +51,7 @@ import { type Settings, settingsOf } from "./internal/manager/parts.ts"
 import type * as SessionData from "./internal/manager/sessionData.ts"
 import { unavailable } from "./internal/manager/storage.ts"
 import * as Registry from "./internal/registry.ts"
+import * as Span from "./internal/session/span.ts"
 import * as Token from "./internal/token/token.ts"
 import type {
   Core,
@@ -116,6 +117,11 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
 
   const logIn = LogIn.make<A, R>(parts, look, compareAndSet)
 
+  /** What is said on the current span of those who are refused, and of those who are not. */
+  const saying = <B, E extends { readonly _tag: string }>(change: Effect.Effect<B, E>) =>
+    Effect.tapError(change, Span.refused)
+  const accepting = Span.accepting(parts.spanAttributes)
+
   // -------------------------------------------------------------------------------------------------------------------
   // Changing
   // -------------------------------------------------------------------------------------------------------------------
@@ -139,7 +145,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
     }
 
   const modify: SessionManager<A, R>["modify"] = (source, f) =>
-    Effect.flatMap(held(source), (session) => compareAndSet(session, changeOf(f), together))
+    saying(Effect.flatMap(held(source), (session) => compareAndSet(session, changeOf(f), together)))
 
   const modifyAll: SessionManager<A, R>["modifyAll"] = Effect.fnUntraced(function* (principal, f) {
     const change = changeOf((data) => [undefined, f(data)])
@@ -168,20 +174,20 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
 
   const describe: SessionManager<A, R>["describe"] = (source, client) =>
     Effect.flatMap(held(source), (session) =>
-      Effect.map(
-        compareAndSet(
-          session,
-          (session) => {
-            const { data, token } = session
-            const extension = Extension.parse(LiveSession.record(session))
-            const described = Extension.describedAs(Extension.clientOf(extension), client)
-            const patch = { extension: Extension.format({ ...extension, client: described }) }
-            return Exit.succeed([undefined, { patch, data, token }])
-          },
-          alone
-        ),
-        ([, described]) => described
+      compareAndSet(
+        session,
+        (session) => {
+          const { data, token } = session
+          const extension = Extension.parse(LiveSession.record(session))
+          const described = Extension.describedAs(Extension.clientOf(extension), client)
+          const patch = { extension: Extension.format({ ...extension, client: described }) }
+          return Exit.succeed([undefined, { patch, data, token }])
+        },
+        alone
       )
+    ).pipe(
+      saying,
+      Effect.map(([, described]) => described)
     )
 
   const replace: SessionManager<A, R>["replace"] = (given, next) =>
@@ -197,7 +203,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
         once
       )
       return Effect.map(written, ([, replaced]) => replaced)
-    })
+    }).pipe(saying)
 
   const rotate: SessionManager<A, R>["rotate"] = Effect.fnUntraced(function* (source) {
     const session = yield* held(source)
@@ -210,7 +216,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
       alone
     )
     return rotated
-  })
+  }, saying)
 
   // -------------------------------------------------------------------------------------------------------------------
   // Showing and ending
@@ -242,9 +248,13 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
   })
 
   return {
-    ...logIn,
+    create: (data, options) => logIn.create(data, options).pipe(saying, accepting),
+    createFrom: (before, f, options) => logIn.createFrom(before, f, options).pipe(saying, accepting),
+    reauthenticate: (session, options) => logIn.reauthenticate(session, options).pipe(saying, accepting),
     resolve: (token, { arrived, rotate = false, touch = true } = {}) =>
-      load(token, { touch, rotate, arrived: arrived === undefined ? undefined : Number(arrived / 1_000_000n) }),
+      accepting(
+        load(token, { touch, rotate, arrived: arrived === undefined ? undefined : Number(arrived / 1_000_000n) })
+      ),
     get: (id) =>
       Effect.flatMap(Clock.currentTimeMillis, (now) =>
         Effect.map(storage.read(id), (found) =>

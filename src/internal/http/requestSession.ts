@@ -37,6 +37,7 @@ import { failure } from "../exit.ts"
 import { carriedBy } from "../frontend/carried.ts"
 import { requestHeader } from "../frontend/requestHeader.ts"
 import { undo } from "../manager/deadline.ts"
+import * as Span from "../session/span.ts"
 import type { Binding } from "./binding.ts"
 import { chooseSession, distinct, endSessions } from "./credentials.ts"
 import { staleness } from "./freshness.ts"
@@ -45,6 +46,7 @@ import { ResponseHeaders } from "./responseHeaders.ts"
 
 export const sessionMissing = new SessionMissing()
 const missing = failure(sessionMissing)
+const refusedAsMissing = Effect.andThen(Span.refused(sessionMissing), missing)
 
 type Outcome<A, R extends ReadonlyArray<Tagged>> = Exit.Exit<
   Session<A>,
@@ -140,6 +142,10 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   // ---------------------------------------------------------------------------
 
   get get(): Loaded<Session<A>, R> {
+    return Effect.tapError(this.#asked, Span.refused)
+  }
+
+  get #asked(): Loaded<Session<A>, R> {
     return Effect.suspend(() => this.load(this.#began))
   }
 
@@ -148,7 +154,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     if (this.#state !== undefined) return this.#state
     if (this.#isReading) {
       this.#readEnded ??= Deferred.makeUnsafe<void>()
-      return Effect.andThen(Deferred.await(this.#readEnded), this.get)
+      return Effect.andThen(Deferred.await(this.#readEnded), this.#asked)
     }
     if (this.#headers.isShared) return this.#tooLate("the session was first read", "read it")
     this.#headers.isReading = true
@@ -241,7 +247,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   }
 
   get option(): Effect.Effect<Option.Option<Session<A>>, SessionUnavailable> {
-    return Effect.matchEffect(this.get, {
+    return Effect.matchEffect(this.#asked, {
       onSuccess: Effect.succeedSome,
       // No other failure of `get` leaves open whether there is a session.
       onFailure: (error): Effect.Effect<Option.Option<Session<A>>, SessionUnavailable> =>
@@ -253,11 +259,11 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     return (wanted) =>
       Effect.flatMap(this.get, (session) =>
         Effect.flatMap(Clock.currentTimeMillis, (now): Effect.Effect<Session<A>, SessionMissing | SessionStale> => {
-          if (this.#isAnonymous(session)) return missing
+          if (this.#isAnonymous(session)) return refusedAsMissing
           const problem = staleness(session, wanted, now)
           if (problem === undefined) return Effect.succeed(session)
           this.#headers.stale(problem)
-          return Effect.fail(problem)
+          return Effect.andThen(Span.refused(problem), Effect.fail(problem))
         })
       )
   }
@@ -504,7 +510,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   ): Effect.Effect<B, E | SessionMissing | SessionInvalid | Refusal<R> | SessionUnavailable> {
     return this.#inTurn(() =>
       Effect.flatMap(this.get, (session): Effect.Effect<B, E | SessionMissing> =>
-        Option.isSome(session.principal) ? f(session.principal.value, session) : missing
+        Option.isSome(session.principal) ? f(session.principal.value, session) : refusedAsMissing
       )
     )
   }

@@ -15,6 +15,7 @@ import * as Option from "effect/Option"
 import type { Fresh, Refusal, Session, Tagged, Unauthenticated, VerifiedOf } from "../../Session.ts"
 import type { SessionCrossOrigin, SessionStale, SessionUnavailable } from "../../SessionError.ts"
 import { originProblem } from "../frontend/origins.ts"
+import * as Span from "../session/span.ts"
 import type { Binding } from "./binding.ts"
 import { admit } from "./crossOrigin.ts"
 import * as Freshness from "./freshness.ts"
@@ -144,7 +145,8 @@ export const guarded = <Self, A, R extends ReadonlyArray<Tagged>, E, RA, E2>(
   return withHandle(binding, route, (handle, fiber, admitted): Inside => {
     const { context } = fiber
     const refuse = (error: GuardError<R> | SessionStale): Inside =>
-      onFailure(error, Context.getUnsafe(context, HttpServerRequest))
+      // Whatever it answers: a redirect to the log-in page is a refusal too.
+      Effect.andThen(Span.refused(error), () => onFailure(error, Context.getUnsafe(context, HttpServerRequest)))
     const enter = (session: Session<A>): Inside => {
       fiber.setContext(Context.add(Context.add(context, definition, handle), definition.Verified, session))
       return app as Inside

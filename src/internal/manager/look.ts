@@ -14,6 +14,7 @@ import type { SessionRecord } from "../../SessionBackend.ts"
 import { SessionInvalid } from "../../SessionError.ts"
 import type { SessionUnavailable } from "../../SessionError.ts"
 import { failure } from "../exit.ts"
+import * as Span from "../session/span.ts"
 import * as Token from "../token/token.ts"
 import { sealOf } from "./extension.ts"
 import { LiveSession } from "./liveSession.ts"
@@ -39,9 +40,9 @@ export const noTouch: Look = { touch: false, rotate: false }
 
 const again: Look = { ...noTouch, isAgain: true }
 
-export type Looks<A, E> = ReturnType<typeof make<A, E>>
+export type Looks<A, E extends { readonly _tag: string }> = ReturnType<typeof make<A, E>>
 
-export const make = <A, E>(
+export const make = <A, E extends { readonly _tag: string }>(
   { data, deadlines, namespace, randomly, sha256, snapshot, storage, times, tokens }: Parts<A>,
   verified: (session: LiveSession<A>) => Effect.Effect<LiveSession<A>, E | SessionUnavailable>
 ) => {
@@ -161,12 +162,18 @@ export const make = <A, E>(
     })
   }
 
+  /** Says on the current span why a token is refused. An answer that is there already needs no wrapping. */
+  const saying = (session: Accepted): Accepted =>
+    Exit.isExit(session) && Exit.isSuccess(session) ? session : Effect.tapError(session, Span.refused)
+
   const load = (token: Redacted.Redacted<string>, look: Look): Accepted =>
     Clock.clockWith((clock) =>
-      Effect.flatMapEager(tokens.check(token), ({ id, secret }) =>
-        Effect.flatMapEager(sha256(secret), (hash) =>
-          Effect.flatMapEager(storage.read(id), (found): Accepted =>
-            found._tag === "None" ? notFound : opened(found.value, hash, token, clock.currentTimeMillisUnsafe(), look)
+      saying(
+        Effect.flatMapEager(tokens.check(token), ({ id, secret }) =>
+          Effect.flatMapEager(sha256(secret), (hash) =>
+            Effect.flatMapEager(storage.read(id), (found): Accepted =>
+              found._tag === "None" ? notFound : opened(found.value, hash, token, clock.currentTimeMillisUnsafe(), look)
+            )
           )
         )
       )

@@ -12,6 +12,7 @@ import type { Operation, SessionBackend, SessionPatch, SessionRecord } from "../
 import { maxBatch, SessionBackendError } from "../../SessionBackend.ts"
 import { SessionUnavailable } from "../../SessionError.ts"
 import { failure } from "../exit.ts"
+import * as Span from "../session/span.ts"
 import { withDeadline } from "./deadline.ts"
 import { rested } from "./rest.ts"
 import { describeCause } from "../describeCause.ts"
@@ -26,13 +27,12 @@ type Stored<B> = Effect.Effect<B, SessionUnavailable>
 export type Storage = ReturnType<typeof make>
 
 export const make = (backend: SessionBackend["Service"], namespace: string, timeout: number) => {
-  /** The failure of an operation for a cause, logged. */
+  /** The failure of an operation for a cause, logged, and named on the current span. */
   const failed = (operation: Operation, outcome: "notApplied" | "unknown", cause: unknown): Stored<never> =>
-    Effect.flatMap(
-      Effect.logWarning("session backend failed").pipe(
-        Effect.annotateLogs({ namespace, operation, outcome, cause: describeCause(cause) })
-      ),
-      () => unavailable[outcome]
+    Effect.logWarning("session backend failed").pipe(
+      Effect.annotateLogs({ namespace, operation, outcome, cause: describeCause(cause) }),
+      Effect.andThen(Span.failed(operation, outcome)),
+      Effect.andThen(unavailable[outcome])
     )
 
   const bounded = <B>(
