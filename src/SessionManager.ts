@@ -41,9 +41,10 @@ import type * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as Result from "effect/Result"
 import * as CompareAndSet from "./internal/manager/compareAndSet.ts"
+import * as Events from "./internal/manager/events.ts"
 import * as Extension from "./internal/manager/extension.ts"
 import * as Fence from "./internal/manager/fence.ts"
-import { infoOf, LiveSession, noToken } from "./internal/manager/liveSession.ts"
+import { infoOf, LiveSession, noToken, withoutToken } from "./internal/manager/liveSession.ts"
 import * as LogIn from "./internal/manager/logIn.ts"
 import * as Look from "./internal/manager/look.ts"
 import * as Parts from "./internal/manager/parts.ts"
@@ -64,7 +65,7 @@ import type {
   Tagged,
   VerifierOf
 } from "./Session.ts"
-import type { SessionRecord } from "./SessionBackend.ts"
+import type { DeletedRecord, SessionRecord } from "./SessionBackend.ts"
 import { SessionConfigError, SessionRefused } from "./SessionError.ts"
 import type { SessionInvalid, SessionUnavailable } from "./SessionError.ts"
 
@@ -78,15 +79,26 @@ export type {
   SessionManager
 } from "./Session.ts"
 
+/** What tells the handler, where the options have one. */
+const tellOf = <Self, A, R extends ReadonlyArray<Tagged>, RX>(
+  { key }: Definition<Self, A, R>,
+  { onEvent }: ManagerOptions<A, R, RX>,
+  { times: { backend } }: Settings
+): Effect.Effect<Events.Tell<A, R> | undefined, never, RX> =>
+  Effect.map(Effect.context<RX>(), (context) => onEvent && Events.tellOf(onEvent, context, key, backend))
+
 const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<Tagged>>(
   definition: Definition<Self, A, R>,
-  settings: Settings
+  settings: Settings,
+  tell: Events.Tell<A, R> | undefined,
+  events = tell && Events.make<A>(tell, definition.key, settings.times.backend)
 ): Effect.fn.Return<SessionManager<A, R>, never, VerifierOf<Self> | Core> {
   type Refused = Refusal<R>
   type Accepted = Effect.Effect<LiveSession<A>, SessionInvalid | Refused | SessionUnavailable>
 
-  const parts = yield* Parts.make(definition, settings)
-  const { copyOf, data, dataVersion, deadlines, fence, isLive, namespace, randomly, sha256, storage, tokens } = parts
+  const parts = yield* Parts.make(definition, settings, events)
+  const { copyOf, data, dataVersion, deadlines, end, fence, isLive, namespace, randomly } = parts
+  const { sha256, storage, tokens } = parts
   const verifier = yield* definition.Verifier
 
   const refusedByValue: Effect.Effect<never, Refused> = Effect.suspend(() => {
@@ -117,9 +129,17 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
 
   const logIn = LogIn.make<A, R>(parts, look, compareAndSet)
 
-  /** What is said on the current span of those who are refused, and of those who are not. */
-  const saying = <B, E extends { readonly _tag: string }>(change: Effect.Effect<B, E>) =>
-    Effect.tapError(change, Span.refused)
+  /** Says of a token, or a session, why it is refused: on the current span always, to the handler where there is one. */
+  const telling = <B, E extends { readonly _tag: string }>(effect: Effect.Effect<B, E>): Effect.Effect<B, E> =>
+    Effect.tapError(effect, (error) => {
+      if (error._tag === "SessionUnavailable" || error._tag === "SessionConflict") return Effect.void
+      if (tell === undefined) return Span.refused(error)
+      // No member that tells fails with anything else.
+      return Effect.andThen(
+        Span.refused(error),
+        tell({ _tag: "Refused", error: error as unknown as SessionInvalid | Refused })
+      )
+    })
   const accepting = Span.accepting(parts.spanAttributes)
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -145,7 +165,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
     }
 
   const modify: SessionManager<A, R>["modify"] = (source, f) =>
-    saying(Effect.flatMap(held(source), (session) => compareAndSet(session, changeOf(f), together)))
+    Effect.flatMap(held(source), (session) => compareAndSet(session, changeOf(f), together))
 
   const modifyAll: SessionManager<A, R>["modifyAll"] = Effect.fnUntraced(function* (principal, f) {
     const change = changeOf((data) => [undefined, f(data)])
@@ -174,20 +194,20 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
 
   const describe: SessionManager<A, R>["describe"] = (source, client) =>
     Effect.flatMap(held(source), (session) =>
-      compareAndSet(
-        session,
-        (session) => {
-          const { data, token } = session
-          const extension = Extension.parse(LiveSession.record(session))
-          const described = Extension.describedAs(Extension.clientOf(extension), client)
-          const patch = { extension: Extension.format({ ...extension, client: described }) }
-          return Exit.succeed([undefined, { patch, data, token }])
-        },
-        alone
+      Effect.map(
+        compareAndSet(
+          session,
+          (session) => {
+            const { data, token } = session
+            const extension = Extension.parse(LiveSession.record(session))
+            const described = Extension.describedAs(Extension.clientOf(extension), client)
+            const patch = { extension: Extension.format({ ...extension, client: described }) }
+            return Exit.succeed([undefined, { patch, data, token }])
+          },
+          alone
+        ),
+        ([, described]) => described
       )
-    ).pipe(
-      saying,
-      Effect.map(([, described]) => described)
     )
 
   const replace: SessionManager<A, R>["replace"] = (given, next) =>
@@ -203,20 +223,27 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
         once
       )
       return Effect.map(written, ([, replaced]) => replaced)
-    }).pipe(saying)
+    })
 
   const rotate: SessionManager<A, R>["rotate"] = Effect.fnUntraced(function* (source) {
     const session = yield* held(source)
     const secret = yield* randomly(Token.randomSecret)
     const secretHash = yield* sha256(secret)
     const token = yield* tokens.issue({ id: session.id, secret })
-    const [, rotated] = yield* compareAndSet(
+    const rotating = compareAndSet(
       session,
       ({ data }) => Exit.succeed([undefined, { patch: { secretHash }, data, token }]),
       alone
     )
+    const told =
+      events === undefined
+        ? rotating
+        : Effect.uninterruptible(
+            Effect.tap(rotating, ([, rotated]) => events.tell({ _tag: "Rotated", session: withoutToken(rotated) }))
+          )
+    const [, rotated] = yield* told
     return rotated
-  }, saying)
+  })
 
   // -------------------------------------------------------------------------------------------------------------------
   // Showing and ending
@@ -248,12 +275,13 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
   })
 
   return {
-    create: (data, options) => logIn.create(data, options).pipe(saying, accepting),
-    createFrom: (before, f, options) => logIn.createFrom(before, f, options).pipe(saying, accepting),
-    reauthenticate: (session, options) => logIn.reauthenticate(session, options).pipe(saying, accepting),
+    create: (given, options) => logIn.create(given, options).pipe(telling, accepting),
+    createFrom: (source, f, options) => logIn.createFrom(source, f, options).pipe(telling, accepting),
+    reauthenticate: (source, options) => logIn.reauthenticate(source, options).pipe(telling, accepting),
     resolve: (token, { arrived, rotate = false, touch = true } = {}) =>
-      accepting(
-        load(token, { touch, rotate, arrived: arrived === undefined ? undefined : Number(arrived / 1_000_000n) })
+      load(token, { touch, rotate, arrived: arrived === undefined ? undefined : Number(arrived / 1_000_000n) }).pipe(
+        telling,
+        accepting
       ),
     get: (id) =>
       Effect.flatMap(Clock.currentTimeMillis, (now) =>
@@ -261,18 +289,18 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
           Option.flatMap(found, (record) => Option.fromUndefinedOr(shown(record, now)))
         )
       ),
-    describe,
-    modify,
+    describe: (source, client) => telling(describe(source, client)),
+    modify: (source, f) => telling(modify(source, f)),
     modifyAll,
-    replace,
-    rotate,
-    destroy: (token) =>
+    replace: (given, next) => telling(replace(given, next)),
+    rotate: (source) => telling(rotate(source)),
+    destroy: (token, { why = "logout" } = {}) =>
       Effect.uninterruptible(
         Effect.matchEffect(
           Effect.suspend(() => tokens.check(token)),
           {
             onFailure: () => Effect.succeed(false),
-            onSuccess: ({ id }) => Effect.as(storage.delete(id), true)
+            onSuccess: ({ id }) => Effect.as(end(id, why), true)
           }
         )
       ),
@@ -280,15 +308,25 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
     scan: () => Effect.die("scan"),
     list,
     // A caller without types may leave the owner out, and this would be `revokeAny`.
-    revoke: (id, owner) => (typeof owner.principal === "string" ? storage.delete(id, owner) : Effect.succeed(false)),
-    revokeAny: (id) => storage.delete(id),
+    revoke: (id, { principal }) =>
+      typeof principal === "string" ? end(id, "revoked", { principal }) : Effect.succeed(false),
+    revokeAny: (id) => end(id, "revoked"),
     revokeAll: (principal, options = {}) =>
       // Once the fence is raised deleting begins, whatever becomes of the caller.
       Effect.uninterruptibleMask((restore) =>
         Effect.gen(function* () {
           const before = yield* Fence.timeOf(options.before)
           const raised = yield* Effect.exit(fence.raise(principal, before))
-          const count = yield* storage.deleteByPrincipal(principal, options, restore)
+          let isSlow = false
+          const told =
+            events &&
+            ((deleted: ReadonlyArray<DeletedRecord>) =>
+              isSlow
+                ? Effect.void
+                : Effect.map(events.ended(deleted, "revoked"), (isDone) => {
+                    isSlow = !isDone
+                  }))
+          const count = yield* storage.deleteByPrincipal(principal, options, restore, told)
           // What was deleted stays so, but a log-in under way may have come through.
           if (Exit.isFailure(raised)) return yield* unavailable.unknown
           return count
@@ -310,7 +348,9 @@ export const make = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
   options: ManagerOptions<NoInfer<A>, NoInfer<R>, RX> = {}
 ): Effect.Effect<SessionManager<A, R>, SessionConfigError, VerifierOf<Self> | Core | Scope.Scope | RX> => {
   const { problems, settings } = settingsOf(definition, options)
-  return problems.length > 0 ? Effect.fail(new SessionConfigError({ problems })) : makeWith(definition, settings)
+  return problems.length > 0
+    ? Effect.fail(new SessionConfigError({ problems }))
+    : Effect.flatMap(tellOf(definition, options, settings), (tell) => makeWith(definition, settings, tell))
 }
 
 /**
@@ -362,7 +402,10 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
       )
       const { problems, settings } = settingsOf(definition, options)
       yield* registry.check(key, [...new Set(taken), ...problems])
-      return yield* makeWith(definition, settings)
+      const tell = yield* tellOf(definition, options, settings)
+      const events = tell && Events.make<A>(tell, key, settings.times.backend)
+      if (events !== undefined) yield* registry.onSwept(key, (records) => events.ended(records, "expired"))
+      return yield* makeWith(definition, settings, tell, events)
     })
     // `Layer.effect` takes `Scope` out of the requirements, which the compiler cannot do for an abstract `RX`.
   ).pipe(Layer.provide(Registry.layer)) as Layer.Layer<
