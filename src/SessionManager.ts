@@ -279,9 +279,12 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
     createFrom: (source, f, options) => logIn.createFrom(source, f, options).pipe(telling, accepting),
     reauthenticate: (source, options) => logIn.reauthenticate(source, options).pipe(telling, accepting),
     resolve: (token, { arrived, rotate = false, touch = true } = {}) =>
-      load(token, { touch, rotate, arrived: arrived === undefined ? undefined : Number(arrived / 1_000_000n) }).pipe(
-        telling,
-        accepting
+      accepting(
+        load(
+          token,
+          { touch, rotate, arrived: arrived === undefined ? undefined : Number(arrived / 1_000_000n) },
+          telling
+        )
       ),
     get: (id) =>
       Effect.flatMap(Clock.currentTimeMillis, (now) =>
