@@ -15,7 +15,7 @@ import { withDeadline } from "./internal/manager/deadline.ts"
 import { rested } from "./internal/manager/rest.ts"
 import * as Registry from "./internal/registry.ts"
 import { describeCause } from "./internal/describeCause.ts"
-import { maxBatch, SessionBackend, SessionBackendError } from "./SessionBackend.ts"
+import { type DeletedBatch, maxBatch, SessionBackend, SessionBackendError } from "./SessionBackend.ts"
 import { SessionConfigError } from "./SessionError.ts"
 
 /**
@@ -78,14 +78,13 @@ export const layer = (options: SessionSweeperOptions = {}): Layer.Layer<never, S
       const batches = Effect.suspend(() => {
         /** A handler that was too slow once does not slow the round again. */
         const slow = new Set<string>()
-        const told = Effect.uninterruptibleMask((restore) =>
-          Effect.tap(restore(batch), ({ deleted }) =>
-            Effect.map(registry.swept(deleted.filter(({ namespace }) => !slow.has(namespace))), (late) => {
-              for (const namespace of late) slow.add(namespace)
-            })
-          )
-        )
-        return Effect.repeat(rested(told), { while: ({ more }) => more })
+        const tell = (deleted: DeletedBatch["deleted"]) =>
+          Effect.map(registry.swept(deleted.filter(({ namespace }) => !slow.has(namespace))), (late) => {
+            for (const namespace of late) slow.add(namespace)
+          })
+        // What is deleted is told of, though the application stops meanwhile.
+        const told = Effect.uninterruptibleMask((restore) => rested(restore(batch), restore, tell))
+        return Effect.repeat(told, { while: ({ more }) => more })
       })
       const round = batches.pipe(
         Effect.catchCause((cause) =>

@@ -226,14 +226,31 @@ describe("[R85a] no token, secret, hash, key or session data", () => {
     }).pipe(Effect.provide([exported.layer, capturing(lines), allHeaders, redacted]))
   }
 
+  it.live("is recorded of a header of its own without a warning", () =>
+    Effect.gen(function* () {
+      const lines: Array<string> = []
+      const { attributes, token } = yield* withHeader(Layer.empty, lines)
+      // Effect's tracer was told to record all headers, and does.
+      assert.include(attributes, token)
+      // Once for two requests, in each of two formats.
+      const warnings = lines.filter((line) => line.includes("the tracer records tokens"))
+      assert.strictEqual(warnings.length, 2)
+      for (const warning of warnings) assert.match(warning, /add .*x-session.* to Headers\.CurrentRedactedNames/)
+      assert.notInclude(lines.join("\n"), token)
+    })
+  )
+
   it.live("is recorded of a header of its own, once its name is among the redacted ones", () =>
     Effect.gen(function* () {
+      const lines: Array<string> = []
       const { attributes, token } = yield* withHeader(
         Layer.effect(
           Headers.CurrentRedactedNames,
           Effect.map(Headers.CurrentRedactedNames, (names) => [...names, "x-session"])
-        )
+        ),
+        lines
       )
+      assert.deepStrictEqual(lines, [])
       assert.notInclude(attributes, token)
       assert.include(attributes, `"http.request.header.x-session":"<redacted>"`)
       assert.include(attributes, `"http.response.header.x-session":"<redacted>"`)

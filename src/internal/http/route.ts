@@ -19,6 +19,7 @@ import * as Span from "../session/span.ts"
 import type { Binding } from "./binding.ts"
 import { admit } from "./crossOrigin.ts"
 import * as Freshness from "./freshness.ts"
+import * as TracedHeaders from "./tracedHeaders.ts"
 import { beginning, RequestSessionLive, sessionMissing } from "./requestSession.ts"
 
 export type App<E, R> = Effect.Effect<HttpServerResponse, E, R>
@@ -100,7 +101,9 @@ const withHandle = <Self, A, R extends ReadonlyArray<Tagged>, E, RA>(
     // may pass it on to a client whose session this is not: no new token may go out with it.
     const isForCaller = isNested && !outer.isOf(request)
     const handle = new RequestSessionLive(request, binding, beginning(fiber.getRef(Clock.Clock)), !isForCaller)
-    const response = app(handle, fiber, admit(request, binding, trusted))
+    const warning = TracedHeaders.warnOnce(fiber, binding.policy, binding.definition.key)
+    const answered = app(handle, fiber, admit(request, binding, trusted))
+    const response = warning === undefined ? answered : Effect.andThen(warning, answered)
     return Effect.onExitPrimitive(
       isForCaller ? response : Effect.flatMap(response, (response) => handle.finish(response)),
       () => {

@@ -84,7 +84,10 @@ export class LiveSession<A> implements Session<A> {
 }
 
 /** What may be shown of a session. */
-export const withoutToken = <A>({ token: _, ...info }: LiveSession<A>): SessionInfo<A> => info
+export const withoutToken = <A>(session: LiveSession<A>): SessionInfo<A> => {
+  const { token: _, ...info } = session
+  return info
+}
 
 /** For sessions that are changed or shown without their token. */
 export const noToken = Redacted.make("")

@@ -139,16 +139,12 @@ export const make = (backend: SessionBackend["Service"], namespace: string, time
       restore?: (rest: Effect.Effect<void>) => Effect.Effect<void>,
       onDeleted?: (deleted: ReadonlyArray<DeletedRecord>) => Effect.Effect<void>
     ) {
-      const deleting = deletion("deleteByPrincipal", () =>
+      const batch = deletion("deleteByPrincipal", () =>
         backend.deleteByPrincipal(namespace, principal, { limit: maxBatch, except: options.except })
       )
-      const batch =
-        onDeleted === undefined
-          ? deleting
-          : Effect.uninterruptible(Effect.tap(deleting, ({ deleted }) => onDeleted(deleted)))
       let count = 0
       for (;;) {
-        const { deleted, more } = yield* Effect.mapErrorEager(rested(batch, restore), (error) =>
+        const { deleted, more } = yield* Effect.mapErrorEager(rested(batch, restore, onDeleted), (error) =>
           count === 0 ? error : new SessionUnavailable({ outcome: "unknown" })
         )
         count += deleted.length
