@@ -14,6 +14,7 @@
  * - Every backend call has a deadline. A backend that fails or is late is a `SessionUnavailable`, never "no session".
  *   Writes are not interrupted.
  * - The cause of a failure is logged by its names and codes. No log line holds a token, a key or session data.
+ * - What happens to sessions is told to `onEvent`, an option of the layer: the one place for an audit log or a metric.
  *
  * **Example** (Ending a user's sessions from a job)
  *
@@ -30,6 +31,25 @@
  *   Effect.flatMap(UserSession.Manager, (manager) => manager.revokeAll(username))
  * ```
  *
+ * **Example** (An audit log)
+ *
+ * ```ts
+ * import { Effect, Option, Schema } from "effect"
+ * import { Session, SessionManager } from "effect-sessions"
+ *
+ * class UserSession extends Session.Service<UserSession>()("app/UserSession", {
+ *   data: Schema.Struct({ username: Schema.String }),
+ *   principal: (data) => data.username
+ * }) {}
+ *
+ * const ManagerLive = SessionManager.layer(UserSession, {
+ *   onEvent: (event) =>
+ *     event._tag === "Ended"
+ *       ? Effect.log(`session ${event.id} of ${Option.getOrElse(event.principal, () => "nobody")}: ${event.why}`)
+ *       : Effect.void
+ * })
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Clock from "effect/Clock"
@@ -41,6 +61,7 @@ import type * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as Result from "effect/Result"
 import * as CompareAndSet from "./internal/manager/compareAndSet.ts"
+import * as Ended from "./internal/manager/ended.ts"
 import * as Events from "./internal/manager/events.ts"
 import * as Extension from "./internal/manager/extension.ts"
 import * as Fence from "./internal/manager/fence.ts"
@@ -92,7 +113,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
   settings: Settings,
   tell: Events.Tell<A, R> | undefined,
   events = tell && Events.make<A>(tell, definition.key, settings.times.backend)
-): Effect.fn.Return<SessionManager<A, R>, never, VerifierOf<Self> | Core> {
+): Effect.fn.Return<SessionManager<A, R>, never, VerifierOf<Self> | Core | Scope.Scope> {
   type Refused = Refusal<R>
   type Accepted = Effect.Effect<LiveSession<A>, SessionInvalid | Refused | SessionUnavailable>
 
@@ -128,6 +149,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
   const once = asRequest("once")
 
   const logIn = LogIn.make<A, R>(parts, look, compareAndSet)
+  const ended = yield* Ended.make<A, R>(parts, look)
 
   /** Says of a token, or a session, why it is refused: on the current span always, to the handler where there is one. */
   const telling = <B, E extends { readonly _tag: string }>(effect: Effect.Effect<B, E>): Effect.Effect<B, E> =>
@@ -307,7 +329,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
           }
         )
       ),
-    ended: () => Effect.never,
+    ended,
     scan: () => Effect.die("scan"),
     list,
     // A caller without types may leave the owner out, and this would be `revokeAny`.
@@ -339,7 +361,8 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
 })
 
 /**
- * Makes the manager of a definition, from keys, a backend and its verifier.
+ * Makes the manager of a definition, from keys, a backend and its verifier. No sweeper finds its `onEvent`: that takes a
+ * layer.
  *
  * Fails with a `SessionConfigError` on options, an identifier or a data version that are not valid.
  *

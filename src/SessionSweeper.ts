@@ -52,8 +52,8 @@ const timedOut = () =>
  * that fails is logged; the next one starts as usual. The pause between rounds is jittered, so that many processes do not
  * sweep at once. Fails with a `SessionConfigError` on options that are none.
  *
- * The managers of the same application that have an `onEvent` are told of the sessions that a batch has deleted:
- * `Ended`, why `"expired"`.
+ * `onEvent` of the managers whose layers are built with this one is told of the sessions that a batch has deleted: `Ended`,
+ * why `"expired"`.
  *
  * @category layers
  * @since 0.1.0

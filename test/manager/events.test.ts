@@ -174,6 +174,21 @@ describe("onEvent", () => {
     )
   })
 
+  it.effect("[R85c] is told of no end where a handler held its session for long, and another request is at it", () =>
+    telling({}, (manager, { taken }) =>
+      Effect.gen(function* () {
+        const session = yield* manager.create(ada)
+        yield* TestClock.adjust("59 minutes")
+        yield* manager.resolve(session.token)
+        yield* TestClock.adjust("2 minutes")
+        taken()
+        assert.strictEqual(yield* outcome(manager.modify(session, addWord("x"))), "SessionInvalid Expired")
+        assert.deepStrictEqual(taken(), ["Refused SessionInvalid Expired"])
+        assert.strictEqual(yield* outcome(manager.resolve(session.token)), "ok")
+      })
+    )
+  )
+
   it.effect("[R85c] is told of each call of the store that failed, those about fences too", () =>
     telling({}, (manager, { taken }, watched) =>
       Effect.gen(function* () {

@@ -297,6 +297,17 @@ const endings: Record<string, Ending> = {
       }),
     told: [created, "Ended expired ada", expired]
   },
+  "its deadline, for which two wait": {
+    run: ({ ada, one }) =>
+      Effect.gen(function* () {
+        const session = yield* one.create(ada, { absoluteTimeout: "200 millis" })
+        const both = [one.ended(session), one.ended(session)] as const
+        const [why] = yield* Effect.all(both, { concurrency: "unbounded" })
+        assert.strictEqual(why._tag === "SessionInvalid" && why.reason, "Expired")
+        return [session]
+      }),
+    told: [created, "Ended expired ada"]
+  },
   "its deadline, which a log-in notices": {
     run: ({ ada, one, pass }) =>
       Effect.gen(function* () {

@@ -27,7 +27,8 @@ import type {
   RequestSession,
   Session,
   SessionId,
-  Tagged
+  Tagged,
+  Unauthenticated
 } from "../../Session.ts"
 import { SessionMissing } from "../../SessionError.ts"
 import type { SessionConflict, SessionInvalid, SessionStale, SessionUnavailable } from "../../SessionError.ts"
@@ -35,6 +36,7 @@ import type { Credential } from "../../SessionFrontend.ts"
 import { failure } from "../exit.ts"
 import { carriedBy } from "../frontend/carried.ts"
 import { requestHeader } from "../frontend/requestHeader.ts"
+import { betweenLooks } from "../manager/ended.ts"
 import * as Span from "../session/span.ts"
 import type { Binding } from "./binding.ts"
 import { chooseSession, endSessions, extractFrom } from "./credentials.ts"
@@ -249,7 +251,33 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   }
 
   get ended(): RequestSession<A, R>["ended"] {
-    return Effect.never
+    return Effect.suspend(() => this.#endOf(this.get))
+  }
+
+  /** Waits for the end of the session that is read. A store that fails says nothing of it: it is asked again. */
+  #endOf(read: Loaded<Session<A>, R>): RequestSession<A, R>["ended"] {
+    return Effect.matchEffect(read, {
+      onSuccess: (session) => this.#binding.manager.ended(session),
+      onFailure: (error): RequestSession<A, R>["ended"] =>
+        error._tag === "SessionUnavailable"
+          ? Effect.flatMap(betweenLooks, () => this.#endOf(this.#readAgain()))
+          : Effect.succeed(error as Unauthenticated | Refusal<R>)
+    })
+  }
+
+  /** What `get` would answer had it not asked the store while that failed: its own answer stays. */
+  #readAgain(): Loaded<Session<A>, R> {
+    const state = this.#state
+    if (state !== undefined && !(Exit.isFailure(state) && errorOf(state.cause)?._tag === "SessionUnavailable")) {
+      return state
+    }
+    const { frontend, manager } = this.#binding
+    return Effect.flatMap(frontend.extract(this.#request), (credentials) =>
+      Effect.map(
+        chooseSession(credentials, (token) => manager.resolve(token, { touch: false, arrived: this.#began() })),
+        ([session]) => session
+      )
+    )
   }
 
   // ---------------------------------------------------------------------------

@@ -24,9 +24,10 @@ import type { SessionInvalid } from "../../SessionError.ts"
 import { failure } from "../exit.ts"
 import { withDeadline } from "./deadline.ts"
 import { lineOf } from "./extension.ts"
-import type { OwnEvent } from "./events.ts"
+import type { Events, OwnEvent } from "./events.ts"
 import { LiveSession, noToken, withoutToken } from "./liveSession.ts"
 import { expired, notFound } from "./look.ts"
+import * as Span from "../session/span.ts"
 import * as Serial from "./serial.ts"
 import type { Parts } from "./parts.ts"
 import { unavailable } from "./storage.ts"
@@ -82,6 +83,8 @@ interface Job<A, E> {
 /** Whether a newer record is still the session that a job was given. */
 const isGiven = <A, E>({ given, terms }: Job<A, E>, record: SessionRecord): boolean =>
   terms.byId === true || lineOf(record) === lineOf(LiveSession.record(given))
+
+const isUnavailable = (error: unknown): error is SessionUnavailable => Predicate.isTagged(error, "SessionUnavailable")
 
 const isExpired = (exit: Exit.Exit<unknown, unknown>): boolean =>
   Option.exists(
@@ -147,6 +150,18 @@ export const make = <A, E>({
     if (Result.isFailure(decoded)) return
     news.push({ _tag: "Changed", session: withoutToken(snapshot(record, decoded.success, noToken, now)) })
   }
+
+  /** Says that a session has expired, if it has: the record that was given may have been touched since. */
+  const notice = (id: string, now: () => number, ended: Events<A>["ended"]): Effect.Effect<unknown> =>
+    Effect.ignore(
+      Effect.flatMap(
+        Effect.suspend(() => storage.read(id)),
+        (found) =>
+          Option.isSome(found) && now() >= deadlines.expiryOf(found.value, now())
+            ? ended([found.value], "expired")
+            : Effect.void
+      )
+    )
 
   const turn = Effect.fnUntraced(function* (
     job: Job<A, Failure>,
@@ -238,7 +253,8 @@ export const make = <A, E>({
       const now = () => clock.currentTimeMillisUnsafe()
       const arrived = now()
       const news: Array<OwnEvent<A>> = []
-      const answered = inTurn<readonly [B, LiveSession<A>]>(
+      let hadTurn = false
+      const inItsTurn = inTurn<readonly [B, LiveSession<A>]>(
         given.id,
         (answer) => ({
           given,
@@ -250,13 +266,20 @@ export const make = <A, E>({
             ]),
           fail: answer
         }),
-        (job, queue) => turn(job, queue, now, arrived, news)
+        (job, queue) => {
+          hadTurn = true
+          return turn(job, queue, now, arrived, news)
+        }
+      )
+      // The call that failed, or that it waited for in vain, was another's: that one's span has it.
+      const answered = Effect.tapError(inItsTurn, (error) =>
+        !hadTurn && isUnavailable(error) ? Span.failed("update", error.outcome) : Effect.void
       )
       if (events === undefined) return answered
       return Effect.uninterruptible(
         Effect.onExit(answered, (exit) => {
           const told = Effect.forEach(news, events.tell, { discard: true })
-          return isExpired(exit) ? Effect.andThen(told, events.ended([LiveSession.record(given)], "expired")) : told
+          return isExpired(exit) ? Effect.andThen(told, notice(given.id, now, events.ended)) : told
         })
       )
     })

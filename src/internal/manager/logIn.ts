@@ -21,9 +21,6 @@ import { LiveSession, withoutToken } from "./liveSession.ts"
 import { type Looks, noTouch, notFound } from "./look.ts"
 import { maxListed, pageSize, type Parts } from "./parts.ts"
 
-/** How long a record that another log-in has sealed is that log-in's, in milliseconds. */
-const sealTimeout = 10_000
-
 /** How many fresh ids `create` tries. */
 const maxAttempts = 3
 
@@ -249,8 +246,7 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
     const found = yield* storage.read(claims.value.id)
     if (Option.isNone(found)) return Option.none<LiveSession<A>>()
     const now = yield* Clock.currentTimeMillis
-    const seal = Extension.sealOf(found.value)
-    if (seal !== undefined && Math.abs(now - seal.at) < sealTimeout) return yield* notFound
+    if (Extension.isSealedNow(found.value, now)) return yield* notFound
     const hash = yield* sha256(claims.value.secret)
     return yield* Effect.matchEffect(opened(found.value, hash, token, now, noTouch), {
       onSuccess: Effect.succeedSome,

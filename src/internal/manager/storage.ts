@@ -104,6 +104,8 @@ export const make = (backend: SessionBackend["Service"], namespace: string, time
 
   return {
     failed,
+    /** The subscription to what ends, if the backend has one. It has no deadline here. */
+    ended: backend.ended,
     create: (record: SessionRecord) => write("create", () => backend.create(record)),
     /** Asks the backend when it is called, not when it runs: to be called when the record is needed. */
     read: (id: string): Stored<Option.Option<SessionRecord>> => {
