@@ -34,6 +34,7 @@ const expected: Record<string, object> = {
   "no token, at a guard that redirects": refused(302, "SessionMissing"),
   Malformed: refused(401, "Malformed"),
   Signature: refused(401, "Signature"),
+  "a planted token beside the real one": refused(204, "Signature"),
   "a log-in of another": nothing,
   Ambiguous: refused(401, "Ambiguous"),
   Suspended: refused(403, "Suspended"),
@@ -41,10 +42,12 @@ const expected: Record<string, object> = {
   NotFound: refused(401, "NotFound"),
   "a log-in that proves nothing": nothing,
   SessionStale: refused(401, "SessionStale"),
+  "SessionStale, for a handler": refused(401, "SessionStale"),
   Superseded: refused(401, "Superseded"),
   SessionCrossOrigin: refused(403, "SessionCrossOrigin"),
   "a visitor's session": nothing,
   "a visitor, at a guard": refused(401, "SessionMissing"),
+  "a visitor, of whom a handler asks a proof": refused(401, "SessionMissing"),
   "a visitor, who has no list": refused(401, "SessionMissing"),
   "a log-in in a visitor's place": nothing,
   Expired: refused(401, "Expired"),
@@ -94,8 +97,8 @@ describe("OpenTelemetry over a real server", () => {
         "sessions_refused{reason=SessionCrossOrigin} 1",
         // The guards'. A handler on an open route decides for itself what a request without a session means.
         "sessions_refused{reason=SessionMissing} 3",
-        "sessions_refused{reason=SessionStale} 1",
-        "sessions_refused{reason=Signature} 1",
+        "sessions_refused{reason=SessionStale} 2",
+        "sessions_refused{reason=Signature} 2",
         "sessions_refused{reason=Superseded} 1",
         "sessions_refused{reason=Suspended} 1"
       ])

@@ -51,6 +51,7 @@ const routesOf = (note: string) => {
     HttpRouter.add("POST", "/change", done(change)),
     HttpRouter.add("GET", "/perhaps", done(Effect.flatMap(Member, ({ option }) => option))),
     HttpRouter.add("GET", "/get", done(Effect.flatMap(Member, ({ get }) => get))),
+    HttpRouter.add("GET", "/fresh", done(Effect.flatMap(Member, ({ fresh }) => fresh({ within: "5 minutes" })))),
     HttpRouter.add("GET", "/list", done(Effect.flatMap(Member, ({ list }) => list)))
   ).pipe(
     Layer.provide(SessionMiddleware.router(Member).layer),
@@ -169,6 +170,10 @@ export const fates = (
     ["no token, at a guard that redirects", send("GET", "/page")],
     ["Malformed", send("GET", "/me", { cookie: "__Host-session=x" })],
     ["Signature", Effect.suspend(() => send("GET", "/me", { cookie: forged(cookies[0]!) }))],
+    [
+      "a planted token beside the real one",
+      Effect.suspend(() => send("GET", "/me", { cookie: `${forged(cookies[0]!)}; ${cookies[0]}` }))
+    ],
     ["a log-in of another", logIn("/log_in/eve")],
     ["Ambiguous", Effect.suspend(() => send("GET", "/me", { cookie: `${cookies[0]}; ${cookies[1]}` }))],
     [
@@ -182,10 +187,12 @@ export const fates = (
     ["NotFound", Effect.suspend(() => send("GET", "/me", { cookie: cookies[0]! }))],
     ["a log-in that proves nothing", logIn("/log_in_long_ago/ada")],
     ["SessionStale", Effect.suspend(() => send("GET", "/sudo", { cookie: cookies[2]! }))],
+    ["SessionStale, for a handler", Effect.suspend(() => send("GET", "/fresh", { cookie: cookies[2]! }))],
     ["Superseded", send("POST", "/log_in_late/ada")],
     ["SessionCrossOrigin", send("POST", "/log_in/ada", { headers: { origin: "https://evil.test" } })],
     ["a visitor's session", logIn("/visit")],
     ["a visitor, at a guard", Effect.suspend(() => send("GET", "/me", { cookie: cookies[3]! }))],
+    ["a visitor, of whom a handler asks a proof", Effect.suspend(() => send("GET", "/fresh", { cookie: cookies[3]! }))],
     ["a visitor, who has no list", Effect.suspend(() => send("GET", "/list", { cookie: cookies[3]! }))],
     ["a log-in in a visitor's place", Effect.suspend(() => logIn("/log_in/bob", cookies[3]!))],
     [
