@@ -60,10 +60,9 @@ const expected: Record<string, object> = {
 }
 
 describe("OpenTelemetry over a real server", () => {
-  it.live("[R85c] a request's span says why it was refused, or which call failed, and counters count it", () => {
-    const exported = OpenTelemetry.make()
-    return Effect.gen(function* () {
-      const server = yield* MemberServer.start({ onEvent: SessionMetrics.record })
+  /** Brings about all fates, and checks what the span of each says. */
+  const checkSpans = (server: MemberServer.MemberServer, exported: ReturnType<typeof OpenTelemetry.make>) =>
+    Effect.gen(function* () {
       const said: Record<string, Record<string, unknown>> = {}
       for (const [name, fate] of MemberServer.fates(server).all) {
         yield* fate
@@ -80,6 +79,20 @@ describe("OpenTelemetry over a real server", () => {
         )
       }
       assert.deepStrictEqual(said, expected)
+    })
+
+  it.live("[R85c] a request's span says why it was refused, or which call failed, without being asked", () => {
+    const exported = OpenTelemetry.make()
+    return Effect.gen(function* () {
+      yield* checkSpans(yield* MemberServer.start(), exported)
+      assert.deepStrictEqual(yield* exported.counters, [])
+    }).pipe(Effect.provide([exported.layer, silent]))
+  })
+
+  it.live("[R85c] with SessionMetrics.record counters count it", () => {
+    const exported = OpenTelemetry.make()
+    return Effect.gen(function* () {
+      yield* checkSpans(yield* MemberServer.start({ onEvent: SessionMetrics.record }), exported)
       assert.deepStrictEqual([...(yield* exported.counters)].sort(), [
         "session_backend_failures{operation=create,outcome=notApplied} 1",
         "session_backend_failures{operation=read,outcome=notApplied} 1",

@@ -10,11 +10,9 @@ import type { Operation } from "../../SessionBackend.ts"
 import type { SessionInfo } from "./models.ts"
 import { refusedWhy } from "./refusedWhy.ts"
 
-/** Says why a token or a request is refused. A store that failed has refused nothing, nor has a conflict. */
+/** Says why a token or a request is refused. A store that failed has refused nothing. */
 export const refused = (error: { readonly _tag: string }): Effect.Effect<void> =>
-  error._tag === "SessionUnavailable" || error._tag === "SessionConflict"
-    ? Effect.void
-    : Effect.annotateCurrentSpan("session.refused", refusedWhy(error))
+  error._tag === "SessionUnavailable" ? Effect.void : Effect.annotateCurrentSpan("session.refused", refusedWhy(error))
 
 /** Says which call of the store failed. Of several it is the last. */
 export const failed = (operation: Operation, outcome: "notApplied" | "unknown"): Effect.Effect<void> =>
