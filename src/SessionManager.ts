@@ -73,6 +73,7 @@ import { type Settings, settingsOf } from "./internal/manager/parts.ts"
 import type * as SessionData from "./internal/manager/sessionData.ts"
 import { unavailable } from "./internal/manager/storage.ts"
 import * as Registry from "./internal/registry.ts"
+import * as Span from "./internal/session/span.ts"
 import * as Token from "./internal/token/token.ts"
 import type {
   Core,
@@ -150,16 +151,18 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
   const logIn = LogIn.make<A, R>(parts, look, compareAndSet)
   const ended = yield* Ended.make<A, R>(parts, look)
 
-  /** Tells of a token, or a session, that was refused. */
+  /** Says of a token, or a session, why it is refused: on the current span always, to the handler where there is one. */
   const telling = <B, E extends { readonly _tag: string }>(effect: Effect.Effect<B, E>): Effect.Effect<B, E> =>
-    tell === undefined
-      ? effect
-      : Effect.tapError(effect, (error) =>
-          error._tag === "SessionUnavailable" || error._tag === "SessionConflict"
-            ? Effect.void
-            : // No member that tells fails with anything else.
-              tell({ _tag: "Refused", error: error as unknown as SessionInvalid | Refused })
-        )
+    Effect.tapError(effect, (error) => {
+      if (error._tag === "SessionUnavailable" || error._tag === "SessionConflict") return Effect.void
+      if (tell === undefined) return Span.refused(error)
+      // No member that tells fails with anything else.
+      return Effect.andThen(
+        Span.refused(error),
+        tell({ _tag: "Refused", error: error as unknown as SessionInvalid | Refused })
+      )
+    })
+  const accepting = Span.accepting(parts.spanAttributes)
 
   // -------------------------------------------------------------------------------------------------------------------
   // Changing
@@ -294,12 +297,16 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
   })
 
   return {
-    create: (given, options) => telling(logIn.create(given, options)),
-    createFrom: (source, f, options) => telling(logIn.createFrom(source, f, options)),
-    reauthenticate: (source, options) => telling(logIn.reauthenticate(source, options)),
+    create: (given, options) => logIn.create(given, options).pipe(telling, accepting),
+    createFrom: (source, f, options) => logIn.createFrom(source, f, options).pipe(telling, accepting),
+    reauthenticate: (source, options) => logIn.reauthenticate(source, options).pipe(telling, accepting),
     resolve: (token, { arrived, rotate = false, touch = true } = {}) =>
-      telling(
-        load(token, { touch, rotate, arrived: arrived === undefined ? undefined : Number(arrived / 1_000_000n) })
+      accepting(
+        load(
+          token,
+          { touch, rotate, arrived: arrived === undefined ? undefined : Number(arrived / 1_000_000n) },
+          telling
+        )
       ),
     get: (id) =>
       Effect.flatMap(Clock.currentTimeMillis, (now) =>

@@ -88,9 +88,10 @@ export const manager = <Self, A, R extends ReadonlyArray<Session.Tagged>>(
   given: Parts<Self> & Told<NoInfer<A>, NoInfer<R>> = {}
 ) => SessionManager.layer(definition, given).pipe(Layer.provideMerge(parts(definition, given)))
 
-/** The handler of a definition's events. */
+/** The handler of a definition's events, and what spans say. */
 export interface Told<A, R extends ReadonlyArray<Session.Tagged>> {
   readonly onEvent?: Session.ManagerOptions<A, R>["onEvent"]
+  readonly spanAttributes?: Session.ManagerOptions<A, R>["spanAttributes"]
 }
 
 /** What the middlewares ask for: the manager, and a frontend, by default the cookie. The parts are at hand as well. */

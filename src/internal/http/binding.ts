@@ -53,6 +53,8 @@ export interface FrontendPolicy {
   readonly origins: CrossOriginPolicy | undefined
   /** Whether the log has said what to change where the app's own page was refused. */
   hasHinted: boolean
+  /** Whether it was looked whether the tracer records tokens. */
+  hasLookedAtTracer: boolean
 }
 
 export interface HttpOptions<A, R extends ReadonlyArray<Tagged>, RX = never> extends ManagerOptions<A, R, RX> {
@@ -195,7 +197,8 @@ const derive = (frontend: AnyFrontend): FrontendPolicy => {
             trusted: new Set(frontend.origins?.trusted.map((origin) => origin.toLowerCase()))
           }
         : undefined,
-    hasHinted: false
+    hasHinted: false,
+    hasLookedAtTracer: false
   }
 }
 

@@ -10,6 +10,7 @@ import type { Tagged } from "../../Session.ts"
 import { SessionCrossOrigin } from "../../SessionError.ts"
 import { failure } from "../exit.ts"
 import { requestHeader } from "../frontend/requestHeader.ts"
+import * as Span from "../session/span.ts"
 import type { Binding, CrossOriginPolicy } from "./binding.ts"
 
 /** Methods that change nothing (RFC 9110 9.2.1, and QUERY), and so need no protection. */
@@ -25,7 +26,7 @@ const plainHttpHint =
   'refused a request of the app\'s own page, which is served over plain http: no browser sends a secure cookie there. Serve it over https, or to develop set "secure: false" in SessionFrontend.layerCookie'
 
 const crossOriginError = new SessionCrossOrigin()
-const crossOrigin = failure(crossOriginError)
+const crossOrigin = Effect.andThen(Span.refused(crossOriginError), failure(crossOriginError))
 
 /**
  * The host the request was sent to. `Host` decides where there is one; a request without, as a framework makes it in

@@ -37,6 +37,7 @@ import { failure } from "../exit.ts"
 import { carriedBy } from "../frontend/carried.ts"
 import { requestHeader } from "../frontend/requestHeader.ts"
 import { betweenLooks } from "../manager/ended.ts"
+import * as Span from "../session/span.ts"
 import type { Binding } from "./binding.ts"
 import { chooseSession, endSessions, extractFrom } from "./credentials.ts"
 import { staleness } from "./freshness.ts"
@@ -47,6 +48,7 @@ import { ResponseHeaders } from "./responseHeaders.ts"
 
 export const sessionMissing = new SessionMissing()
 const missing = failure(sessionMissing)
+const refusedAsMissing = Effect.andThen(Span.refused(sessionMissing), missing)
 
 type Outcome<A, R extends ReadonlyArray<Tagged>> = Exit.Exit<
   Session<A>,
@@ -141,13 +143,13 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     return this.#binding.manager === manager && this.#binding.frontend === frontend
   }
 
-  /** Tells of a refusal that the manager does not know of: of one for each request. */
+  /** Says of a refusal that the manager does not know of: on the current span, and to the handler of one a request. */
   refused(error: Parameters<NonNullable<BoundFrontend<A>["onRefused"]>>[0]): Effect.Effect<void> {
     return Effect.suspend(() => {
       const { onRefused } = this.#binding.frontend
-      if (onRefused === undefined || this.#isRefused) return Effect.void
+      if (onRefused === undefined || this.#isRefused) return Span.refused(error)
       this.#isRefused = true
-      return onRefused(error)
+      return Effect.andThen(Span.refused(error), onRefused(error))
     })
   }
 
@@ -164,6 +166,10 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   // ---------------------------------------------------------------------------
 
   get get(): Loaded<Session<A>, R> {
+    return Effect.tapError(this.#asked, Span.refused)
+  }
+
+  get #asked(): Loaded<Session<A>, R> {
     return Effect.suspend(() => this.load(this.#began))
   }
 
@@ -172,7 +178,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     if (this.#state !== undefined) return this.#state
     if (this.#isReading) {
       this.#readEnded ??= Deferred.makeUnsafe<void>()
-      return Effect.andThen(Deferred.await(this.#readEnded), this.get)
+      return Effect.andThen(Deferred.await(this.#readEnded), this.#asked)
     }
     if (this.#headers.isShared) return this.#tooLate("the session was first read", "read it")
     this.#headers.isReading = true
@@ -245,7 +251,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   }
 
   get option(): Effect.Effect<Option.Option<Session<A>>, SessionUnavailable> {
-    return Effect.matchEffect(this.get, {
+    return Effect.matchEffect(this.#asked, {
       onSuccess: Effect.succeedSome,
       // No other failure of `get` leaves open whether there is a session.
       onFailure: (error): Effect.Effect<Option.Option<Session<A>>, SessionUnavailable> =>
@@ -257,7 +263,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     return (wanted) =>
       Effect.flatMap(this.get, (session) =>
         Effect.flatMap(Clock.currentTimeMillis, (now): Effect.Effect<Session<A>, SessionMissing | SessionStale> => {
-          if (this.#isAnonymous(session)) return missing
+          if (this.#isAnonymous(session)) return refusedAsMissing
           const problem = staleness(session, wanted, now)
           if (problem === undefined) return Effect.succeed(session)
           this.#headers.stale(problem)
@@ -460,7 +466,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   ): Effect.Effect<B, E | SessionMissing | SessionInvalid | Refusal<R> | SessionUnavailable> {
     return this.#inTurn(() =>
       Effect.flatMap(this.get, (session): Effect.Effect<B, E | SessionMissing> =>
-        Option.isSome(session.principal) ? f(session.principal.value, session) : missing
+        Option.isSome(session.principal) ? f(session.principal.value, session) : refusedAsMissing
       )
     )
   }

@@ -27,6 +27,7 @@ import { lineOf } from "./extension.ts"
 import type { Events, OwnEvent } from "./events.ts"
 import { LiveSession, noToken, withoutToken } from "./liveSession.ts"
 import { expired, notFound } from "./look.ts"
+import * as Span from "../session/span.ts"
 import * as Serial from "./serial.ts"
 import type { Parts } from "./parts.ts"
 import { unavailable } from "./storage.ts"
@@ -82,6 +83,8 @@ interface Job<A, E> {
 /** Whether a newer record is still the session that a job was given. */
 const isGiven = <A, E>({ given, terms }: Job<A, E>, record: SessionRecord): boolean =>
   terms.byId === true || lineOf(record) === lineOf(LiveSession.record(given))
+
+const isUnavailable = (error: unknown): error is SessionUnavailable => Predicate.isTagged(error, "SessionUnavailable")
 
 const isExpired = (exit: Exit.Exit<unknown, unknown>): boolean =>
   Option.exists(
@@ -250,7 +253,8 @@ export const make = <A, E>({
       const now = () => clock.currentTimeMillisUnsafe()
       const arrived = now()
       const news: Array<OwnEvent<A>> = []
-      const answered = inTurn<readonly [B, LiveSession<A>]>(
+      let hadTurn = false
+      const inItsTurn = inTurn<readonly [B, LiveSession<A>]>(
         given.id,
         (answer) => ({
           given,
@@ -262,7 +266,14 @@ export const make = <A, E>({
             ]),
           fail: answer
         }),
-        (job, queue) => turn(job, queue, now, arrived, news)
+        (job, queue) => {
+          hadTurn = true
+          return turn(job, queue, now, arrived, news)
+        }
+      )
+      // The call that failed, or that it waited for in vain, was another's: that one's span has it.
+      const answered = Effect.tapError(inItsTurn, (error) =>
+        !hadTurn && isUnavailable(error) ? Span.failed("update", error.outcome) : Effect.void
       )
       if (events === undefined) return answered
       return Effect.uninterruptible(

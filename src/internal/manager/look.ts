@@ -170,16 +170,18 @@ export const make = <A, E>(
     })
   }
 
-  const load = (token: Redacted.Redacted<string>, look: Look): Accepted =>
-    Clock.clockWith((clock) =>
-      Effect.flatMapEager(tokens.check(token), ({ id, secret }) =>
+  /** `telling` wraps what may be refused, not a session that is there already. */
+  const load = (token: Redacted.Redacted<string>, look: Look, telling?: (session: Accepted) => Accepted): Accepted =>
+    Clock.clockWith((clock) => {
+      const session = Effect.flatMapEager(tokens.check(token), ({ id, secret }) =>
         Effect.flatMapEager(sha256(secret), (hash) =>
           Effect.flatMapEager(storage.read(id), (found): Accepted =>
             found._tag === "None" ? notFound : opened(found.value, hash, token, clock.currentTimeMillisUnsafe(), look)
           )
         )
       )
-    )
+      return telling === undefined || (Exit.isExit(session) && Exit.isSuccess(session)) ? session : telling(session)
+    })
 
   return {
     admit,

@@ -8,11 +8,12 @@ import * as Effect from "effect/Effect"
 import type * as Redacted from "effect/Redacted"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
-import type { Core, Definition, EndedWhy, LayerOptions, Tagged } from "../../Session.ts"
+import type { Core, Definition, EndedWhy, ManagerOptions, Tagged } from "../../Session.ts"
 import { SessionBackend } from "../../SessionBackend.ts"
 import type { SessionRecord } from "../../SessionBackend.ts"
 import type { SessionUnavailable } from "../../SessionError.ts"
 import { SessionKeys } from "../../SessionKeys.ts"
+import * as Span from "../session/span.ts"
 import * as Token from "../token/token.ts"
 import * as TokenCrypto from "../token/tokenCrypto.ts"
 import * as Deadlines from "./deadlines.ts"
@@ -33,15 +34,17 @@ const maxIdentifier = 500
 export interface Settings {
   readonly times: Deadlines.Times
   readonly maxPerPrincipal: number | false
+  /** What the current span says of an accepted session. */
+  readonly spanAttributes: ReadonlyArray<Span.Name>
 }
 
 /** The settings of a layer, and what is wrong with them. */
-export const settingsOf = <Self, A, R extends ReadonlyArray<Tagged>>(
+export const settingsOf = <Self, A, R extends ReadonlyArray<Tagged>, RX>(
   definition: Definition<Self, A, R>,
-  options: LayerOptions
+  options: ManagerOptions<NoInfer<A>, NoInfer<R>, RX>
 ): { readonly settings: Settings; readonly problems: ReadonlyArray<string> } => {
   const { problems, times } = Deadlines.timesOf(options)
-  const { maxPerPrincipal = 100 } = options
+  const { maxPerPrincipal = 100, spanAttributes = [] } = options
   const isLimit =
     maxPerPrincipal === false ||
     (Number.isSafeInteger(maxPerPrincipal) && maxPerPrincipal >= 1 && maxPerPrincipal <= maxListed)
@@ -49,8 +52,14 @@ export const settingsOf = <Self, A, R extends ReadonlyArray<Tagged>>(
   const identifier = fits ? [] : [`the identifier must have ${maxIdentifier} bytes at most, in Session.Service()("…")`]
   const limit = isLimit ? [] : [`maxPerPrincipal must be a whole number from 1 to ${maxListed}, or false for no limit`]
   return {
-    settings: { times, maxPerPrincipal },
-    problems: [...problems, ...limit, ...identifier, ...SessionData.problemsOf(definition)]
+    settings: { times, maxPerPrincipal, spanAttributes },
+    problems: [
+      ...problems,
+      ...limit,
+      ...Span.problemsOf(spanAttributes),
+      ...identifier,
+      ...SessionData.problemsOf(definition)
+    ]
   }
 }
 

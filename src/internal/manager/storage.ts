@@ -12,6 +12,7 @@ import type { DeletedRecord, Operation, SessionBackend, SessionPatch, SessionRec
 import { maxBatch, SessionBackendError } from "../../SessionBackend.ts"
 import { SessionUnavailable } from "../../SessionError.ts"
 import { failure } from "../exit.ts"
+import * as Span from "../session/span.ts"
 import { withDeadline } from "./deadline.ts"
 import { rested } from "./rest.ts"
 import { describeCause } from "../describeCause.ts"
@@ -32,18 +33,18 @@ export type OnFailed = (operation: Operation, outcome: "notApplied" | "unknown")
 export type Deleted = "deleted" | "perhaps" | "absent"
 
 export const make = (backend: SessionBackend["Service"], namespace: string, timeout: number, onFailed?: OnFailed) => {
-  /** The failure of an operation for a cause, logged and told. */
+  /** The failure of an operation for a cause: logged, named on the current span, and told. */
   const failed = (
     operation: Operation,
     outcome: "notApplied" | "unknown",
     cause: unknown,
     tell = onFailed
   ): Stored<never> =>
-    Effect.flatMap(
-      Effect.logWarning("session backend failed").pipe(
-        Effect.annotateLogs({ namespace, operation, outcome, cause: describeCause(cause) })
-      ),
-      () => (tell === undefined ? unavailable[outcome] : Effect.andThen(tell(operation, outcome), unavailable[outcome]))
+    Effect.logWarning("session backend failed").pipe(
+      Effect.annotateLogs({ namespace, operation, outcome, cause: describeCause(cause) }),
+      Effect.andThen(Span.failed(operation, outcome)),
+      Effect.andThen(() => (tell === undefined ? Effect.void : tell(operation, outcome))),
+      Effect.andThen(unavailable[outcome])
     )
 
   const bounded = <B>(
