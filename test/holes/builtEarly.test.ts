@@ -220,6 +220,7 @@ describe("the manager", () => {
       }),
     rotate: ({ rotate }, { token }) => Effect.map(rotate(token), ({ data }) => data.count),
     destroy: ({ destroy }, { token }) => Effect.as(destroy(token), "destroyed"),
+    scan: ({ scan }) => Effect.map(scan(), ({ sessions }) => sessions.map(({ data }) => data?.count).sort()),
     list: ({ list }) => Effect.map(list("ada"), (infos) => infos.map(({ data }) => data?.count).sort()),
     revoke: ({ revoke }, { id }) => revoke(id, { principal: "ada" }),
     revokeAny: ({ revokeAny }, { id }) => revokeAny(id),
@@ -250,6 +251,10 @@ describe("the manager", () => {
         replace: () => ["SessionConflict", [0, 5]],
         rotate: () => [5, [0, 5]],
         destroy: () => ["destroyed", [0]],
+        scan: () => [
+          [0, 5],
+          [0, 5]
+        ],
         list: () => [
           [0, 5],
           [0, 5]
