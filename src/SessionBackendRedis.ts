@@ -29,7 +29,7 @@
  * - A failure's `cause` has the `code` that Redis, the driver or the system gives.
  * - It needs Redis 6.2 or later and is tested on Redis 7. Its user needs these rights:
  *   `~<prefix>:* +evalsha +eval +exists +get +getex +set +getrange +setrange +del +pttl +pexpire +time +zadd +zcard
- *   +zrandmember +zrange +zrem +scan`, and `+info` for the check of the eviction policy.
+ *   +zrandmember +zrange +zrem`, and `+info` for the check of the eviction policy. For whoever runs `scan`, an administrator, `+scan` too.
  * - The layer fails over a server of a Cluster whose client does not send each command to the right server. A Redis that
  *   does not answer delays the layer's checks by one second at most.
  *

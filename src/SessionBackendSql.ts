@@ -479,10 +479,10 @@ const make = (configuration: Configuration): SessionBackend["Service"] => {
       return Effect.map(
         query(
           "scan",
-          // In the order of the primary key.
+          // In the order of the primary key. With `namespace, id` MariaDB sorts.
           sql<SqlTable.Row>`
             SELECT ${columns} FROM ${table} WHERE namespace = ${namespace} ${rest}
-            ORDER BY namespace, id ${statements.atMost(limit)}`
+            ORDER BY id ${statements.atMost(limit)}`
         ),
         (rows) => {
           const records = rows.map(SqlTable.fromRow)

@@ -1,7 +1,7 @@
 /** The Redis backend on a Redis Cluster of its own, over node-redis and ioredis. */
 import { NodeRedis } from "@effect/platform-node"
 import { afterAll, assert, beforeAll, it } from "@effect/vitest"
-import { Effect, Fiber, Layer, Option } from "effect"
+import { Effect, Fiber, Layer, Option, Schedule } from "effect"
 import { Redis } from "effect/persistence"
 import { Cluster } from "ioredis"
 import { createHash } from "node:crypto"
@@ -89,7 +89,10 @@ withRedis("a Redis Cluster", { timeout: 60_000 }, () => {
         Effect.gen(function* () {
           const redis = yield* Redis.Redis
           const keys = Array.from({ length: 300 }, (_, i) => `walk:${i}`)
-          yield* Effect.forEach(keys, (key) => redis.send("SET", key, "1"), { concurrency: 20 })
+          // ioredis connects to a master with the first command for it, and refuses others meanwhile.
+          const set = (key: string) =>
+            Effect.retry(redis.send("SET", key, "1"), { times: 5, schedule: Schedule.spaced(100) })
+          yield* Effect.forEach(keys, set, { concurrency: 20 })
           return yield* Effect.ensuring(
             effect(keys),
             Effect.ignore(Effect.forEach(keys, (key) => Effect.ignore(redis.send("DEL", key)), { concurrency: 20 }))

@@ -686,8 +686,9 @@ withPostgres("SessionBackendSql on Postgres", () => {
       yield* use(client(), (backend) => Effect.repeat(sweep(backend), { while: ({ more }) => more }))
       yield* use(explaining, sweep)
       // One statement uses no table: it waits for the synchronous standbys, where a deletion has found nothing.
-      assert.strictEqual(plans.filter((plan) => plan.includes("many")).length, 7)
-      assert.strictEqual(plans.filter((plan) => plan.includes("Index Scan using many_pkey")).length, 3)
+      const ofTable = plans.filter((plan) => plan.includes("many"))
+      assert.lengthOf(ofTable, 7)
+      for (const plan of ofTable.slice(3, 5)) assert.match(plan, /^Limit[^\n]*\n\s+->\s+Index Scan using many_pkey/)
       assert.match(plans[0]!, /Index Scan using many_pkey/)
       assert.match(plans[1]!, /Index Scan Backward using many_newest/)
       assert.match(plans[2]!, /Index Scan Backward using many_newest/)
