@@ -6,7 +6,7 @@
  *     SESSION_BACKEND=sqlite node examples/admin.ts sessions revoke --principal ada
  */
 import { NodeCrypto, NodeRuntime, NodeServices } from "@effect/platform-node"
-import { Cause, Context, Effect, Layer, Logger, Redacted } from "effect"
+import { Cause, Context, Effect, Layer, Logger, Redacted, References } from "effect"
 import { CliError, Command } from "effect/cli"
 import { SecureRandom } from "effect/crypto"
 import { Base64 } from "effect/encoding"
@@ -48,7 +48,9 @@ const app = Command.make("admin").pipe(
 
 if (import.meta.main) {
   Command.run(app, { version: "1.0.0" }).pipe(
+    // Answers alone go to standard output. A driver's own warnings are seen with `--log-level warn`.
     Effect.provideService(Logger.LogToStderr, true),
+    Effect.provideService(References.MinimumLogLevel, "Error"),
     Effect.provide(NodeServices.layer),
     NodeRuntime.runMain
   )

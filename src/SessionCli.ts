@@ -214,15 +214,15 @@ export const command = <Self, A, R extends ReadonlyArray<Tagged>, const Name ext
           }
           if (Option.isSome(id)) {
             if (!(yield* revoke(id.value))) return yield* notFound
-            return yield* answer(json, { revoked: 1 }, "1 session ended")
+            return yield* answer(json, { revoked: 1 }, ended(1))
           }
           if (Option.isSome(principal)) {
-            const ended = yield* revokePrincipal(principal.value)
-            return yield* answer(json, { revoked: ended }, `${ended} sessions of ${plain(principal.value)} ended`)
+            const count = yield* revokePrincipal(principal.value)
+            return yield* answer(json, { revoked: count }, ended(count, ` of ${plain(principal.value)}`))
           }
           if (!yes) yield* confirmed(definition.key, json)
-          const ended = yield* withProgress("sessions ended", (onProgress) => revokeAll({ onProgress }))
-          yield* answer(json, { revoked: ended }, `${ended} sessions ended`)
+          const count = yield* withProgress("sessions ended", (onProgress) => revokeAll({ onProgress }))
+          yield* answer(json, { revoked: count }, ended(count))
         })
       )
   ).pipe(Command.withDescription("End a session, a principal's sessions, or all"))
@@ -254,6 +254,8 @@ const id = Argument.String("id").pipe(
 
 const fail = (message: string, exitCode: 1 | 2 = 1): Effect.Effect<never, SessionCliError> =>
   Effect.fail(new SessionCliError({ message, exitCode }))
+
+const ended = (count: number, whose = ""): string => `${count} ${count === 1 ? "session" : "sessions"}${whose} ended`
 
 const notFound = fail("there is no live session with this id", 2)
 
