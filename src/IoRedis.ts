@@ -13,6 +13,7 @@
  *   are under way; a connection is tried for a second, and for ever again; one that does not answer for five seconds is
  *   closed; a `READONLY` answer closes it too. Yours come first. With `sentinels` and `name` it follows a master through
  *   Sentinel.
+ * - Over a `Cluster`, `SCAN` walks over all masters, with cursors of its own.
  * - A quiet connection is asked for a sign of life every two seconds.
  * - The layer fails with a `RedisError` if Redis cannot be reached within five seconds. With `startupTimeout` it goes on
  *   trying.
@@ -68,6 +69,7 @@ import * as Layer from "effect/Layer"
 import * as Redis from "effect/persistence/Redis"
 import type * as Scope from "effect/Scope"
 import { Cluster, Redis as IoRedisClient, type RedisOptions } from "ioredis"
+import { scan } from "./internal/redisClient/scan.ts"
 import * as Service from "./internal/redisClient/service.ts"
 
 /**
@@ -196,6 +198,20 @@ interface IoClient extends Service.Client {
 const duplicate = (client: IoRedisClient | Cluster): IoRedisClient | Cluster =>
   client instanceof Cluster ? client.duplicate([], { lazyConnect: true }) : client.duplicate({ lazyConnect: true })
 
+/** Each master has a part of the keys. It is named by its address. */
+const scanCluster = (cluster: Cluster, args: ReadonlyArray<string>): Promise<unknown> =>
+  scan(
+    {
+      nameOf: (slot) => cluster.slots[slot]?.[0],
+      send: (slot, [command, ...args]) =>
+        cluster
+          .nodes("master")
+          .find(({ options: { host, port } }) => `${host}:${port}` === cluster.slots[slot]?.[0])
+          ?.call(command!, ...args) ?? Service.offline()
+    },
+    args
+  )
+
 const makeClient = (client: IoRedisClient | Cluster, log: (error: unknown) => void): IoClient => {
   let lastError: unknown
   const onError = (error: unknown) => {
@@ -245,7 +261,10 @@ const makeClient = (client: IoRedisClient | Cluster, log: (error: unknown) => vo
       }
       if (underWay >= maxUnderWay) return Promise.reject(new Error("The queue is full"))
       underWay++
-      const reply = client.call(command, ...args)
+      const reply =
+        client instanceof Cluster && command.toUpperCase() === "SCAN"
+          ? scanCluster(client, args)
+          : client.call(command, ...args)
       reply.then(done, done)
       return reply.catch((error) =>
         String(error.message).endsWith("enableOfflineQueue options is false")

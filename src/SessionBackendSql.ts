@@ -520,7 +520,27 @@ const make = Effect.fnUntraced(function* (
       )
     },
 
-    scan: () => Effect.die("scan"),
+    scan: (namespace, options) => {
+      const limit = rowsAtMost(options.limit)
+      const rest = Option.match(Option.fromUndefinedOr(options.after), {
+        onNone: () => sql.literal(""),
+        onSome: (after) => sql`AND id > ${after}`
+      })
+      return Effect.map(
+        query(
+          "scan",
+          // In the order of the primary key. With `namespace, id` MariaDB sorts.
+          sql<SqlTable.Row>`
+            SELECT ${columns} FROM ${table} WHERE namespace = ${namespace} ${rest}
+            ORDER BY id ${statements.atMost(limit)}`
+        ),
+        (rows) => {
+          const records = rows.map(SqlTable.fromRow)
+          return { records, next: records.length === limit ? records.at(-1)?.id : undefined }
+        }
+      )
+    },
+
     deleteExpired: (options) => {
       const limit = rowsAtMost(options.limit)
       return Effect.map(

@@ -86,7 +86,7 @@ import type {
   Tagged,
   VerifierOf
 } from "./Session.ts"
-import type { DeletedRecord, SessionRecord } from "./SessionBackend.ts"
+import { type DeletedRecord, maxBatch, type SessionRecord } from "./SessionBackend.ts"
 import { SessionConfigError, SessionRefused } from "./SessionError.ts"
 import type { SessionInvalid, SessionUnavailable } from "./SessionError.ts"
 
@@ -296,6 +296,16 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
     return found.sort((a, b) => b.createdAt.epochMilliseconds - a.createdAt.epochMilliseconds).slice(0, Parts.maxListed)
   })
 
+  const scan: SessionManager<A, R>["scan"] = Effect.fnUntraced(function* ({ after, limit = Parts.pageSize } = {}) {
+    if (!(Number.isInteger(limit) && limit >= 1 && limit <= maxBatch)) {
+      return yield* Effect.die(new RangeError(`scan: limit must be a whole number from 1 to ${maxBatch}`))
+    }
+    const now = yield* Clock.currentTimeMillis
+    const { next, records } = yield* storage.scan({ limit, after })
+    const sessions = records.flatMap((record) => shown(record, now) ?? [])
+    return next === undefined ? { sessions } : { sessions, next }
+  })
+
   return {
     create: (given, options) => logIn.create(given, options).pipe(telling, accepting),
     createFrom: (source, f, options) => logIn.createFrom(source, f, options).pipe(telling, accepting),
@@ -330,7 +340,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
         )
       ),
     ended,
-    scan: () => Effect.die("scan"),
+    scan,
     list,
     // A caller without types may leave the owner out, and this would be `revokeAny`.
     revoke: (id, { principal }) =>

@@ -67,6 +67,18 @@ const heapUsed = () => {
   return process.memoryUsage().heapUsed
 }
 
+describe("scanning", () => {
+  it.effect("fails on a cursor that is none of its own", () =>
+    withMemory({}, (backend) =>
+      Effect.gen(function* () {
+        yield* backend.create(record("a"))
+        const failed = yield* Effect.flip(backend.scan("memory", { limit: 10, after: "garbage" }))
+        assert.deepStrictEqual([failed.operation, failed.outcome], ["scan", "notApplied"])
+      })
+    )
+  )
+})
+
 describe("reading", () => {
   it.effect("looks the record up when it is called, and answers with an Exit", () =>
     withMemory({}, (backend) =>

@@ -47,6 +47,7 @@ import * as Delete from "./conformance/delete.ts"
 import * as Ended from "./conformance/ended.ts"
 import * as Expiry from "./conformance/expiry.ts"
 import type { Case } from "./conformance/fixture.ts"
+import * as Scan from "./conformance/scan.ts"
 import * as Update from "./conformance/update.ts"
 
 export { ConformanceError } from "./conformance/expect.ts"
@@ -58,7 +59,13 @@ export type { Case } from "./conformance/fixture.ts"
  * @category testing
  * @since 0.1.0
  */
-export const cases: ReadonlyArray<Case> = [...Create.cases, ...Update.cases, ...Delete.cases, ...Expiry.cases]
+export const cases: ReadonlyArray<Case> = [
+  ...Create.cases,
+  ...Update.cases,
+  ...Delete.cases,
+  ...Scan.cases,
+  ...Expiry.cases
+]
 
 /**
  * The cases a backend must also pass if only `deleteExpired` deletes its expired records.

@@ -21,6 +21,10 @@ export const prefixProblems = (prefix: string): ReadonlyArray<string> => {
 /** An id is a part of the key unchanged; one with characters that base64url does not have is `~` and its base64url. */
 const idPart = (id: string): string => (/^[\w-]+$/.test(id) ? id : `~${Base64Url.encode(id)}`)
 
+/** The id of a record whose key ends with this part. */
+export const idOfPart = (part: string): string =>
+  part.startsWith("~") ? Result.getOrElse(Base64Url.decodeString(part.slice(1)), () => part) : part
+
 export const make = (prefix: string) => {
   // Namespaces are few: there is one for each session definition.
   const namespaces = new Map<string, string>()
@@ -29,8 +33,11 @@ export const make = (prefix: string) => {
     if (part === undefined) namespaces.set(namespace, (part = Base64Url.encode(namespace)))
     return part
   }
+  const records = (namespace: string): string => `${prefix}:s:${namespacePart(namespace)}:`
   return {
-    record: (namespace: string, id: string): string => `${prefix}:s:${namespacePart(namespace)}:${idPart(id)}`,
+    /** What the keys of a namespace's records begin with. No character of it means something in a key pattern. */
+    records,
+    record: (namespace: string, id: string): string => records(namespace) + idPart(id),
     index: (namespace: string, principal: string): string =>
       `${prefix}:p:${namespacePart(namespace)}:${Base64Url.encode(principal)}`
   }

@@ -159,6 +159,13 @@ export const make = (backend: SessionBackend["Service"], namespace: string, time
         "notApplied",
         timeout,
         Effect.suspend(() => backend.listByPrincipal(namespace, principal, options))
+      ),
+    scan: (options: { readonly limit: number; readonly after?: string | undefined }) =>
+      bounded(
+        "scan",
+        "notApplied",
+        timeout,
+        Effect.suspend(() => backend.scan(namespace, options))
       )
   }
 }

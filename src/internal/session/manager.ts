@@ -161,7 +161,10 @@ export interface SessionManager<A, R extends ReadonlyArray<Tagged>> {
   readonly ended: (session: Session<A>) => Effect.Effect<Unauthenticated | Refusal<R>>
   /**
    * A page of all live sessions of the definition, for an administrator: in an order of the store's own, in Redis perhaps
-   * one of them twice.
+   * one of them twice. A page may hold none, and have a `next`. One that is there during the whole walk is in a page of it.
+   *
+   * A `limit` that is out of bounds is a defect. A cursor that is none of the store's is a `SessionUnavailable`, or the
+   * begin of a walk.
    */
   readonly scan: (options?: {
     /** How many records the page looks at: 1 to 1,000. @default 250 */
