@@ -258,7 +258,10 @@ needing(await listens(databaseUrl, 5432), "no Postgres at DATABASE_URL, nor at l
       })
     const admin = <A, E>(use: (sql: SqlClient.SqlClient) => Effect.Effect<A, E>) =>
       Effect.provide(Effect.flatMap(SqlClient.SqlClient, use), client(), { local: true })
-    beforeAll(() => Effect.runPromise(admin((sql) => sql`CREATE SCHEMA ${sql(schema)}`)))
+    beforeAll(async () => {
+      await Effect.runPromise(admin((sql) => sql`CREATE SCHEMA ${sql(schema)}`))
+      await run(Layer.build(SessionBackendSql.layerMigrations().pipe(Layer.provide(client()))))
+    })
     afterAll(() => Effect.runPromise(admin((sql) => sql`DROP SCHEMA ${sql(schema)} CASCADE`)))
 
     const backend = (options?: Partial<PgClient.PgPoolConfig>) =>
@@ -373,6 +376,51 @@ needing(await listens(databaseUrl, 5432), "no Postgres at DATABASE_URL, nor at l
             }).pipe(Effect.timeout("20 seconds"))
             yield* reaches(pair, own)
           }
+        })
+      ))
+
+    it("a database that grants one connection grants it to the sessions, not to what listens", () =>
+      run(
+        Effect.gen(function* () {
+          const role = schema
+          const grant = (limit: number) => admin((sql) => sql.unsafe(`ALTER ROLE ${role} CONNECTION LIMIT ${limit}`))
+          yield* admin((sql) =>
+            Effect.gen(function* () {
+              yield* sql.unsafe(`CREATE ROLE ${role} LOGIN PASSWORD '${role}'`)
+              yield* sql.unsafe(`GRANT ALL ON SCHEMA ${schema} TO ${role}`)
+              yield* sql.unsafe(`GRANT ALL ON ALL TABLES IN SCHEMA ${schema} TO ${role}`)
+            })
+          )
+          yield* Effect.addFinalizer(() =>
+            Effect.orDie(admin((sql) => sql.unsafe(`DROP OWNED BY ${role}; DROP ROLE ${role}`)))
+          )
+          const url = new URL(databaseUrl)
+          url.username = role
+          url.password = role
+          yield* Effect.scoped(
+            Effect.gen(function* () {
+              const one = yield* build(
+                SessionBackendSql.layerStorage().pipe(Layer.provide(client({ url: Redacted.make(url.href) })))
+              )
+              const hints = yield* subscribe(one)
+              yield* reaches(one, hints)
+              yield* grant(1)
+              yield* admin(
+                (sql) => sql`
+                  SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                  WHERE usename = ${role} AND query NOT LIKE 'LISTEN%'`
+              )
+              const logsOut = Effect.promise(() =>
+                until(() => Effect.runPromise(Effect.isSuccess(logOut(one))), "sessions have the connection")
+              )
+              yield* logsOut
+              yield* lost(hints)
+              assert.strictEqual((yield* Effect.flip(Effect.scoped(one.ended!))).operation, "ended")
+              yield* logsOut
+              yield* grant(-1)
+              yield* reaches(one, yield* again(one, yield* Effect.scope))
+            })
+          )
         })
       ))
   }

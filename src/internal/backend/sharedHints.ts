@@ -3,7 +3,7 @@
  * to the backend. It is opened by the first and closed after the last.
  *
  * A subscription stands once a message of its own has come back, whatever the client says of it: a pooler may take a
- * `LISTEN` and lose it, a node of a Cluster may be cut off from the others.
+ * `LISTEN` and lose it, a node of a Cluster may be frozen, or cut off from the others.
  *
  * @internal
  */
@@ -20,9 +20,12 @@ import { type EndedHint, type SessionBackend, SessionBackendError } from "../../
 /** How many hints wait for a subscriber that does not take them. The oldest are dropped. */
 const capacity = 1024
 
-/** How long a subscriber waits for the subscription to stand, and how often its message is sent meanwhile. */
+/** How long a message of its own may take to come back, and how often it is sent meanwhile. */
 const limit = Duration.seconds(3)
 const spacing = Duration.millis(500)
+
+/** After so long without a message a subscription is to show that it stands. One that shows it shows it for all others. */
+const quiet = Duration.seconds(15)
 
 /** How long the layer waits for a subscription to be closed. */
 const closeLimit = Duration.seconds(1)
@@ -67,15 +70,27 @@ export const make = <Message, E>(source: Source<Message, E>): Effect.Effect<Shar
       subscription.fiber?.interruptUnsafe()
     }
 
-    const run = (subscription: Subscription): Effect.Effect<never, E> =>
+    const failing = Effect.catch((error: E) => Effect.flatMap(source.failure(error), Effect.fail))
+
+    const run = (subscription: Subscription): Effect.Effect<never, SessionBackendError> =>
       Effect.scoped(
         Effect.gen(function* () {
-          const messages = yield* source.open
-          const sending = Effect.repeat(source.probe, { schedule: Schedule.spaced(spacing), while: (isSent) => isSent })
-          yield* Effect.raceFirst(Queue.take(messages), sending)
+          const messages = yield* failing(source.open)
+          const some = failing(Queue.takeAll(messages))
+          const sending = failing(
+            Effect.repeat(source.probe, { schedule: Schedule.spaced(spacing), while: (is) => is })
+          )
+          // Whoever may not send cannot know.
+          const confirmed = Effect.timeoutOrElse(Effect.raceFirst(some, Effect.as(sending, [])), {
+            duration: limit,
+            orElse: () => Effect.fail(late)
+          })
+          yield* confirmed
           Deferred.doneUnsafe(subscription.stands, Effect.void)
           while (true) {
-            const hints = (yield* Queue.takeAll(messages)).flatMap(source.parse)
+            const hints = (yield* Effect.timeoutOrElse(some, { duration: quiet, orElse: () => confirmed })).flatMap(
+              source.parse
+            )
             for (const queue of subscription.subscribers) Queue.offerAllUnsafe(queue, hints)
           }
         })
@@ -89,10 +104,11 @@ export const make = <Message, E>(source: Source<Message, E>): Effect.Effect<Shar
       }
       current = subscription
       subscription.fiber = Effect.runForkWith(services)(
-        run(subscription).pipe(
-          Effect.catch(source.failure),
-          Effect.catchCause((cause) => Effect.succeed(failed(Cause.squash(cause)))),
-          Effect.flatMap((error) => Effect.sync(() => end(subscription, error)))
+        Effect.catchCause(run(subscription), (cause) =>
+          Effect.sync(() => {
+            const error = Cause.squash(cause)
+            end(subscription, error instanceof SessionBackendError ? error : failed(error))
+          })
         )
       )
       return subscription
