@@ -392,7 +392,9 @@ needing(await listens(databaseUrl, 5432), "no Postgres at DATABASE_URL, nor at l
             })
           )
           yield* Effect.addFinalizer(() =>
-            Effect.orDie(admin((sql) => sql.unsafe(`DROP OWNED BY ${role}; DROP ROLE ${role}`)))
+            Effect.orDie(
+              admin((sql) => Effect.andThen(sql.unsafe(`DROP OWNED BY ${role}`), sql.unsafe(`DROP ROLE ${role}`)))
+            )
           )
           const url = new URL(databaseUrl)
           url.username = role
