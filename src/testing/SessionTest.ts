@@ -55,6 +55,7 @@ import type {
   Definition,
   Fresh,
   LayerOptions,
+  ManagerOptions,
   SessionInfo,
   Tagged,
   VerifiedOf,
@@ -132,6 +133,9 @@ export interface StackOptions<Self> extends LayerOptions {
   readonly verifier?: Layer.Layer<VerifierOf<Self>> | undefined
 }
 
+/** What the stack tells, where a test is about that: as the `onEvent` of its layer. */
+type Told<A, R extends ReadonlyArray<Tagged>> = Pick<ManagerOptions<A, R>, "onEvent">
+
 /**
  * The same, for a client that is logged in.
  *
@@ -152,10 +156,11 @@ export interface LoggedInOptions<Self> extends StackOptions<Self> {
  */
 export const layer = <Self, A, R extends ReadonlyArray<Tagged>>(
   session: Definition<Self, A, R>,
-  options: StackOptions<Self> & {
-    /** @default the cookie, with its defaults */
-    readonly frontend?: Layer.Layer<SessionFrontend.SessionFrontend, SessionConfigError> | undefined
-  } = {}
+  options: StackOptions<Self> &
+    Told<NoInfer<A>, NoInfer<R>> & {
+      /** @default the cookie, with its defaults */
+      readonly frontend?: Layer.Layer<SessionFrontend.SessionFrontend, SessionConfigError> | undefined
+    } = {}
 ): Layer.Layer<Bound<Self>> =>
   SessionMiddleware.layer(session, options).pipe(
     Layer.provide([
@@ -183,7 +188,7 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>>(
 export const layerLoggedIn = <Self, A, R extends ReadonlyArray<Tagged>>(
   session: Definition<Self, A, R>,
   data?: A,
-  options?: LoggedInOptions<Self>
+  options?: LoggedInOptions<Self> & Told<NoInfer<A>, NoInfer<R>>
 ): Layer.Layer<Bound<Self>> =>
   Layer.unwrap(
     Effect.sync(() => {

@@ -3,7 +3,7 @@
  * calling it to build its Effect, calls nothing, and what was built acts on the state of the moment in which it runs.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Context, Effect, Layer, Option, Redacted } from "effect"
+import { Clock, Context, Effect, Fiber, Layer, Option, Redacted } from "effect"
 import { Headers, HttpServerRequest } from "effect/http"
 import { SessionBackend, SessionFrontend, SessionMiddleware } from "effect-sessions"
 import type { Session } from "effect-sessions"
@@ -78,6 +78,12 @@ const members: {
   create: ({ create }) => Effect.as(create({ ...ada, count: 9 }), "created"),
   reauthenticate: ({ reauthenticate }) =>
     Effect.map(reauthenticate({ methods: ["pwd"] }), ({ factors }) => factors.map(({ method }) => method)),
+  ended: ({ destroy, ended }) =>
+    Effect.gen(function* () {
+      const waiting = yield* Effect.forkChild(ended, { startImmediately: true })
+      yield* destroy
+      return (yield* Fiber.join(waiting))._tag
+    }),
   fresh: ({ fresh }) => Effect.map(fresh({ within: "5 minutes" }), ({ data }) => data),
   describe: ({ describe }) => Effect.map(describe({ label: "phone" }), ({ client }) => client),
   update: ({ update }) =>
@@ -140,6 +146,7 @@ describe("the request's session", () => {
         create: ["created", ["new ada 9", "other ada 0", "other eve 0"]],
         reauthenticate: [["pwd"], ["new eve 0", "other ada 0", "other eve 0"]],
         fresh: [eve, ["other ada 0", "other eve 0", "this eve 0"]],
+        ended: ["SessionInvalid", ["other ada 0", "other eve 0"]],
         describe: [{ label: "phone" }, ["other ada 0", "other eve 0", "this eve 0"]],
         update: [{ ...eve, count: 9 }, ["other ada 0", "other eve 0", "this eve 9"]],
         modify: ["eve", ["other ada 0", "other eve 0", "this eve 9"]],
@@ -220,6 +227,12 @@ describe("the manager", () => {
       }),
     rotate: ({ rotate }, { token }) => Effect.map(rotate(token), ({ data }) => data.count),
     destroy: ({ destroy }, { token }) => Effect.as(destroy(token), "destroyed"),
+    ended: ({ ended, revokeAny }, session) =>
+      Effect.gen(function* () {
+        const waiting = yield* Effect.forkChild(ended(session), { startImmediately: true })
+        yield* revokeAny(session.id)
+        return (yield* Fiber.join(waiting))._tag
+      }),
     list: ({ list }) => Effect.map(list("ada"), (infos) => infos.map(({ data }) => data?.count).sort()),
     revoke: ({ revoke }, { id }) => revoke(id, { principal: "ada" }),
     revokeAny: ({ revokeAny }, { id }) => revokeAny(id),
@@ -250,6 +263,7 @@ describe("the manager", () => {
         replace: () => ["SessionConflict", [0, 5]],
         rotate: () => [5, [0, 5]],
         destroy: () => ["destroyed", [0]],
+        ended: () => ["SessionInvalid", [0]],
         list: () => [
           [0, 5],
           [0, 5]

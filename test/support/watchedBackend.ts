@@ -59,6 +59,8 @@ export const mapOperations = (
     const original = backend[operation] as (...args: ReadonlyArray<unknown>) => Answer<unknown>
     mapped[operation] = (...args: ReadonlyArray<unknown>) => f(operation, () => original(...args), args)
   }
+  // Not an operation: a subscription, which is passed on.
+  mapped["ended"] = backend.ended
   // Each operation was put in by its name.
   return mapped as unknown as Backend
 }

@@ -7,8 +7,9 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
+import * as Queue from "effect/Queue"
 import { clockSlack, type SessionBackend, SessionBackendError } from "../../SessionBackend.ts"
-import type { DeletedRecord, SessionPatch, SessionRecord, UpdateResult } from "../../SessionBackend.ts"
+import type { DeletedRecord, EndedHint, SessionPatch, SessionRecord, UpdateResult } from "../../SessionBackend.ts"
 import { type Deadline, DeadlineHeap } from "./deadlineHeap.ts"
 
 interface Entry {
@@ -36,6 +37,9 @@ const sizeOf = (record: SessionRecord): number =>
 /** How many expired sessions a write deletes, and how many deadlines it examines, at most. */
 const collectedPerWrite = 64
 const examinedPerWrite = 4 * collectedPerWrite
+
+/** How many hints wait in a subscription's queue at most: further ones are lost. */
+const maxHints = 10_000
 
 /** How many principals without a session stay in the index at most. */
 const maxVacant = 1024
@@ -66,6 +70,7 @@ export const make = (limits: {
   /** Sessions without a principal, oldest first. */
   const anonymous = new Set<Entry>()
   const deadlines = new DeadlineHeap<Entry>()
+  const subscriptions = new Set<Queue.Queue<EndedHint, SessionBackendError>>()
   let created = 0
   let sessions = 0
   let bytes = 0
@@ -80,6 +85,11 @@ export const make = (limits: {
 
   const sessionsOf = (namespace: string, principal: string): ReadonlyArray<Entry> =>
     [...(namespaces.get(namespace)?.byPrincipal.get(principal)?.values() ?? [])].toReversed().sort(newestFirst)
+
+  /** Says that a record is gone, or has another secret. */
+  const hint = ({ id, namespace }: SessionRecord): void => {
+    for (const queue of subscriptions) Queue.offerUnsafe(queue, { namespace, id })
+  }
 
   /** Drops deadlines that are out of date, so that the heap stays in proportion to the sessions. */
   const compact = (): void => {
@@ -121,6 +131,7 @@ export const make = (limits: {
     sessions--
     bytes -= entry.bytes
     compact()
+    hint(entry.record)
   }
 
   const collect = (before: number, limit: number, examine: number): ReadonlyArray<DeletedRecord> => {
@@ -201,6 +212,7 @@ export const make = (limits: {
         entry.bytes = size
         bytes += growth
         replace(entry, record)
+        if (record.secretHash !== stored.secretHash) hint(record)
         return Effect.succeed({ _tag: "updated", record })
       }),
 
@@ -256,6 +268,17 @@ export const make = (limits: {
       }),
 
     scan: () => Effect.die("scan"),
+
+    ended: Effect.acquireRelease(
+      Effect.map(Queue.dropping<EndedHint, SessionBackendError>(maxHints), (queue) => {
+        subscriptions.add(queue)
+        return queue
+      }),
+      (queue) => {
+        subscriptions.delete(queue)
+        return Queue.shutdown(queue)
+      }
+    ),
 
     deleteExpired: ({ limit, now }) =>
       Effect.sync(() => {

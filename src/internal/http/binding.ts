@@ -25,6 +25,7 @@ import type { SessionFrontend } from "../../SessionFrontend.ts"
 import { describeCause } from "../describeCause.ts"
 import { withDeadline } from "../manager/deadline.ts"
 import { millisOf } from "../manager/deadlines.ts"
+import { tellOf } from "../manager/events.ts"
 import { unavailable } from "../manager/storage.ts"
 
 /** What a frontend with a cookie says of origins. */
@@ -107,11 +108,13 @@ const asBackend = <B>(adopting: Effect.Effect<B>, millis: number): Effect.Effect
 /** A frontend with the options of its layer. Member by member: it may be an instance of a class. */
 export const bound = <A, R extends ReadonlyArray<Tagged>, RX>(
   frontend: SessionFrontend["Service"],
-  { adopt, backendTimeout = "1 second", clearSiteData, client }: HttpOptions<A, R, RX>,
-  context: Context.Context<RX>
+  { adopt, backendTimeout = "1 second", clearSiteData, client, onEvent }: HttpOptions<A, R, RX>,
+  context: Context.Context<RX>,
+  namespace: string
 ): BoundFrontend<A> => {
   const { carried } = frontend
   const millis = millisOf(backendTimeout)
+  const tell = onEvent && tellOf(onEvent, context, namespace, millis)
   return {
     security: frontend.security,
     extract: (request) => frontend.extract(request),
@@ -130,6 +133,7 @@ export const bound = <A, R extends ReadonlyArray<Tagged>, RX>(
           ),
           millis
         )),
+    onRefused: tell && ((error) => tell({ _tag: "Refused", error })),
     clearSiteData
   }
 }

@@ -9,7 +9,6 @@
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
-import * as DateTime from "effect/DateTime"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -20,6 +19,7 @@ import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Semaphore from "effect/Semaphore"
 import type {
+  BoundFrontend,
   Changed,
   CreateOptions,
   Loaded,
@@ -36,10 +36,12 @@ import type { Credential } from "../../SessionFrontend.ts"
 import { failure } from "../exit.ts"
 import { carriedBy } from "../frontend/carried.ts"
 import { requestHeader } from "../frontend/requestHeader.ts"
-import { undo } from "../manager/deadline.ts"
+import { betweenLooks } from "../manager/ended.ts"
 import type { Binding } from "./binding.ts"
-import { chooseSession, distinct, endSessions } from "./credentials.ts"
+import { chooseSession, endSessions, extractFrom } from "./credentials.ts"
 import { staleness } from "./freshness.ts"
+import * as LogIn from "./logIn.ts"
+import { isAdoptable, isOwnRequest } from "./logIn.ts"
 import { makeRespondable } from "./refusal.ts"
 import { ResponseHeaders } from "./responseHeaders.ts"
 
@@ -56,20 +58,6 @@ type Change<B, A, R extends ReadonlyArray<Tagged>> = Effect.Effect<
   readonly [answer: B, Session<A>],
   SessionInvalid | Refusal<R> | SessionConflict | SessionUnavailable
 >
-
-/**
- * Whether another library's session may take the place of ours: not where there is a choice of ours, or a stolen copy was
- * seen.
- */
-const isAdoptable = (error: { readonly _tag: string }): error is Unauthenticated =>
-  Predicate.isTagged(error, "SessionMissing") ||
-  (error._tag === "SessionInvalid" && !["Ambiguous", "Reused"].includes((error as SessionInvalid).reason))
-
-/** Whether the page of another site cannot be behind a request, unless it has sent the user here. */
-const isOwnRequest = (request: HttpServerRequest): boolean => {
-  const site = requestHeader(request, "sec-fetch-site") ?? "none"
-  return site === "same-origin" || site === "none" || requestHeader(request, "sec-fetch-mode") === "navigate"
-}
 
 const errorOf = <E>(cause: Cause.Cause<E>): E | undefined => Option.getOrUndefined(Cause.findErrorOption(cause))
 
@@ -94,6 +82,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   #lock: Semaphore.Semaphore | undefined = undefined
   /** When the request began, or when it ended the principal's sessions: in nanoseconds. */
   #began: () => bigint
+  #isRefused = false
   /** Whether the look at the session keeps it alive. */
   #touch = true
   /** Whether the response to this request is the handle's to put a token on. */
@@ -131,6 +120,20 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     return this.#binding.manager === manager && this.#binding.frontend === frontend
   }
 
+  /** Tells of a refusal that the manager does not know of: of one for each request. */
+  refused(error: Parameters<NonNullable<BoundFrontend<A>["onRefused"]>>[0]): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const { onRefused } = this.#binding.frontend
+      if (onRefused === undefined || this.#isRefused) return Effect.void
+      this.#isRefused = true
+      return onRefused(error)
+    })
+  }
+
+  get #onRefused(): ((error: SessionInvalid) => Effect.Effect<void>) | undefined {
+    return this.#binding.frontend.onRefused && ((error) => this.refused(error))
+  }
+
   finish(response: HttpServerResponse): Effect.Effect<HttpServerResponse> {
     return this.#headers.finish(response)
   }
@@ -155,7 +158,8 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     let isOurs = false
     const { frontend } = this.#binding
     const { adopt } = frontend
-    const looked = Effect.flatMap(frontend.extract(this.#request), (credentials): Loaded<Session<A>, R> => {
+    const extracted = extractFrom(frontend, this.#request, this.#onRefused)
+    const looked = Effect.flatMap(extracted, (credentials): Loaded<Session<A>, R> => {
       // Another fiber may have been faster.
       if (this.#state !== undefined || this.#isReading) return this.load()
       isOurs = this.#isReading = true
@@ -168,7 +172,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
             if (this.#state !== undefined || (this.#isReading && !isOurs)) return this.load()
             isOurs = this.#isReading = true
             return isAdoptable(error) && this.#canIssue && isOwnRequest(this.#request)
-              ? this.#adopt(adopt, error)
+              ? this.#logIn().adopt(adopt, error)
               : Effect.fail(error)
           }),
       (exit) => {
@@ -187,7 +191,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     const touch = this.#touch
     if (credentials.length > 1) {
       return Effect.map(
-        chooseSession(credentials, (token) => manager.resolve(token, { touch, arrived })),
+        chooseSession(credentials, (token) => manager.resolve(token, { touch, arrived }), this.#onRefused),
         ([session, via]) => {
           this.#headers.via = via
           return session
@@ -205,28 +209,6 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
             return session
           })
         : Exit.succeed(session)
-    )
-  }
-
-  /** Makes a session of one that another library keeps, and lets it in like any other. */
-  #adopt(adopt: NonNullable<Binding<Self, A, R>["frontend"]["adopt"]>, error: Unauthenticated): Loaded<Session<A>, R> {
-    const { manager } = this.#binding
-    return Effect.uninterruptibleMask((restore) =>
-      Effect.flatMap(restore(adopt(this.#request)), (adopted): Loaded<Session<A>, R> => {
-        if (Option.isNone(adopted)) return Effect.fail(error)
-        const { data, options } = adopted.value
-        const given = this.#optionsOf(options)
-        const unproved = DateTime.makeUnsafe(0)
-        const authenticatedAt = given.authenticatedAt ?? unproved
-        return Effect.flatMap(manager.create(data, { ...given, authenticatedAt }), (created) =>
-          this.#orUndo(
-            created,
-            Effect.tap(manager.resolve(created.token, { touch: false }), (session) =>
-              Effect.sync(() => this.#headers.issue(session, options?.cookie))
-            )
-          )
-        )
-      })
     )
   }
 
@@ -257,13 +239,39 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
           const problem = staleness(session, wanted, now)
           if (problem === undefined) return Effect.succeed(session)
           this.#headers.stale(problem)
-          return Effect.fail(problem)
+          return Effect.andThen(this.refused(problem), Effect.fail(problem))
         })
       )
   }
 
   get ended(): RequestSession<A, R>["ended"] {
-    return Effect.never
+    return Effect.suspend(() => this.#endOf(this.get))
+  }
+
+  /** Waits for the end of the session that is read. A store that fails says nothing of it: it is asked again. */
+  #endOf(read: Loaded<Session<A>, R>): RequestSession<A, R>["ended"] {
+    return Effect.matchEffect(read, {
+      onSuccess: (session) => this.#binding.manager.ended(session),
+      onFailure: (error): RequestSession<A, R>["ended"] =>
+        error._tag === "SessionUnavailable"
+          ? Effect.flatMap(betweenLooks, () => this.#endOf(this.#readAgain()))
+          : Effect.succeed(error as Unauthenticated | Refusal<R>)
+    })
+  }
+
+  /** What `get` would answer had it not asked the store while that failed: its own answer stays. */
+  #readAgain(): Loaded<Session<A>, R> {
+    const state = this.#state
+    if (state !== undefined && !(Exit.isFailure(state) && errorOf(state.cause)?._tag === "SessionUnavailable")) {
+      return state
+    }
+    const { frontend, manager } = this.#binding
+    return Effect.flatMap(frontend.extract(this.#request), (credentials) =>
+      Effect.map(
+        chooseSession(credentials, (token) => manager.resolve(token, { touch: false, arrived: this.#began() })),
+        ([session]) => session
+      )
+    )
   }
 
   // ---------------------------------------------------------------------------
@@ -350,119 +358,42 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
       this.#inTurn((restore) =>
         this.#beforeHeaders(
           "create",
-          Effect.suspend(() => {
-            const given = this.#optionsOf(options)
-            // Session data are JSON: a function is none.
-            if (typeof data === "function") {
-              return this.#createFrom(data as (before: Option.Option<A>) => A, given, restore)
-            }
-            return Effect.flatMap(this.#made(data, given), (created) =>
-              this.#issue("create", created, given.cookie, this.#endCarried())
-            )
-          })
+          Effect.suspend(() => this.#logIn().create(data, options, restore))
         )
       )
     // One function stands for both overloads, of which only the one with a function may meet a conflict.
     return create as RequestSession<A, R>["create"]
   }
 
-  /** Makes a session beside those that the request carries, which end next. */
-  #made(data: A, options: CreateOptions): Effect.Effect<Session<A>, SessionInvalid | SessionUnavailable> {
-    const { frontend, manager } = this.#binding
-    return Effect.flatMap(carriedBy(frontend, this.#request), (carried) => {
-      const own = this.#current
-      const replaces = [...(own === undefined ? [] : [own]), ...carried].map(({ token }) => token)
-      return manager.create(data, { ...options, replaces })
-    })
-  }
-
-  /** Makes a session in place of the one the request has, or of a token that another request may be replacing. */
-  #createFrom(
-    f: (before: Option.Option<A>) => A,
-    options: CreateOptions,
-    restore: <C, E2>(effect: Effect.Effect<C, E2>) => Effect.Effect<C, E2>
-  ): Effect.Effect<Session<A>, SessionInvalid | SessionConflict | SessionUnavailable> {
-    const { frontend, manager } = this.#binding
-    return Effect.gen({ self: this }, function* () {
-      const before = Option.getOrUndefined(yield* restore(this.option))
-      const tokens = before === undefined ? distinct(yield* carriedBy(frontend, this.#request)) : []
-      const source = before ?? (tokens.length === 1 ? tokens[0]!.token : undefined)
-      if (source === undefined) {
-        const data = yield* Effect.sync(() => f(Option.none()))
-        return yield* this.#issue("create", yield* this.#made(data, options), options.cookie, this.#endCarried())
-      }
-      // First: if they cannot be ended, nothing has happened yet.
-      if (before !== undefined) yield* this.#endCarried(before)
-      const created = yield* Effect.tapError(manager.createFrom(source, f, options), (error) =>
-        Effect.sync(() => {
-          if (before !== undefined && error._tag === "SessionInvalid") this.#lost(error)
-        })
-      )
-      return yield* this.#issue(
-        "create",
-        created,
-        options.cookie,
-        before === undefined ? this.#endCarried() : Effect.void
-      )
-    })
-  }
-
   get reauthenticate(): RequestSession<A, R>["reauthenticate"] {
     return (options) =>
-      this.#change((session) => {
-        const cookie = this.#headers.issued?.cookie
-        return this.#beforeHeaders(
-          "reauthenticate",
-          Effect.flatMap(
-            this.#binding.manager.reauthenticate(session, { ...options, began: this.#began() }),
-            (created) => Effect.map(this.#issue("reauthenticate", created, cookie), twice)
-          )
-        )
-      })
-  }
-
-  /** What the layer says of every new session, where the handler says nothing. */
-  #optionsOf(options: CreateOptions | undefined): CreateOptions {
-    return {
-      ...options,
-      client: options?.client ?? this.#binding.frontend.client?.(this.#request),
-      began: options?.began ?? this.#began()
-    }
-  }
-
-  /** Gives the response the token of a new session, once what it replaces has ended. */
-  #issue<E = never>(
-    operation: string,
-    created: Session<A>,
-    cookie: CreateOptions["cookie"],
-    ending: Effect.Effect<unknown, E> = Effect.void
-  ): Effect.Effect<Session<A>, E> {
-    return this.#orUndo(
-      created,
-      Effect.andThen(
-        ending,
-        // The response may have gone meanwhile, without the token.
+      this.#change((session) =>
         this.#beforeHeaders(
-          operation,
-          Effect.sync(() => {
-            this.#set(Exit.succeed(created))
-            this.#headers.issue(created, cookie)
-            return created
-          })
+          "reauthenticate",
+          Effect.suspend(() => Effect.map(this.#logIn().reauthenticate(session, options), twice))
         )
       )
-    )
   }
 
-  /** Ends a new session if its log-in fails: the old one may live on, so the new one must not. */
-  #orUndo<B, E>(created: Session<A>, rest: Effect.Effect<B, E>): Effect.Effect<B, E> {
-    return Effect.tapCause(rest, () => undo(this.#binding.manager.destroy(created.token)))
+  #logIn() {
+    return LogIn.make<Self, A, R>({
+      request: this.#request,
+      binding: this.#binding,
+      headers: this.#headers,
+      began: this.#began(),
+      option: this.option,
+      current: () => this.#current,
+      set: (created) => this.#set(Exit.succeed(created)),
+      lost: (error) => this.#lost(error),
+      endCarried: (replaced) => this.#endCarried("replaced", replaced),
+      beforeHeaders: (operation, effect) => this.#beforeHeaders(operation, effect)
+    })
   }
 
   get destroy(): RequestSession<A, R>["destroy"] {
     return this.#inTurn(() => {
       const wasIssued = this.#headers.issued !== undefined
-      return Effect.map(this.#endCarried(), (carried) => {
+      return Effect.map(this.#endCarried("logout"), (carried) => {
         if (carried || wasIssued) this.#headers.detach()
         this.#set(missing)
       })
@@ -473,7 +404,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
    * Ends the session this request has, but for one that another is to replace, then those whose tokens it carries besides.
    * Answers whether it carried a token of ours.
    */
-  #endCarried(replaced?: Session<A>): Effect.Effect<boolean, SessionUnavailable> {
+  #endCarried(why: "logout" | "replaced", replaced?: Session<A>): Effect.Effect<boolean, SessionUnavailable> {
     return Effect.gen({ self: this }, function* () {
       const { definition, frontend, manager } = this.#binding
       let carried = yield* carriedBy(frontend, this.#request)
@@ -481,7 +412,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
       const current = replaced ?? this.#current
       if (current !== undefined) {
         if (replaced === undefined) {
-          yield* manager.destroy(current.token)
+          yield* manager.destroy(current.token, { why })
           this.#headers.issued = undefined
           this.#set(missing)
         }
@@ -489,7 +420,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
         own = carried.find(isOwn)
         carried = carried.filter((credential) => !isOwn(credential))
       }
-      const via = yield* endSessions(carried, manager.destroy, definition.key)
+      const via = yield* endSessions(carried, (token) => manager.destroy(token, { why }), definition.key)
       this.#headers.via ??= own?.via ?? via ?? carried[0]?.via
       return own !== undefined || via !== undefined
     })

@@ -13,7 +13,7 @@ import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import * as Option from "effect/Option"
 import type { Fresh, Refusal, Session, Tagged, Unauthenticated, VerifiedOf } from "../../Session.ts"
-import type { SessionCrossOrigin, SessionStale, SessionUnavailable } from "../../SessionError.ts"
+import type { SessionCrossOrigin, SessionMissing, SessionStale, SessionUnavailable } from "../../SessionError.ts"
 import { originProblem } from "../frontend/origins.ts"
 import type { Binding } from "./binding.ts"
 import { admit } from "./crossOrigin.ts"
@@ -145,6 +145,8 @@ export const guarded = <Self, A, R extends ReadonlyArray<Tagged>, E, RA, E2>(
     const { context } = fiber
     const refuse = (error: GuardError<R> | SessionStale): Inside =>
       onFailure(error, Context.getUnsafe(context, HttpServerRequest))
+    // On an open route it is no refusal, so nobody has told of it.
+    const missing = (error: SessionMissing): Inside => Effect.andThen(handle.refused(error), () => refuse(error))
     const enter = (session: Session<A>): Inside => {
       fiber.setContext(Context.add(Context.add(context, definition, handle), definition.Verified, session))
       return app as Inside
@@ -155,9 +157,9 @@ export const guarded = <Self, A, R extends ReadonlyArray<Tagged>, E, RA, E2>(
         return handle.load()
       }),
       {
-        onFailure: refuse,
+        onFailure: (error) => (error._tag === "SessionMissing" ? missing(error as SessionMissing) : refuse(error)),
         onSuccess: (session): Inside => {
-          if (definition.principal !== undefined && Option.isNone(session.principal)) return refuse(sessionMissing)
+          if (definition.principal !== undefined && Option.isNone(session.principal)) return missing(sessionMissing)
           return fresh === undefined
             ? enter(session)
             : Effect.matchEffect(handle.fresh(fresh), { onFailure: refuse, onSuccess: enter })

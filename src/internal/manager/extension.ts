@@ -81,6 +81,15 @@ export const lineOf = (record: Extended): string => rotationOf(record)?.line ?? 
 export const sealOf = (record: Extended, { seal } = parse(record)): Seal | undefined =>
   Predicate.isObject(seal) && seal.of === record.secretHash && typeof seal.at === "number" ? seal : undefined
 
+/** How long a record that a log-in has sealed is that log-in's, in milliseconds. Later it was left by a crash. */
+const sealTimeout = 10_000
+
+/** Whether a log-in is making another session in place of the record's just now. */
+export const isSealedNow = (record: Extended, now: number): boolean => {
+  const seal = sealOf(record)
+  return seal !== undefined && Math.abs(now - seal.at) < sealTimeout
+}
+
 /** Whether a number is a time that a `Date` can have. */
 const isTime = (value: unknown): boolean => Number.isSafeInteger(value) && Math.abs(value as number) <= 8.64e15
 

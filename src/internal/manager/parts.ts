@@ -6,14 +6,17 @@
 import * as SecureRandom from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
 import type * as Redacted from "effect/Redacted"
+import * as Option from "effect/Option"
 import * as Result from "effect/Result"
-import type { Core, Definition, LayerOptions, Tagged } from "../../Session.ts"
+import type { Core, Definition, EndedWhy, LayerOptions, Tagged } from "../../Session.ts"
 import { SessionBackend } from "../../SessionBackend.ts"
 import type { SessionRecord } from "../../SessionBackend.ts"
+import type { SessionUnavailable } from "../../SessionError.ts"
 import { SessionKeys } from "../../SessionKeys.ts"
 import * as Token from "../token/token.ts"
 import * as TokenCrypto from "../token/tokenCrypto.ts"
 import * as Deadlines from "./deadlines.ts"
+import type * as Events from "./events.ts"
 import * as Extension from "./extension.ts"
 import * as Fence from "./fence.ts"
 import { LiveSession } from "./liveSession.ts"
@@ -51,10 +54,21 @@ export const settingsOf = <Self, A, R extends ReadonlyArray<Tagged>>(
   }
 }
 
+interface EndOptions {
+  /** Ends it only if it is theirs. */
+  readonly principal?: string | undefined
+  /** The session, where it is known. */
+  readonly known?: Events.Ended | undefined
+}
+
 export interface Parts<A> extends Settings {
   readonly namespace: string
   readonly dataVersion: number
   readonly storage: Storage.Storage
+  /** Of a manager that has a handler. */
+  readonly events: Events.Events<A> | undefined
+  /** Deletes a session's record and says why it has ended. Answers whether this call deleted it. */
+  readonly end: (id: string, why: EndedWhy, options?: EndOptions) => Effect.Effect<boolean, SessionUnavailable>
   readonly fence: Fence.Fence
   readonly deadlines: Deadlines.Deadlines
   readonly data: SessionData.SessionData<A>
@@ -68,9 +82,35 @@ export interface Parts<A> extends Settings {
   readonly isLive: (record: SessionRecord, now: number) => boolean
 }
 
+const ending =
+  <A>(storage: Storage.Storage, events: Events.Events<A> | undefined): Parts<A>["end"] =>
+  (id, why, { known, principal } = {}) => {
+    const owner = principal === undefined ? undefined : { principal }
+    const deleting = Effect.suspend(() => storage.delete(id, owner))
+    if (events === undefined) return Effect.map(deleting, (deleted) => deleted === "deleted")
+    return Effect.uninterruptible(
+      Effect.gen(function* () {
+        // Once it is deleted, nobody knows whose it was.
+        const session = known ?? (owner ? { id, principal } : Option.getOrUndefined(yield* found(storage, id)))
+        const deleted = yield* deleting
+        const isToTell = deleted === "deleted" || (deleted === "perhaps" && session !== undefined)
+        if (isToTell) yield* events.ended([session ?? { id, principal: undefined }], why)
+        return deleted === "deleted"
+      })
+    )
+  }
+
+/** The session to be ended, if the store can say. */
+const found = (storage: Storage.Storage, id: string) =>
+  Effect.orElseSucceed(
+    Effect.suspend(() => storage.read(id)),
+    () => Option.none<SessionRecord>()
+  )
+
 export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<Tagged>>(
   definition: Definition<Self, A, R>,
-  settings: Settings
+  settings: Settings,
+  events: Events.Events<A> | undefined
 ): Effect.fn.Return<Parts<A>, never, Core> {
   const namespace = definition.key
   const keys = yield* SessionKeys
@@ -80,13 +120,18 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
   const timeout = settings.times.backend
   const deadlines = Deadlines.make(settings.times)
   const data = SessionData.make(definition)
+  const onFailed: Storage.OnFailed | undefined =
+    events && ((operation, outcome) => events.tell({ _tag: "Failed", operation, outcome }))
+  const storage = Storage.make(backend, namespace, timeout, onFailed)
   return {
     ...settings,
     namespace,
     dataVersion: definition.dataVersion,
-    storage: Storage.make(backend, namespace, timeout),
+    storage,
+    events,
+    end: ending(storage, events),
     fence: Fence.make({
-      storage: Storage.make(backend, Fence.namespaceOf(namespace), timeout),
+      storage: Storage.make(backend, Fence.namespaceOf(namespace), timeout, onFailed),
       namespace,
       timeout,
       sha256

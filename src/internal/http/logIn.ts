@@ -1,0 +1,170 @@
+/**
+ * How a request gets a new session: by `create`, by `reauthenticate`, or from another library's.
+ *
+ * @internal
+ */
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import type { HttpServerRequest } from "effect/http/HttpServerRequest"
+import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
+import type { Changed, CreateOptions, Loaded, RequestSession, Session, Tagged, Unauthenticated } from "../../Session.ts"
+import type { SessionConflict, SessionInvalid, SessionUnavailable } from "../../SessionError.ts"
+import { carriedBy } from "../frontend/carried.ts"
+import { requestHeader } from "../frontend/requestHeader.ts"
+import { undo } from "../manager/deadline.ts"
+import type { Binding } from "./binding.ts"
+import { distinct } from "./credentials.ts"
+import type { ResponseHeaders } from "./responseHeaders.ts"
+
+/**
+ * Whether another library's session may take the place of ours: not where there is a choice of ours, or a stolen copy was
+ * seen.
+ */
+export const isAdoptable = (error: { readonly _tag: string }): error is Unauthenticated =>
+  Predicate.isTagged(error, "SessionMissing") ||
+  (error._tag === "SessionInvalid" && !["Ambiguous", "Reused"].includes((error as SessionInvalid).reason))
+
+/** Whether the page of another site cannot be behind a request, unless it has sent the user here. */
+export const isOwnRequest = (request: HttpServerRequest): boolean => {
+  const site = requestHeader(request, "sec-fetch-site") ?? "none"
+  return site === "same-origin" || site === "none" || requestHeader(request, "sec-fetch-mode") === "navigate"
+}
+
+/** What a log-in needs of the request's session. */
+export interface Own<Self, A, R extends ReadonlyArray<Tagged>> {
+  readonly request: HttpServerRequest
+  readonly binding: Binding<Self, A, R>
+  readonly headers: ResponseHeaders
+  /** When the request began, in nanoseconds. */
+  readonly began: bigint
+  readonly option: RequestSession<A, R>["option"]
+  readonly current: () => Session<A> | undefined
+  readonly set: (created: Session<A>) => void
+  /** The session turned out to be gone. */
+  readonly lost: (error: SessionInvalid) => void
+  /** Ends what the request carries, but for a session that another is to replace. */
+  readonly endCarried: (replaced?: Session<A>) => Effect.Effect<boolean, SessionUnavailable>
+  readonly beforeHeaders: <B, E>(operation: string, effect: Effect.Effect<B, E>) => Effect.Effect<B, E>
+}
+
+/** Makes the log-ins of one request. */
+export const make = <Self, A, R extends ReadonlyArray<Tagged>>(own: Own<Self, A, R>) => {
+  const { began, beforeHeaders, binding, endCarried, headers, request } = own
+  const { frontend, manager } = binding
+
+  /** What the layer says of every new session, where the handler says nothing. */
+  const optionsOf = (options: CreateOptions | undefined): CreateOptions => ({
+    ...options,
+    client: options?.client ?? frontend.client?.(request),
+    began: options?.began ?? began
+  })
+
+  /** Ends a new session if its log-in fails: the old one may live on, so the new one must not. */
+  const orUndo = <B, E>(created: Session<A>, rest: Effect.Effect<B, E>): Effect.Effect<B, E> =>
+    Effect.tapCause(rest, () => undo(manager.destroy(created.token, { why: "undone" })))
+
+  /** Gives the response the token of a new session, once what it replaces has ended. */
+  const issue = <E = never>(
+    operation: string,
+    created: Session<A>,
+    cookie: CreateOptions["cookie"],
+    ending: Effect.Effect<unknown, E> = Effect.void
+  ): Effect.Effect<Session<A>, E> =>
+    orUndo(
+      created,
+      Effect.andThen(
+        ending,
+        // The response may have gone meanwhile, without the token.
+        beforeHeaders(
+          operation,
+          Effect.sync(() => {
+            own.set(created)
+            headers.issue(created, cookie)
+            return created
+          })
+        )
+      )
+    )
+
+  /** Makes a session beside those that the request carries, which end next. */
+  const made = (data: A, options: CreateOptions): Effect.Effect<Session<A>, SessionInvalid | SessionUnavailable> =>
+    Effect.flatMap(carriedBy(frontend, request), (carried) => {
+      const current = own.current()
+      const replaces = [...(current === undefined ? [] : [current]), ...carried].map(({ token }) => token)
+      return manager.create(data, { ...options, replaces })
+    })
+
+  const createBeside = (data: A, options: CreateOptions) =>
+    Effect.flatMap(made(data, options), (created) => issue("create", created, options.cookie, endCarried()))
+
+  /** Makes a session in place of the one the request has, or of a token that another request may be replacing. */
+  const createFrom = Effect.fnUntraced(function* (
+    f: (before: Option.Option<A>) => A,
+    options: CreateOptions,
+    restore: <C, E2>(effect: Effect.Effect<C, E2>) => Effect.Effect<C, E2>
+  ) {
+    const before = Option.getOrUndefined(yield* restore(own.option))
+    const tokens = before === undefined ? distinct(yield* carriedBy(frontend, request)) : []
+    const source = before ?? (tokens.length === 1 ? tokens[0]!.token : undefined)
+    if (source === undefined) {
+      const data = yield* Effect.sync(() => f(Option.none()))
+      return yield* createBeside(data, options)
+    }
+    // First: if they cannot be ended, nothing has happened yet.
+    if (before !== undefined) yield* endCarried(before)
+    const created = yield* Effect.tapError(manager.createFrom(source, f, options), (error) =>
+      Effect.sync(() => {
+        if (before !== undefined && error._tag === "SessionInvalid") own.lost(error)
+      })
+    )
+    return yield* issue("create", created, options.cookie, before === undefined ? endCarried() : Effect.void)
+  })
+
+  const create = (
+    data: A | ((before: Option.Option<A>) => A),
+    options: CreateOptions | undefined,
+    restore: <C, E2>(effect: Effect.Effect<C, E2>) => Effect.Effect<C, E2>
+  ): Effect.Effect<Session<A>, SessionInvalid | SessionConflict | SessionUnavailable> => {
+    const given = optionsOf(options)
+    // Session data are JSON: a function is none.
+    return typeof data === "function"
+      ? createFrom(data as (before: Option.Option<A>) => A, given, restore)
+      : createBeside(data, given)
+  }
+
+  const reauthenticate = (
+    session: Session<A>,
+    options: Parameters<RequestSession<A, R>["reauthenticate"]>[0]
+  ): Changed<Session<A>, R> => {
+    const cookie = headers.issued?.cookie
+    return Effect.flatMap(manager.reauthenticate(session, { ...options, began }), (created) =>
+      issue("reauthenticate", created, cookie)
+    )
+  }
+
+  /** Makes a session of one that another library keeps, and lets it in like any other. */
+  const adopt = (
+    adopt: NonNullable<Binding<Self, A, R>["frontend"]["adopt"]>,
+    error: Unauthenticated
+  ): Loaded<Session<A>, R> =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(restore(adopt(request)), (adopted): Loaded<Session<A>, R> => {
+        if (Option.isNone(adopted)) return Effect.fail(error)
+        const { data, options } = adopted.value
+        const given = optionsOf(options)
+        const unproved = DateTime.makeUnsafe(0)
+        const authenticatedAt = given.authenticatedAt ?? unproved
+        return Effect.flatMap(manager.create(data, { ...given, authenticatedAt }), (created) =>
+          orUndo(
+            created,
+            Effect.tap(manager.resolve(created.token, { touch: false }), (session) =>
+              Effect.sync(() => headers.issue(session, options?.cookie))
+            )
+          )
+        )
+      })
+    )
+
+  return { create, reauthenticate, adopt }
+}
