@@ -243,6 +243,20 @@ describe("a session that expires", () => {
     }).pipe(Effect.provide(silent))
   )
 
+  it.effect("is looked at when it expires, also where the look before has failed", () =>
+    Effect.gen(function* () {
+      const { backend, told } = yield* stage({ idleTimeout: "40 seconds" })
+      backend.wire = (operation, run) => (operation === "read" ? WatchedBackend.failure("read") : run)
+      yield* pass(35)
+      assert.strictEqual(backend.count("read"), 1)
+      backend.wire = (_, run) => run
+      yield* pass(4)
+      assert.isUndefined(told())
+      yield* pass(1)
+      assert.strictEqual(told(), "SessionInvalid Expired")
+    }).pipe(Effect.provide(silent))
+  )
+
   it.effect("while the store is down ends once it is back", () =>
     Effect.gen(function* () {
       const { backend, told } = yield* stage({ idleTimeout: "2 minutes" })
