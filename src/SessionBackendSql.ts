@@ -30,7 +30,7 @@
  *   while they wait for a second one can use up the pool and wait for one another. A SQLite client has one connection:
  *   session operations inside a transaction of the same client fail.
  * - A client of one connection (`PgClient.makeClient`) is not known from a pool: give the layer `maxConnections: 1`, or
- *   its `LISTEN` holds up the sessions until the subscription is given up, after three seconds.
+ *   its `LISTEN` holds up the sessions for a second, once a minute.
  * - With `synchronous_commit = off` a crash of Postgres may undo the latest log-outs; so may one of MySQL with
  *   `innodb_flush_log_at_trx_commit` other than 1, its default. Never read sessions from a replica: it may not have
  *   received a log-out yet.

@@ -2,7 +2,7 @@
 import { NodeRedis } from "@effect/platform-node"
 import { PgClient } from "@effect/sql-pg"
 import { afterAll, assert, beforeAll, it } from "@effect/vitest"
-import { Context, Effect, Exit, Layer, Queue, Scope } from "effect"
+import { Context, Effect, Exit, Fiber, Layer, Queue, Scope } from "effect"
 import { Redis } from "effect/persistence"
 import * as Redacted from "effect/Redacted"
 import * as SqlClient from "effect/sql/SqlClient"
@@ -376,6 +376,25 @@ needing(await listens(databaseUrl, 5432), "no Postgres at DATABASE_URL, nor at l
             }).pipe(Effect.timeout("20 seconds"))
             yield* reaches(pair, own)
           }
+        })
+      ))
+
+    it("a client that has only one connection goes on with sessions, and does not try again at once", () =>
+      run(
+        Effect.gen(function* () {
+          const single = PgClient.layerFrom(
+            PgClient.makeClient({ url: Redacted.make(databaseUrl), startupParameters: { search_path: schema } })
+          )
+          const one = yield* build(SessionBackendSql.layer.pipe(Layer.provide(single)))
+          const began = performance.now()
+          const refused = yield* Effect.forkChild(Effect.flip(Effect.scoped(one.ended!)))
+          yield* Effect.timeout(logOut(one), "20 seconds")
+          assert.strictEqual((yield* Fiber.join(refused)).operation, "ended")
+          const [first, second] = [performance.now(), yield* Effect.flip(Effect.scoped(one.ended!))]
+          assert.strictEqual(second.operation, "ended")
+          assert.isAbove(first - began, 900)
+          assert.isBelow(performance.now() - first, 500)
+          yield* logOut(one)
         })
       ))
 

@@ -27,6 +27,9 @@ const spacing = Duration.millis(500)
 /** After so long without a message a subscription is to show that it stands. One that shows it shows it for all others. */
 const quiet = Duration.seconds(15)
 
+/** How many may be under way, given up or not: a client that connects to a frozen server may not be interrupted. */
+const most = 3
+
 /** How long the layer waits for a subscription to be closed. */
 const closeLimit = Duration.seconds(1)
 
@@ -61,6 +64,8 @@ export const make = <Message, E>(source: Source<Message, E>): Effect.Effect<Shar
     // The subscription belongs to the layer, not to who came first: neither its spans nor its transaction.
     const services = yield* Effect.context<never>()
     let current: Subscription | undefined
+    /** How many fibers have not ended, those that were given up included. */
+    let unfinished = 0
 
     const end = (subscription: Subscription, error: SessionBackendError): void => {
       if (current === subscription) current = undefined
@@ -103,14 +108,19 @@ export const make = <Message, E>(source: Source<Message, E>): Effect.Effect<Shar
         fiber: undefined
       }
       current = subscription
+      const trying = unfinished < most ? run(subscription) : Effect.fail(late)
+      unfinished++
       subscription.fiber = Effect.runForkWith(services)(
-        Effect.catchCause(run(subscription), (cause) =>
+        Effect.catchCause(trying, (cause) =>
           Effect.sync(() => {
             const error = Cause.squash(cause)
             end(subscription, error instanceof SessionBackendError ? error : failed(error))
           })
         )
       )
+      subscription.fiber.addObserver(() => {
+        unfinished--
+      })
       return subscription
     }
 
