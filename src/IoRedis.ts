@@ -225,7 +225,10 @@ const makeClient = (client: IoRedisClient | Cluster, log: (error: unknown) => vo
     underWay--
   }
 
-  /** A connection for subscriptions, opened with the first: a Cluster has one of its own. */
+  /**
+   * A connection for subscriptions, opened with the first and closed after the last: whoever subscribes anew, since it
+   * hears nothing, is not to get the one to a frozen server again.
+   */
   let subscriber: IoRedisClient | Cluster | undefined
   const listeners = new Map<string, Set<(message: string) => void>>()
   const onMessage = (channel: string, message: string) => {
@@ -235,14 +238,18 @@ const makeClient = (client: IoRedisClient | Cluster, log: (error: unknown) => vo
     if (subscriber !== undefined) return subscriber
     // A subscription waits for its connection; its caller does not wait for ever.
     subscriber =
-      client instanceof Cluster ? client : client.duplicate({ enableOfflineQueue: true, maxRetriesPerRequest: null })
-    if (subscriber !== client) subscriber.on("error", log)
-    return subscriber.on("message", onMessage)
+      client instanceof Cluster
+        ? client.duplicate([], { enableOfflineQueue: true, lazyConnect: false })
+        : client.duplicate({ enableOfflineQueue: true, maxRetriesPerRequest: null })
+    return subscriber.on("error", log).on("message", onMessage)
+  }
+  const endSubscriber = (which: IoRedisClient | Cluster | undefined) => {
+    which?.off("message", onMessage)
+    which?.disconnect()
   }
   const release = () => {
     client.off("error", onError)
-    subscriber?.off("message", onMessage)
-    if (subscriber !== client) subscriber?.disconnect()
+    endSubscriber(subscriber)
   }
 
   return {
@@ -282,7 +289,14 @@ const makeClient = (client: IoRedisClient | Cluster, log: (error: unknown) => vo
       const own = listeners.get(channel)
       if (own === undefined || !own.delete(listener) || own.size > 0) return
       listeners.delete(channel)
-      await subscriber?.unsubscribe(channel)
+      const connection = subscriber
+      if (connection === undefined || listeners.size > 0) return connection?.unsubscribe(channel)
+      subscriber = undefined
+      const timer = setTimeout(endSubscriber, 1000, connection)
+      await connection.unsubscribe(channel).finally(() => {
+        clearTimeout(timer)
+        endSubscriber(connection)
+      })
     },
     ping: () => {
       for (const connection of new Set([client, subscriber])) {

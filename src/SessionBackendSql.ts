@@ -12,6 +12,12 @@
  * - SQLite runs inside the process, so it deletes and lists few rows at a time: other work goes on in between.
  * - A schema is chosen by the `search_path` of the role or the connection, as for `SqlMessageStorage` in Effect; in MySQL
  *   the table is in the database of the connection.
+ * - Over a `PgClient` of `@effect/sql-pg` it has `ended`: what is deleted, or given another secret, is notified on the
+ *   channel `<table>_ended`, in a transaction of its own after the write, and 10 ms apart at least. While anybody waits,
+ *   one connection of the pool is held to `LISTEN`, and the sessions have one less. A pool of one is left to them: the
+ *   layer logs that it does not listen. A pooler that shares connections between transactions loses a `LISTEN`: its
+ *   subscriptions fail. Other clients, SQLite, MySQL and MariaDB have no `ended`: what another process ends is noticed by
+ *   the manager's next look.
  * - MySQL does not answer a change with its row: there `update` takes two statements, and the record it answers may
  *   already have later changes. A batch of deletions is a transaction. `layerMigrations` needs the right to CREATE, too.
  *
@@ -23,6 +29,8 @@
  *   application also uses is built once for both. In a shared pool, handlers that hold a connection for their transaction
  *   while they wait for a second one can use up the pool and wait for one another. A SQLite client has one connection:
  *   session operations inside a transaction of the same client fail.
+ * - A client of one connection (`PgClient.makeClient`) is not known from a pool: give the layer `maxConnections: 1`, or
+ *   its `LISTEN` holds up the sessions for a second, once a minute.
  * - With `synchronous_commit = off` a crash of Postgres may undo the latest log-outs; so may one of MySQL with
  *   `innodb_flush_log_at_trx_commit` other than 1, its default. Never read sessions from a replica: it may not have
  *   received a log-out yet.
@@ -53,6 +61,7 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 import * as SqlClient from "effect/sql/SqlClient"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
 import * as SqlGate from "./internal/backend/sqlGate.ts"
@@ -330,6 +339,8 @@ const make = Effect.fnUntraced(function* (
   const outsideTransaction = outsideTransactionOf(configuration)
   // SQLite has no connections that a server could refuse.
   let isListening = false
+  // One whose connection is dead may take long to be given up. It is not to take one connection after the other.
+  const held = Semaphore.makeUnsafe(1)
   const gate: SqlGate.Gate =
     dialect === "sqlite"
       ? (statement) => statement
@@ -340,9 +351,12 @@ const make = Effect.fnUntraced(function* (
     statement: Effect.Effect<A, SqlError>,
     outcome: (error: SqlError) => SessionBackendError["outcome"] = outcomeOf
   ): Effect.Effect<A, SessionBackendError> =>
-    Effect.mapError(
-      outsideTransaction(gate(statement)),
-      (cause) => new SessionBackendError({ operation, outcome: outcome(cause), cause })
+    Effect.catch(outsideTransaction(gate(statement)), (cause) =>
+      Effect.andThen(
+        // There is no connection but the one that listens: statements need it more.
+        isListening && cause.reason.operation === "connect" ? hints.drop : Effect.void,
+        Effect.fail(new SessionBackendError({ operation, outcome: outcome(cause), cause }))
+      )
     )
 
   const retrying = <A>(statement: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> =>
@@ -403,13 +417,15 @@ const make = Effect.fnUntraced(function* (
           listen: beside < 1 ? undefined : listen,
           run: gate,
           hold: Effect.acquireRelease(
-            Effect.sync(() => {
+            Effect.map(held.take(1), () => {
               isListening = true
             }),
             () =>
-              Effect.sync(() => {
+              Effect.suspend(() => {
                 isListening = false
-              })
+                return held.release(1)
+              }),
+            { interruptible: true }
           )
         })
 

@@ -22,9 +22,8 @@ import * as Stack from "./support/stack.ts"
 layer(SessionBackendMemory.layer, { excludeTestServices: true })(
   "the conformance suite on the memory backend",
   (it) => {
-    for (const { effect, name } of [...SessionBackendTest.cases, ...SessionBackendTest.collectingCases]) {
-      it.effect(name, () => effect)
-    }
+    const { cases, collectingCases, pushingCases } = SessionBackendTest
+    for (const { effect, name } of [...cases, ...collectingCases, ...pushingCases]) it.effect(name, () => effect)
   }
 )
 

@@ -2,7 +2,7 @@
 import { NodeRedis } from "@effect/platform-node"
 import { PgClient } from "@effect/sql-pg"
 import { afterAll, assert, beforeAll, it } from "@effect/vitest"
-import { Context, Effect, Exit, Layer, Queue, Scope } from "effect"
+import { Context, Effect, Exit, Fiber, Layer, Queue, Scope } from "effect"
 import { Redis } from "effect/persistence"
 import * as Redacted from "effect/Redacted"
 import * as SqlClient from "effect/sql/SqlClient"
@@ -258,7 +258,10 @@ needing(await listens(databaseUrl, 5432), "no Postgres at DATABASE_URL, nor at l
       })
     const admin = <A, E>(use: (sql: SqlClient.SqlClient) => Effect.Effect<A, E>) =>
       Effect.provide(Effect.flatMap(SqlClient.SqlClient, use), client(), { local: true })
-    beforeAll(() => Effect.runPromise(admin((sql) => sql`CREATE SCHEMA ${sql(schema)}`)))
+    beforeAll(async () => {
+      await Effect.runPromise(admin((sql) => sql`CREATE SCHEMA ${sql(schema)}`))
+      await run(Layer.build(SessionBackendSql.layerMigrations().pipe(Layer.provide(client()))))
+    })
     afterAll(() => Effect.runPromise(admin((sql) => sql`DROP SCHEMA ${sql(schema)} CASCADE`)))
 
     const backend = (options?: Partial<PgClient.PgPoolConfig>) =>
@@ -373,6 +376,72 @@ needing(await listens(databaseUrl, 5432), "no Postgres at DATABASE_URL, nor at l
             }).pipe(Effect.timeout("20 seconds"))
             yield* reaches(pair, own)
           }
+        })
+      ))
+
+    it("a client that has only one connection goes on with sessions, and does not try again at once", () =>
+      run(
+        Effect.gen(function* () {
+          const single = PgClient.layerFrom(
+            PgClient.makeClient({ url: Redacted.make(databaseUrl), startupParameters: { search_path: schema } })
+          )
+          const one = yield* build(SessionBackendSql.layer.pipe(Layer.provide(single)))
+          const began = performance.now()
+          const refused = yield* Effect.forkChild(Effect.flip(Effect.scoped(one.ended!)))
+          yield* Effect.timeout(logOut(one), "20 seconds")
+          assert.strictEqual((yield* Fiber.join(refused)).operation, "ended")
+          const [first, second] = [performance.now(), yield* Effect.flip(Effect.scoped(one.ended!))]
+          assert.strictEqual(second.operation, "ended")
+          assert.isAbove(first - began, 900)
+          assert.isBelow(performance.now() - first, 500)
+          yield* logOut(one)
+        })
+      ))
+
+    it("a database that grants one connection grants it to the sessions, not to what listens", () =>
+      run(
+        Effect.gen(function* () {
+          const role = schema
+          const grant = (limit: number) => admin((sql) => sql.unsafe(`ALTER ROLE ${role} CONNECTION LIMIT ${limit}`))
+          yield* admin((sql) =>
+            Effect.gen(function* () {
+              yield* sql.unsafe(`CREATE ROLE ${role} LOGIN PASSWORD '${role}'`)
+              yield* sql.unsafe(`GRANT ALL ON SCHEMA ${schema} TO ${role}`)
+              yield* sql.unsafe(`GRANT ALL ON ALL TABLES IN SCHEMA ${schema} TO ${role}`)
+            })
+          )
+          yield* Effect.addFinalizer(() =>
+            Effect.orDie(
+              admin((sql) => Effect.andThen(sql.unsafe(`DROP OWNED BY ${role}`), sql.unsafe(`DROP ROLE ${role}`)))
+            )
+          )
+          const url = new URL(databaseUrl)
+          url.username = role
+          url.password = role
+          yield* Effect.scoped(
+            Effect.gen(function* () {
+              const one = yield* build(
+                SessionBackendSql.layerStorage().pipe(Layer.provide(client({ url: Redacted.make(url.href) })))
+              )
+              const hints = yield* subscribe(one)
+              yield* reaches(one, hints)
+              yield* grant(1)
+              yield* admin(
+                (sql) => sql`
+                  SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                  WHERE usename = ${role} AND query NOT LIKE 'LISTEN%'`
+              )
+              const logsOut = Effect.promise(() =>
+                until(() => Effect.runPromise(Effect.isSuccess(logOut(one))), "sessions have the connection")
+              )
+              yield* logsOut
+              yield* lost(hints)
+              assert.strictEqual((yield* Effect.flip(Effect.scoped(one.ended!))).operation, "ended")
+              yield* logsOut
+              yield* grant(-1)
+              yield* reaches(one, yield* again(one, yield* Effect.scope))
+            })
+          )
         })
       ))
   }

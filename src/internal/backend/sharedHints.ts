@@ -3,7 +3,7 @@
  * to the backend. It is opened by the first and closed after the last.
  *
  * A subscription stands once a message of its own has come back, whatever the client says of it: a pooler may take a
- * `LISTEN` and lose it, a node of a Cluster may be cut off from the others.
+ * `LISTEN` and lose it, a node of a Cluster may be frozen, or cut off from the others.
  *
  * @internal
  */
@@ -20,9 +20,15 @@ import { type EndedHint, type SessionBackend, SessionBackendError } from "../../
 /** How many hints wait for a subscriber that does not take them. The oldest are dropped. */
 const capacity = 1024
 
-/** How long a subscriber waits for the subscription to stand, and how often its message is sent meanwhile. */
+/** How long a message of its own may take to come back, and how often it is sent meanwhile. */
 const limit = Duration.seconds(3)
 const spacing = Duration.millis(500)
+
+/** After so long without a message a subscription is to show that it stands. One that shows it shows it for all others. */
+const quiet = Duration.seconds(15)
+
+/** How many may be under way, given up or not: a client that connects to a frozen server may not be interrupted. */
+const most = 3
 
 /** How long the layer waits for a subscription to be closed. */
 const closeLimit = Duration.seconds(1)
@@ -58,6 +64,8 @@ export const make = <Message, E>(source: Source<Message, E>): Effect.Effect<Shar
     // The subscription belongs to the layer, not to who came first: neither its spans nor its transaction.
     const services = yield* Effect.context<never>()
     let current: Subscription | undefined
+    /** How many fibers have not ended, those that were given up included. */
+    let unfinished = 0
 
     const end = (subscription: Subscription, error: SessionBackendError): void => {
       if (current === subscription) current = undefined
@@ -67,15 +75,27 @@ export const make = <Message, E>(source: Source<Message, E>): Effect.Effect<Shar
       subscription.fiber?.interruptUnsafe()
     }
 
-    const run = (subscription: Subscription): Effect.Effect<never, E> =>
+    const failing = Effect.catch((error: E) => Effect.flatMap(source.failure(error), Effect.fail))
+
+    const run = (subscription: Subscription): Effect.Effect<never, SessionBackendError> =>
       Effect.scoped(
         Effect.gen(function* () {
-          const messages = yield* source.open
-          const sending = Effect.repeat(source.probe, { schedule: Schedule.spaced(spacing), while: (isSent) => isSent })
-          yield* Effect.raceFirst(Queue.take(messages), sending)
+          const messages = yield* failing(source.open)
+          const some = failing(Queue.takeAll(messages))
+          const sending = failing(
+            Effect.repeat(source.probe, { schedule: Schedule.spaced(spacing), while: (is) => is })
+          )
+          // Whoever may not send cannot know.
+          const confirmed = Effect.timeoutOrElse(Effect.raceFirst(some, Effect.as(sending, [])), {
+            duration: limit,
+            orElse: () => Effect.fail(late)
+          })
+          yield* confirmed
           Deferred.doneUnsafe(subscription.stands, Effect.void)
           while (true) {
-            const hints = (yield* Queue.takeAll(messages)).flatMap(source.parse)
+            const hints = (yield* Effect.timeoutOrElse(some, { duration: quiet, orElse: () => confirmed })).flatMap(
+              source.parse
+            )
             for (const queue of subscription.subscribers) Queue.offerAllUnsafe(queue, hints)
           }
         })
@@ -88,13 +108,19 @@ export const make = <Message, E>(source: Source<Message, E>): Effect.Effect<Shar
         fiber: undefined
       }
       current = subscription
+      const trying = unfinished < most ? run(subscription) : Effect.fail(late)
+      unfinished++
       subscription.fiber = Effect.runForkWith(services)(
-        run(subscription).pipe(
-          Effect.catch(source.failure),
-          Effect.catchCause((cause) => Effect.succeed(failed(Cause.squash(cause)))),
-          Effect.flatMap((error) => Effect.sync(() => end(subscription, error)))
+        Effect.catchCause(trying, (cause) =>
+          Effect.sync(() => {
+            const error = Cause.squash(cause)
+            end(subscription, error instanceof SessionBackendError ? error : failed(error))
+          })
         )
       )
+      subscription.fiber.addObserver(() => {
+        unfinished--
+      })
       return subscription
     }
 

@@ -8,6 +8,7 @@
  * @internal
  */
 import * as Arr from "effect/Array"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
@@ -16,7 +17,7 @@ import type * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type * as SqlClient from "effect/sql/SqlClient"
-import type { SqlError } from "effect/sql/SqlError"
+import { ConnectionError, SqlError } from "effect/sql/SqlError"
 import type { EndedHint } from "../../SessionBackend.ts"
 import * as SharedHints from "./sharedHints.ts"
 
@@ -45,6 +46,20 @@ const capacity = 10_000
 
 /** The pause between two notifications: where many sessions end, they cost next to nothing. */
 const spacing = "10 millis"
+
+/** How long a statement may take beside the connection that listens, and how long, in ms, that rests if it takes longer. */
+const otherLimit = "1 second"
+const rest = 60_000
+
+const noOther = Effect.fail(
+  new SqlError({
+    reason: new ConnectionError({
+      cause: new Error("no connection answers beside the one that listens"),
+      message: "SessionBackendSql: statements and LISTEN need a connection each",
+      operation: "listen"
+    })
+  })
+)
 
 /** How long one notification may take, and how long the layer waits for those under way. */
 const limit = "5 seconds"
@@ -105,11 +120,29 @@ export const make = ({
   Effect.gen(function* () {
     const notify = (payload: string) => run(sql`SELECT pg_notify(${channel}, ${payload})`)
 
+    let restsUntil = -Infinity
+    /** Listens, unless that leaves no connection to the statements: then it tries again in a minute at the earliest. */
+    const open = (listen: Listen) =>
+      Effect.gen(function* () {
+        if ((yield* Clock.currentTimeMillis) < restsUntil) return yield* noOther
+        yield* hold
+        const notifications = yield* listen(channel)
+        yield* Effect.timeoutOrElse(notify(""), {
+          duration: otherLimit,
+          orElse: () =>
+            Effect.flatMap(Clock.currentTimeMillis, (now) => {
+              restsUntil = now + rest
+              return noOther
+            })
+        })
+        return notifications
+      })
+
     const shared =
       listen === undefined
         ? undefined
         : yield* SharedHints.make({
-            open: Effect.andThen(hold, listen(channel)),
+            open: open(listen),
             // No pair.
             probe: Effect.as(notify(""), true),
             parse: hintsOf,
