@@ -2,18 +2,11 @@
 import { SpanStatusCode } from "@opentelemetry/api"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import * as Headers from "effect/http/Headers"
-import * as HttpMiddleware from "effect/http/HttpMiddleware"
-import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
-import * as References from "effect/References"
-import * as SessionFrontend from "../../src/SessionFrontend.ts"
 import * as SessionMetrics from "../../src/SessionMetrics.ts"
-import { canary, Evidence } from "../support/evidence.ts"
-import { capturing, silent } from "../support/logs.ts"
+import { silent } from "../support/logs.ts"
 import * as MemberServer from "../support/memberServer.ts"
 import * as OpenTelemetry from "../support/openTelemetry.ts"
-import { secretA } from "../support/userSession.ts"
 
 const refused = (status: number, reason: string) => ({ "session.refused": reason, status })
 const failed = (status: number, operation: string, outcome: string) => ({
@@ -159,117 +152,4 @@ describe("OpenTelemetry over a real server", () => {
       ])
     }).pipe(Effect.provide([exported.layer, silent]))
   })
-})
-
-/** Drivers quote statements, keys and rows. */
-const driverError = (args: ReadonlyArray<unknown>) =>
-  Object.assign(new Error(`failed: ${JSON.stringify(args)}`), {
-    code: "23505",
-    detail: JSON.stringify(args),
-    cause: new Error(JSON.stringify(args))
-  })
-
-/** A tracer that is told to record all headers. */
-const allHeaders = Layer.succeed(HttpMiddleware.TracerHeaderFilter, () => true)
-
-describe("[R85a] no token, secret, hash, key or session data", () => {
-  it.live("is in a span, its events, a metric, a log line or an event, whatever becomes of a session", () => {
-    const exported = OpenTelemetry.make()
-    const lines: Array<string> = []
-    const evidence = new Evidence()
-    const events = new Evidence()
-    return Effect.gen(function* () {
-      const server = yield* MemberServer.start({
-        note: canary,
-        spanAttributes: ["session.id", "user.id"],
-        onEvent: (event) =>
-          Effect.andThen(
-            SessionMetrics.record(event),
-            Effect.sync(() => events.show(`event ${event._tag}`, event))
-          )
-      })
-      const { all, cookies } = MemberServer.fates(server, driverError)
-      for (const [name, fate] of all) {
-        yield* fate
-        for (const { attributes, events, links, name: title, resource, status } of exported.spans()) {
-          evidence.show(`span of ${name}`, { title, attributes, events, links, status, resource: resource.attributes })
-        }
-      }
-      evidence.show("metrics", yield* exported.counters)
-      for (const line of lines) evidence.say("log", line)
-      const secrets = [evidence, events]
-      const records = server.backend.calls.flatMap(({ args, operation }) => (operation === "create" ? args : []))
-      for (const found of secrets) {
-        found.hide("key secret", secretA)
-        for (const cookie of cookies) {
-          found.hide("cookie", cookie)
-          const [, , , secret, mac] = cookie.slice(cookie.indexOf("=") + 1).split(".")
-          found.hide("token", cookie.slice(cookie.indexOf("=") + 1))
-          found.hide("client's secret", secret!)
-          found.hide("mac", mac!)
-        }
-        for (const { secretHash } of records as ReadonlyArray<{ readonly secretHash: string }>) {
-          // That of a fence is no secret's.
-          if (!/^A+$/.test(secretHash)) found.hide("stored hash", secretHash)
-        }
-      }
-      // An event shows the session, with its data, to the application whose they are.
-      evidence.hide("session data", canary)
-      assert.deepStrictEqual([...new Set([...evidence.hits, ...events.hits])], [])
-      // The search has had what it was to search.
-      assert.strictEqual(cookies.length, 6)
-      assert.isAtLeast(records.length, 7)
-      assert.isAtLeast(lines.length, 5)
-      const texts = evidence.said.map(([, text]) => text).join("\n")
-      for (const heard of ["session.refused", "session backend failed", "<redacted>", "user.id", "sessions_created"]) {
-        assert.include(texts, heard)
-      }
-      const told = events.said.map(([where]) => where).join("\n")
-      for (const tag of ["Created", "Changed", "Ended", "Refused", "Failed"]) assert.include(told, `event ${tag}`)
-    }).pipe(
-      Effect.provide([exported.layer, capturing(lines), allHeaders, Layer.succeed(References.MinimumLogLevel, "Trace")])
-    )
-  })
-
-  const withHeader = (redacted: Layer.Layer<never>, lines: Array<string> = []) => {
-    const exported = OpenTelemetry.make()
-    return Effect.gen(function* () {
-      const server = yield* MemberServer.start({ frontend: SessionFrontend.layerHeader({ name: "X-Session" }) })
-      const answer = yield* server.send("POST", "/log_in/ada")
-      const token = answer.headers.get("x-session")!
-      assert.strictEqual((yield* server.send("GET", "/me", { headers: { "x-session": token } })).status, 204)
-      return { token, attributes: JSON.stringify(exported.spans().map(({ attributes }) => attributes)) }
-    }).pipe(Effect.provide([exported.layer, capturing(lines), allHeaders, redacted]))
-  }
-
-  it.live("is recorded of a header of its own without a warning", () =>
-    Effect.gen(function* () {
-      const lines: Array<string> = []
-      const { attributes, token } = yield* withHeader(Layer.empty, lines)
-      // Effect's tracer was told to record all headers, and does.
-      assert.include(attributes, token)
-      // Once for two requests, in each of two formats.
-      const warnings = lines.filter((line) => line.includes("the tracer records tokens"))
-      assert.strictEqual(warnings.length, 2)
-      for (const warning of warnings) assert.match(warning, /add .*x-session.* to Headers\.CurrentRedactedNames/)
-      assert.notInclude(lines.join("\n"), token)
-    })
-  )
-
-  it.live("is recorded of a header of its own, once its name is among the redacted ones", () =>
-    Effect.gen(function* () {
-      const lines: Array<string> = []
-      const { attributes, token } = yield* withHeader(
-        Layer.effect(
-          Headers.CurrentRedactedNames,
-          Effect.map(Headers.CurrentRedactedNames, (names) => [...names, "x-session"])
-        ),
-        lines
-      )
-      assert.deepStrictEqual(lines, [])
-      assert.notInclude(attributes, token)
-      assert.include(attributes, `"http.request.header.x-session":"<redacted>"`)
-      assert.include(attributes, `"http.response.header.x-session":"<redacted>"`)
-    })
-  )
 })

@@ -6,7 +6,7 @@ import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
-import type { Operation } from "../../src/SessionBackend.ts"
+import { type Operation, SessionBackend } from "../../src/SessionBackend.ts"
 import * as Session from "../../src/Session.ts"
 import type { SessionConfigError } from "../../src/SessionError.ts"
 import type { SessionFrontend } from "../../src/SessionFrontend.ts"
@@ -89,10 +89,15 @@ export const start = Effect.fnUntraced(function* (
   options: Options & {
     readonly note?: string
     readonly frontend?: Layer.Layer<SessionFrontend, SessionConfigError>
+    /** @default memory */
+    readonly store?: Layer.Layer<SessionBackend, unknown>
   } = {}
 ) {
-  const { note = "", frontend, ...told } = options
-  const backend = WatchedBackend.make()
+  const { note = "", frontend, store, ...told } = options
+  const backend =
+    store === undefined
+      ? WatchedBackend.make()
+      : WatchedBackend.over(Context.get(yield* Effect.orDie(Layer.build(store)), SessionBackend))
   const suspended = new Set<string>()
   const parts = Stack.http(Member, {
     ...told,
