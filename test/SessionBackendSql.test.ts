@@ -124,6 +124,9 @@ const suite = (name: string, client: Layer.Layer<SqlClient.SqlClient, unknown>) 
     for (const { effect, name } of [...SessionBackendTest.cases, ...SessionBackendTest.collectingCases]) {
       it.effect(name, () => effect)
     }
+    it.effect("has no ended: it does not push", () =>
+      Effect.map(SessionBackend, ({ ended }) => assert.isUndefined(ended))
+    )
   })
 
 describe("SessionBackendSql", () => {

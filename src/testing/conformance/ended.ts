@@ -5,16 +5,16 @@
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Queue from "effect/Queue"
 import * as Scope from "effect/Scope"
-import * as Exit from "effect/Exit"
 import type { EndedHint, SessionBackendError, SessionRecord } from "../../SessionBackend.ts"
 import { check, ConformanceError, equal, show } from "./expect.ts"
 import { alice, type Body, type Case, makeCase, random, range, type Store } from "./fixture.ts"
 
 type Hints = Queue.Dequeue<EndedHint, SessionBackendError>
 
-/** A case may run under a clock that stands. */
+/** Real time, since a case may run under a clock that stands. */
 const inTime = <A, E>(effect: Effect.Effect<A, E>, what: string) =>
   Effect.timeoutOrElse(effect, {
     duration: "10 seconds",
@@ -28,37 +28,42 @@ const subscribe = ({ backend }: Store) =>
       : Effect.flatMap(Effect.scope, (scope) => inTime(Scope.provide(backend.ended!, scope), "the subscription"))
   )
 
-const isOf =
-  ({ id, namespace }: EndedHint) =>
-  (hint: EndedHint) =>
-    hint.id === id && hint.namespace === namespace
+const nameOf = ({ id, namespace }: EndedHint): string => show([namespace, id])
 
-/** Takes hints up to the one of this record, and answers those of the case's namespaces. Others' may come in between. */
-const upTo = (hints: Hints, last: SessionRecord, namespaces: ReadonlyArray<string> = [last.namespace]) =>
+/** Takes hints until there is one of each of these, and answers all it has taken. */
+const upTo = (hints: Hints, awaited: ReadonlyArray<EndedHint>) =>
   inTime(
     Effect.gen(function* () {
+      const missing = new Set(awaited.map(nameOf))
       const found: Array<EndedHint> = []
-      while (true) {
+      while (missing.size > 0) {
         const hint = yield* Queue.take(hints)
-        if (namespaces.includes(hint.namespace)) found.push(hint)
-        if (isOf(last)(hint)) return found
+        found.push(hint)
+        missing.delete(nameOf(hint))
       }
+      return found
     }),
-    `the hint of ${show(last.id)}`
+    `hints of ${show(awaited.map(({ id }) => id))}`
   )
 
-/** Expects that the hints up to `last` are of these records, in any order, once or more often. */
-const expectHints = (hints: Hints, expected: ReadonlyArray<SessionRecord>, last: SessionRecord, what: string) =>
-  Effect.flatMap(upTo(hints, last), (found) =>
-    equal(
-      [...new Set(found.map(({ id }) => id))].toSorted().join(" "),
-      [...new Set([...expected, last].map(({ id }) => id))].toSorted().join(" "),
-      `${what}: ids`
-    )
-  )
+/** Takes hints up to that of a record that is deleted now. */
+const upToNow = (store: Store, hints: Hints) =>
+  Effect.gen(function* () {
+    const record = yield* store.create({ principal: "mark" })
+    yield* store.delete(record)
+    const found = yield* upTo(hints, [record])
+    return found.filter(({ id }) => id !== record.id)
+  })
 
-/** Deletes a record made for it, so that what came before its hint is all there is. */
-const mark = (store: Store) => Effect.tap(store.create({ principal: "mark" }), (record) => store.delete(record))
+/** Expects a hint of each of these records, once or more often, and none of others of the case. */
+const expectHints = (store: Store, hints: Hints, expected: ReadonlyArray<SessionRecord>, what: string) =>
+  Effect.gen(function* () {
+    const found = [...(yield* upTo(hints, expected)), ...(yield* upToNow(store, hints))]
+    const names = new Set(store.made.map(nameOf))
+    const unexpected = new Set(found.map(nameOf).filter((name) => names.has(name)))
+    for (const record of expected) unexpected.delete(nameOf(record))
+    yield* equal([...unexpected].join(" "), "", `${what}: hints of other records`)
+  })
 
 const makePushingCase = (name: string, body: (store: Store, hints: Hints) => ReturnType<Body>): Case =>
   makeCase(name, function* (store) {
@@ -70,18 +75,18 @@ export const cases: ReadonlyArray<Case> = [
   makePushingCase("ended: a hint for a record that is deleted", function* (store, hints) {
     const record = yield* store.create()
     const anonymous = yield* store.create({ principal: undefined })
+    const owned = yield* store.create()
+    yield* store.create()
     yield* store.delete(record)
     yield* store.delete(anonymous)
-    yield* expectHints(hints, [record], anonymous, "two deleted")
-    const owned = yield* store.create()
     yield* store.delete(owned, alice)
-    yield* expectHints(hints, [], owned, "deleted for its principal")
+    yield* expectHints(store, hints, [record, anonymous, owned], "after delete")
   }),
   makePushingCase("ended: none for a delete that deletes nothing", function* (store, hints) {
     const record = yield* store.create()
     yield* equal(yield* store.delete(record, "bob"), false, "delete for another principal")
     yield* equal(yield* store.delete(store.record()), false, "delete of a record that is not there")
-    yield* expectHints(hints, [], yield* mark(store), "after deletes that did nothing")
+    yield* expectHints(store, hints, [], "after deletes that did nothing")
   }),
   makePushingCase(
     "ended: a hint for each record that deleteByPrincipal deletes, and for no other",
@@ -90,7 +95,7 @@ export const cases: ReadonlyArray<Case> = [
       const kept = yield* store.create()
       yield* store.create({ principal: "bob" })
       yield* equal(yield* store.revoke(alice, kept.id), 12, "the count")
-      yield* expectHints(hints, theirs, yield* mark(store), "after deleteByPrincipal")
+      yield* expectHints(store, hints, theirs, "after deleteByPrincipal")
     }
   ),
   makePushingCase(
@@ -103,34 +108,26 @@ export const cases: ReadonlyArray<Case> = [
       yield* store.touch(changed)
       yield* equal((yield* store.update(changed, { secretHash: random(32) }))._tag, "stale", "a stale update")
       yield* equal((yield* store.update(rotated, { secretHash: random(32) }))._tag, "updated", "update of the secret")
-      yield* expectHints(hints, [], rotated, "after the writes")
+      yield* expectHints(store, hints, [rotated], "after the writes")
     }
   ),
   makePushingCase("ended: a hint has the namespace, where one id is in two", function* (store, hints) {
     const one = yield* store.create()
     const other = yield* store.create({ namespace: `${store.namespace}:o/"'\\é`, id: one.id })
     yield* store.delete(other)
-    const found = yield* upTo(hints, other, [one.namespace, other.namespace])
-    yield* equal(show(found.map(({ namespace }) => namespace)), show([other.namespace]), "namespaces of the hints")
-    yield* store.delete(one)
-    yield* upTo(hints, one)
+    yield* expectHints(store, hints, [other], "after the delete of one of two")
   }),
   makePushingCase("ended: each subscriber gets each hint, until its scope ends", function* (store, hints) {
     const scope = yield* Scope.make()
     const second = yield* Scope.provide(subscribe(store), scope)
     const record = yield* store.create()
     yield* store.delete(record)
-    yield* expectHints(hints, [], record, "the first subscriber")
-    yield* expectHints(second, [], record, "the second subscriber")
+    yield* expectHints(store, hints, [record], "the first subscriber")
+    yield* upTo(second, [record])
     yield* Scope.close(scope, Exit.void)
-    yield* upTo(hints, yield* mark(store))
+    yield* upToNow(store, hints)
     const rest = yield* inTime(Effect.exit(Queue.takeAll(second)), "the queue of a scope that has ended")
     yield* check(Exit.isFailure(rest), "a subscriber whose scope had ended got another hint")
-    const third = yield* Effect.scoped(
-      subscribe(store).pipe(
-        Effect.flatMap((third) => Effect.flatMap(mark(store), (m) => Effect.as(upTo(third, m), true)))
-      )
-    )
-    yield* check(third, "a later subscriber")
+    yield* Effect.scoped(Effect.flatMap(subscribe(store), (third) => upToNow(store, third)))
   })
 ]
