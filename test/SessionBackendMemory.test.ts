@@ -23,9 +23,8 @@ import * as Stack from "./support/stack.ts"
 layer(SessionBackendMemory.layer, { excludeTestServices: true })(
   "the conformance suite on the memory backend",
   (it) => {
-    for (const { effect, name } of [...SessionBackendTest.cases, ...SessionBackendTest.collectingCases]) {
-      it.effect(name, () => effect)
-    }
+    const { cases, collectingCases, pushingCases } = SessionBackendTest
+    for (const { effect, name } of [...cases, ...collectingCases, ...pushingCases]) it.effect(name, () => effect)
   }
 )
 
@@ -67,6 +66,18 @@ const heapUsed = () => {
   gc()
   return process.memoryUsage().heapUsed
 }
+
+describe("scanning", () => {
+  it.effect("fails on a cursor that is none of its own", () =>
+    withMemory({}, (backend) =>
+      Effect.gen(function* () {
+        yield* backend.create(record("a"))
+        const failed = yield* Effect.flip(backend.scan("memory", { limit: 10, after: "garbage" }))
+        assert.deepStrictEqual([failed.operation, failed.outcome], ["scan", "notApplied"])
+      })
+    )
+  )
+})
 
 describe("reading", () => {
   it.effect("looks the record up when it is called, and answers with an Exit", () =>

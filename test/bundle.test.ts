@@ -63,6 +63,28 @@ export const Api = HttpApi.make("api").add(
 )
 `
 
+const rpcWithoutSession = `
+import { Schema } from "effect"
+import { Rpc, RpcGroup, RpcMiddleware } from "effect/rpc"
+class Denied extends Schema.TaggedError<Denied>()("Denied", {}, { httpApiStatus: 401 }) {}
+class Authenticated extends RpcMiddleware.Service<Authenticated>()("app/Authenticated", { error: Denied }) {}
+export class Account extends RpcGroup.make(Rpc.make("WhoAmI", { success: Schema.String })).middleware(Authenticated) {}
+`
+
+const rpcWithSession = `
+import { Schema } from "effect"
+import { Rpc, RpcGroup, RpcMiddleware } from "effect/rpc"
+import { Session } from "effect-sessions"
+class UserSession extends Session.Service<UserSession>()("app/UserSession", {
+  data: Schema.Struct({ username: Schema.String }),
+  principal: (data) => data.username
+}) {}
+class Authenticated extends RpcMiddleware.Service<Authenticated, {
+  provides: Session.Provided<typeof UserSession>
+}>()("app/Authenticated", { error: Schema.Union(Session.errors(UserSession)) }) {}
+export class Account extends RpcGroup.make(Rpc.make("WhoAmI", { success: Schema.String })).middleware(Authenticated) {}
+`
+
 const bundle = async (code: string) => {
   const { metafile, outputFiles } = await build({
     stdin: { contents: code, resolveDir: root, loader: "ts" },
@@ -111,6 +133,7 @@ describe("the bundle of an API definition alone", () => {
     assert.deepStrictEqual(session.own.toSorted(), [
       "src/Session.ts",
       "src/SessionError.ts",
+      "src/internal/session/models.ts",
       "src/internal/token/format.ts"
     ])
     for (const trace of serverOnly) assert.isFalse(session.text.includes(trace), trace)
@@ -134,6 +157,7 @@ describe("the bundle of an API definition alone", () => {
       "src/Session.ts",
       "src/SessionError.ts",
       "src/SessionHttpApiMiddleware.ts",
+      "src/internal/session/models.ts",
       "src/internal/token/format.ts"
     ])
     for (const trace of serverOnly) assert.isFalse(made.text.includes(trace), trace)
@@ -149,6 +173,38 @@ ${withConstructors}
 export const Live = SessionHttpApi.layer(Authenticated, UserSession)`)
     assert.deepStrictEqual(
       ["sec-fetch-site", "the response's headers were made", "declares the security scheme"].filter(
+        (trace) => !server.text.includes(trace)
+      ),
+      []
+    )
+  }, 60_000)
+
+  it("of a group of RPCs is as small: the middleware's class and the definition", async () => {
+    const bare = await bundle(rpcWithoutSession)
+    const session = await bundle(rpcWithSession)
+    console.log(
+      `RPC without a session: ${bare.bytes} bytes, ${bare.gzip} gzipped; ` +
+        `with one: ${session.bytes} bytes, ${session.gzip} gzipped; ` +
+        `difference ${session.bytes - bare.bytes}, ${session.gzip - bare.gzip} gzipped`
+    )
+    assert.deepStrictEqual(session.own.toSorted(), [
+      "src/Session.ts",
+      "src/SessionError.ts",
+      "src/internal/session/models.ts",
+      "src/internal/token/format.ts"
+    ])
+    for (const trace of [...serverOnly, "a call of RPC"]) assert.isFalse(session.text.includes(trace), trace)
+    // Of effect it has what the errors need to answer by themselves in a plain router, and no server of RPC.
+    assert.deepStrictEqual(
+      [...session.modules].filter((file) => file.endsWith("/RpcServer.js") || file.endsWith("/HttpRouter.js")),
+      []
+    )
+    // The traces are in a bundle that does implement the middleware.
+    const server = await bundle(`import { SessionRpc } from "effect-sessions"
+${rpcWithSession}
+export const Live = SessionRpc.layer(Authenticated, UserSession)`)
+    assert.deepStrictEqual(
+      ["sec-fetch-site", "the response's headers were made", "a call of RPC"].filter(
         (trace) => !server.text.includes(trace)
       ),
       []

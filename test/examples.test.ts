@@ -172,3 +172,14 @@ describe("examples/basic.ts", slow, () => {
     assert.include(output(), "SESSION_BACKEND")
   })
 })
+
+describe("examples/rpc.ts", slow, () => {
+  it("logs in over RPC, and its stream ends with the session", async () => {
+    const { exited, output } = await examples.run("rpc.ts")
+    assert.strictEqual(await exited, 0, output())
+    const said = output()
+    assert.include(said, "before the log-in: SessionMissing")
+    assert.include(said, "logged in as ada")
+    assert.match(said, /tick 1[\s\S]*tick 3[\s\S]*the stream ended with the session: invalid session: NotFound/)
+  })
+})

@@ -25,6 +25,7 @@ import type { SessionFrontend } from "../../SessionFrontend.ts"
 import { describeCause } from "../describeCause.ts"
 import { withDeadline } from "../manager/deadline.ts"
 import { millisOf } from "../manager/deadlines.ts"
+import { tellOf } from "../manager/events.ts"
 import { unavailable } from "../manager/storage.ts"
 
 /** What a frontend with a cookie says of origins. */
@@ -40,6 +41,10 @@ export interface FrontendPolicy {
   /** The request headers the response depends on. */
   readonly vary: ReadonlyArray<string>
   readonly varyText: string
+  /** The headers, in lower case, that a token is read from, other than cookies. */
+  readonly headers: ReadonlyArray<string>
+  /** Whether a new token goes on a response: in a cookie, or in a header other than `Authorization`. */
+  readonly attaches: boolean
   /** The challenges of a 401 (RFC 9110 11.6.1), one for each scheme. */
   readonly challenges: ReadonlyArray<string>
   /** What `Clear-Site-Data` says where a cookie is taken off. */
@@ -48,6 +53,8 @@ export interface FrontendPolicy {
   readonly origins: CrossOriginPolicy | undefined
   /** Whether the log has said what to change where the app's own page was refused. */
   hasHinted: boolean
+  /** Whether it was looked whether the tracer records tokens. */
+  hasLookedAtTracer: boolean
 }
 
 export interface HttpOptions<A, R extends ReadonlyArray<Tagged>, RX = never> extends ManagerOptions<A, R, RX> {
@@ -107,11 +114,13 @@ const asBackend = <B>(adopting: Effect.Effect<B>, millis: number): Effect.Effect
 /** A frontend with the options of its layer. Member by member: it may be an instance of a class. */
 export const bound = <A, R extends ReadonlyArray<Tagged>, RX>(
   frontend: SessionFrontend["Service"],
-  { adopt, backendTimeout = "1 second", clearSiteData, client }: HttpOptions<A, R, RX>,
-  context: Context.Context<RX>
+  { adopt, backendTimeout = "1 second", clearSiteData, client, onEvent }: HttpOptions<A, R, RX>,
+  context: Context.Context<RX>,
+  namespace: string
 ): BoundFrontend<A> => {
   const { carried } = frontend
   const millis = millisOf(backendTimeout)
+  const tell = onEvent && tellOf(onEvent, context, namespace, millis)
   return {
     security: frontend.security,
     extract: (request) => frontend.extract(request),
@@ -130,6 +139,7 @@ export const bound = <A, R extends ReadonlyArray<Tagged>, RX>(
           ),
           millis
         )),
+    onRefused: tell && ((error) => tell({ _tag: "Refused", error })),
     clearSiteData
   }
 }
@@ -158,11 +168,13 @@ const derive = (frontend: AnyFrontend): FrontendPolicy => {
   const vary = new Set<string>()
   const challenges = new Set<string>()
   let hasCookie = false
+  let attaches = false
   for (const scheme of frontend.security) {
     if (scheme._tag === "ApiKey") {
       vary.add(scheme.in === "cookie" ? "Cookie" : scheme.key)
       challenges.add("Session")
       hasCookie ||= scheme.in === "cookie"
+      attaches = true
     } else {
       vary.add("Authorization")
       challenges.add(scheme._tag === "Http" ? scheme.scheme : "Basic")
@@ -172,6 +184,8 @@ const derive = (frontend: AnyFrontend): FrontendPolicy => {
   return {
     vary: [...vary],
     varyText: [...vary].join(", "),
+    headers: [...vary].filter((name) => name !== "Cookie").map((name) => name.toLowerCase()),
+    attaches,
     challenges: [...challenges],
     clearSiteData:
       hasCookie && clear !== false && clear.length > 0 ? clear.map((name) => `"${name}"`).join(", ") : undefined,
@@ -183,7 +197,8 @@ const derive = (frontend: AnyFrontend): FrontendPolicy => {
             trusted: new Set(frontend.origins?.trusted.map((origin) => origin.toLowerCase()))
           }
         : undefined,
-    hasHinted: false
+    hasHinted: false,
+    hasLookedAtTracer: false
   }
 }
 

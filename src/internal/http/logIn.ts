@@ -45,7 +45,11 @@ export interface Own<Self, A, R extends ReadonlyArray<Tagged>> {
   readonly lost: (error: SessionInvalid) => void
   /** Ends what the request carries, but for a session that another is to replace. */
   readonly endCarried: (replaced?: Session<A>) => Effect.Effect<boolean, SessionUnavailable>
-  readonly beforeHeaders: <B, E>(operation: string, effect: Effect.Effect<B, E>) => Effect.Effect<B, E>
+  readonly beforeHeaders: <B, E>(
+    operation: string,
+    cookie: CreateOptions["cookie"],
+    effect: Effect.Effect<B, E>
+  ) => Effect.Effect<B, E>
 }
 
 /** Makes the log-ins of one request. */
@@ -62,7 +66,7 @@ export const make = <Self, A, R extends ReadonlyArray<Tagged>>(own: Own<Self, A,
 
   /** Ends a new session if its log-in fails: the old one may live on, so the new one must not. */
   const orUndo = <B, E>(created: Session<A>, rest: Effect.Effect<B, E>): Effect.Effect<B, E> =>
-    Effect.tapCause(rest, () => undo(manager.destroy(created.token)))
+    Effect.tapCause(rest, () => undo(manager.destroy(created.token, { why: "undone" })))
 
   /** Gives the response the token of a new session, once what it replaces has ended. */
   const issue = <E = never>(
@@ -78,6 +82,7 @@ export const make = <Self, A, R extends ReadonlyArray<Tagged>>(own: Own<Self, A,
         // The response may have gone meanwhile, without the token.
         beforeHeaders(
           operation,
+          cookie,
           Effect.sync(() => {
             own.set(created)
             headers.issue(created, cookie)

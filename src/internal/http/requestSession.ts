@@ -19,6 +19,7 @@ import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Semaphore from "effect/Semaphore"
 import type {
+  BoundFrontend,
   Changed,
   CreateOptions,
   Loaded,
@@ -36,8 +37,9 @@ import { failure } from "../exit.ts"
 import { carriedBy } from "../frontend/carried.ts"
 import { requestHeader } from "../frontend/requestHeader.ts"
 import { betweenLooks } from "../manager/ended.ts"
+import * as Span from "../session/span.ts"
 import type { Binding } from "./binding.ts"
-import { chooseSession, endSessions } from "./credentials.ts"
+import { chooseSession, endSessions, extractFrom } from "./credentials.ts"
 import { staleness } from "./freshness.ts"
 import * as LogIn from "./logIn.ts"
 import { isAdoptable, isOwnRequest } from "./logIn.ts"
@@ -46,6 +48,7 @@ import { ResponseHeaders } from "./responseHeaders.ts"
 
 export const sessionMissing = new SessionMissing()
 const missing = failure(sessionMissing)
+const refusedAsMissing = Effect.andThen(Span.refused(sessionMissing), missing)
 
 type Outcome<A, R extends ReadonlyArray<Tagged>> = Exit.Exit<
   Session<A>,
@@ -68,6 +71,12 @@ export const beginning = (clock: Clock.Clock): (() => bigint) => {
 
 const twice = <S>(session: S): readonly [S, S] => [session, session]
 
+/**
+ * Who puts a new token on a response: this request's own; nobody, since the response is `caller`'s who may have another
+ * client; or nobody, since there is `none`, as over a socket.
+ */
+export type Answer = "response" | "caller" | "none"
+
 export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implements RequestSession<A, R> {
   // Private, all of it: printing the session must not print the request's headers, with the token in them.
   readonly #request: HttpServerRequest
@@ -81,17 +90,28 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   #lock: Semaphore.Semaphore | undefined = undefined
   /** When the request began, or when it ended the principal's sessions: in nanoseconds. */
   #began: () => bigint
+  #isRefused = false
   /** Whether the look at the session keeps it alive. */
   #touch = true
-  /** Whether the response to this request is the handle's to put a token on. */
-  readonly #isAnswering: boolean
+  readonly #answer: Answer
+  /** The call of RPC that the handle was made for, which is not all that its request carries. */
+  readonly #call: object | undefined
+  /** Whether the client keeps its token itself, and takes a new one from what the handler answers. */
+  #isHeld = false
 
-  constructor(request: HttpServerRequest, binding: Binding<Self, A, R>, began: () => bigint, isAnswering = true) {
+  constructor(
+    request: HttpServerRequest,
+    binding: Binding<Self, A, R>,
+    began: () => bigint,
+    answer: Answer = "response",
+    call?: object
+  ) {
     this.#request = request
     this.#binding = binding
     this.#headers = new ResponseHeaders(binding)
     this.#began = began
-    this.#isAnswering = isAnswering
+    this.#answer = answer
+    this.#call = call
   }
 
   /** For a route that does not keep the session alive: a first look from now on does not touch it. */
@@ -113,9 +133,28 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     )
   }
 
+  /** Whether this is the handle of a call of RPC. */
+  isOfCall(call: object): boolean {
+    return this.#call === call
+  }
+
   /** Whether this is the handle that a middleware with these services would make for its request. */
   hasServices({ frontend, manager }: { readonly frontend: object; readonly manager: object }): boolean {
     return this.#binding.manager === manager && this.#binding.frontend === frontend
+  }
+
+  /** Says of a refusal that the manager does not know of: on the current span, and to the handler of one a request. */
+  refused(error: Parameters<NonNullable<BoundFrontend<A>["onRefused"]>>[0]): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const { onRefused } = this.#binding.frontend
+      if (onRefused === undefined || this.#isRefused) return Span.refused(error)
+      this.#isRefused = true
+      return Effect.andThen(Span.refused(error), onRefused(error))
+    })
+  }
+
+  get #onRefused(): ((error: SessionInvalid) => Effect.Effect<void>) | undefined {
+    return this.#binding.frontend.onRefused && ((error) => this.refused(error))
   }
 
   finish(response: HttpServerResponse): Effect.Effect<HttpServerResponse> {
@@ -127,6 +166,10 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   // ---------------------------------------------------------------------------
 
   get get(): Loaded<Session<A>, R> {
+    return Effect.tapError(this.#asked, Span.refused)
+  }
+
+  get #asked(): Loaded<Session<A>, R> {
     return Effect.suspend(() => this.load(this.#began))
   }
 
@@ -135,14 +178,15 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     if (this.#state !== undefined) return this.#state
     if (this.#isReading) {
       this.#readEnded ??= Deferred.makeUnsafe<void>()
-      return Effect.andThen(Deferred.await(this.#readEnded), this.get)
+      return Effect.andThen(Deferred.await(this.#readEnded), this.#asked)
     }
     if (this.#headers.isShared) return this.#tooLate("the session was first read", "read it")
     this.#headers.isReading = true
     let isOurs = false
     const { frontend } = this.#binding
     const { adopt } = frontend
-    const looked = Effect.flatMap(frontend.extract(this.#request), (credentials): Loaded<Session<A>, R> => {
+    const extracted = extractFrom(frontend, this.#request, this.#onRefused)
+    const looked = Effect.flatMap(extracted, (credentials): Loaded<Session<A>, R> => {
       // Another fiber may have been faster.
       if (this.#state !== undefined || this.#isReading) return this.load()
       isOurs = this.#isReading = true
@@ -174,7 +218,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     const touch = this.#touch
     if (credentials.length > 1) {
       return Effect.map(
-        chooseSession(credentials, (token) => manager.resolve(token, { touch, arrived })),
+        chooseSession(credentials, (token) => manager.resolve(token, { touch, arrived }), this.#onRefused),
         ([session, via]) => {
           this.#headers.via = via
           return session
@@ -183,6 +227,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     }
     const [{ isReplaceable = true, token, via }] = credentials
     this.#headers.via = via
+    this.#isHeld = !isReplaceable
     const rotate = isReplaceable && this.#canIssue
     return Effect.flatMapEager(manager.resolve(token, { touch, rotate, arrived }), (session) =>
       // The token is passed on as it is, unless it was replaced.
@@ -206,7 +251,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   }
 
   get option(): Effect.Effect<Option.Option<Session<A>>, SessionUnavailable> {
-    return Effect.matchEffect(this.get, {
+    return Effect.matchEffect(this.#asked, {
       onSuccess: Effect.succeedSome,
       // No other failure of `get` leaves open whether there is a session.
       onFailure: (error): Effect.Effect<Option.Option<Session<A>>, SessionUnavailable> =>
@@ -218,11 +263,11 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     return (wanted) =>
       Effect.flatMap(this.get, (session) =>
         Effect.flatMap(Clock.currentTimeMillis, (now): Effect.Effect<Session<A>, SessionMissing | SessionStale> => {
-          if (this.#isAnonymous(session)) return missing
+          if (this.#isAnonymous(session)) return refusedAsMissing
           const problem = staleness(session, wanted, now)
           if (problem === undefined) return Effect.succeed(session)
           this.#headers.stale(problem)
-          return Effect.fail(problem)
+          return Effect.andThen(this.refused(problem), Effect.fail(problem))
         })
       )
   }
@@ -322,6 +367,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   #rotated(session: Session<A>): Change<Session<A>, A, R> {
     return this.#beforeHeaders(
       "rotate",
+      this.#headers.issued?.cookie,
       Effect.map(this.#binding.manager.rotate(session), (rotated) => {
         this.#headers.issue(rotated, this.#headers.issued?.cookie)
         return twice(rotated)
@@ -341,6 +387,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
       this.#inTurn((restore) =>
         this.#beforeHeaders(
           "create",
+          options?.cookie,
           Effect.suspend(() => this.#logIn().create(data, options, restore))
         )
       )
@@ -353,6 +400,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
       this.#change((session) =>
         this.#beforeHeaders(
           "reauthenticate",
+          this.#headers.issued?.cookie,
           Effect.suspend(() => Effect.map(this.#logIn().reauthenticate(session, options), twice))
         )
       )
@@ -368,15 +416,15 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
       current: () => this.#current,
       set: (created) => this.#set(Exit.succeed(created)),
       lost: (error) => this.#lost(error),
-      endCarried: (replaced) => this.#endCarried(replaced),
-      beforeHeaders: (operation, effect) => this.#beforeHeaders(operation, effect)
+      endCarried: (replaced) => this.#endCarried("replaced", replaced),
+      beforeHeaders: (operation, cookie, effect) => this.#beforeHeaders(operation, cookie, effect)
     })
   }
 
   get destroy(): RequestSession<A, R>["destroy"] {
     return this.#inTurn(() => {
       const wasIssued = this.#headers.issued !== undefined
-      return Effect.map(this.#endCarried(), (carried) => {
+      return Effect.map(this.#endCarried("logout"), (carried) => {
         if (carried || wasIssued) this.#headers.detach()
         this.#set(missing)
       })
@@ -387,7 +435,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
    * Ends the session this request has, but for one that another is to replace, then those whose tokens it carries besides.
    * Answers whether it carried a token of ours.
    */
-  #endCarried(replaced?: Session<A>): Effect.Effect<boolean, SessionUnavailable> {
+  #endCarried(why: "logout" | "replaced", replaced?: Session<A>): Effect.Effect<boolean, SessionUnavailable> {
     return Effect.gen({ self: this }, function* () {
       const { definition, frontend, manager } = this.#binding
       let carried = yield* carriedBy(frontend, this.#request)
@@ -395,7 +443,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
       const current = replaced ?? this.#current
       if (current !== undefined) {
         if (replaced === undefined) {
-          yield* manager.destroy(current.token)
+          yield* manager.destroy(current.token, { why })
           this.#headers.issued = undefined
           this.#set(missing)
         }
@@ -403,7 +451,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
         own = carried.find(isOwn)
         carried = carried.filter((credential) => !isOwn(credential))
       }
-      const via = yield* endSessions(carried, manager.destroy, definition.key)
+      const via = yield* endSessions(carried, (token) => manager.destroy(token, { why }), definition.key)
       this.#headers.via ??= own?.via ?? via ?? carried[0]?.via
       return own !== undefined || via !== undefined
     })
@@ -418,7 +466,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   ): Effect.Effect<B, E | SessionMissing | SessionInvalid | Refusal<R> | SessionUnavailable> {
     return this.#inTurn(() =>
       Effect.flatMap(this.get, (session): Effect.Effect<B, E | SessionMissing> =>
-        Option.isSome(session.principal) ? f(session.principal.value, session) : missing
+        Option.isSome(session.principal) ? f(session.principal.value, session) : refusedAsMissing
       )
     )
   }
@@ -502,26 +550,41 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     else if (Predicate.isObject(error)) makeRespondable(this.#binding.definition.refused, error)
   }
 
-  /** Whether the response's headers are made. */
-  get #isSealed(): boolean {
+  /** Whether the response's headers are made, or never will be. */
+  get isSealed(): boolean {
     // A request upgraded to a WebSocket has had its response. Only Node's server says so, on its own request.
     const { upgradedResponse } = this.#request as { readonly upgradedResponse?: unknown }
-    return this.#headers.isSealed || upgradedResponse !== undefined
+    return this.#answer === "none" || this.#headers.isSealed || upgradedResponse !== undefined
   }
 
   /** Whether a token that nobody has asked for will reach the client. A socket's handshake is answered without us. */
   get #canIssue(): boolean {
-    return this.#isAnswering && !this.#isSealed && requestHeader(this.#request, "upgrade") === undefined
+    return this.#answer === "response" && !this.isSealed && requestHeader(this.#request, "upgrade") === undefined
   }
 
-  #beforeHeaders<B, E>(operation: string, effect: Effect.Effect<B, E>): Effect.Effect<B, E> {
-    return Effect.suspend(() => (this.#isSealed ? this.#tooLate(`${operation} was called`, "call it") : effect))
+  /** Whether a new token reaches the client without a response of ours: the handler answers it. */
+  #isAnswered(cookie: CreateOptions["cookie"]): boolean {
+    return this.#answer === "none" && (cookie === "none" || this.#isHeld || !this.#binding.policy.attaches)
+  }
+
+  #beforeHeaders<B, E>(
+    operation: string,
+    cookie: CreateOptions["cookie"],
+    effect: Effect.Effect<B, E>
+  ): Effect.Effect<B, E> {
+    return Effect.suspend(() =>
+      this.isSealed && !this.#isAnswered(cookie) ? this.#tooLate(`${operation} was called`, "call it") : effect
+    )
   }
 
   #tooLate(what: string, advice: string): Effect.Effect<never> {
     const { key } = this.#binding.definition
     return Effect.die(
-      new Error(`${key}: ${what} after the response's headers were made; ${advice} before the body streams`)
+      new Error(
+        this.#answer === "none"
+          ? `${key}: ${what} in a call of RPC whose answer carries no token. Over HTTP, give the route SessionMiddleware.router; over a socket, log in by a request of HTTP, or create with { cookie: "none" } and let the handler answer session.token`
+          : `${key}: ${what} after the response's headers were made; ${advice} before the body streams`
+      )
     )
   }
 }

@@ -12,12 +12,14 @@ import * as HttpEffect from "effect/http/HttpEffect"
 import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import * as Option from "effect/Option"
-import type { Fresh, Refusal, Session, Tagged, Unauthenticated, VerifiedOf } from "../../Session.ts"
-import type { SessionCrossOrigin, SessionStale, SessionUnavailable } from "../../SessionError.ts"
+import type { Definition, Fresh, Refusal, Session, Tagged, Unauthenticated, VerifiedOf } from "../../Session.ts"
+import type { SessionCrossOrigin, SessionMissing, SessionStale, SessionUnavailable } from "../../SessionError.ts"
 import { originProblem } from "../frontend/origins.ts"
+import * as Span from "../session/span.ts"
 import type { Binding } from "./binding.ts"
 import { admit } from "./crossOrigin.ts"
 import * as Freshness from "./freshness.ts"
+import * as TracedHeaders from "./tracedHeaders.ts"
 import { beginning, RequestSessionLive, sessionMissing } from "./requestSession.ts"
 
 export type App<E, R> = Effect.Effect<HttpServerResponse, E, R>
@@ -65,6 +67,68 @@ export const problemsOf = ({ fresh, trusted }: Route): ReadonlyArray<string> => 
   ...(fresh === undefined ? [] : Freshness.problemsOf(fresh))
 ]
 
+/** What is done with the handle of a request, or of a call. */
+export type Enter<Self, A, R extends ReadonlyArray<Tagged>, B, E, RB> = (
+  handle: RequestSessionLive<Self, A, R>,
+  fiber: Fiber.Fiber<unknown, unknown>,
+  /** The cross-origin check, where nobody has made it yet. */
+  admitted: Effect.Effect<void, SessionCrossOrigin>
+) => Effect.Effect<B, E, RB>
+
+/** Runs an effect with the session; without one that is valid, too. */
+export const entering =
+  <Self, A, R extends ReadonlyArray<Tagged>, B, E, RB>(
+    definition: Definition<Self, A, R>,
+    effect: Effect.Effect<B, E, RB>,
+    route: Route
+  ): Enter<Self, A, R, B, E | SessionCrossOrigin, Exclude<RB, Self>> =>
+  (handle, fiber, admitted) =>
+    Effect.flatMapEager(admitted, () => {
+      if (!route.touch) handle.withoutTouch()
+      fiber.setContext(Context.add(fiber.context, definition, handle))
+      return effect as Effect.Effect<B, E, Exclude<RB, Self>>
+    })
+
+/**
+ * Runs an effect with a verified session, of a user where the definition has a principal, as fresh as the route asks; or
+ * refuses.
+ */
+export const guarding =
+  <Self, A, R extends ReadonlyArray<Tagged>, B, E, RB, E2>(
+    definition: Definition<Self, A, R>,
+    effect: (handle: RequestSessionLive<Self, A, R>) => Effect.Effect<B, E, RB>,
+    onFailure: (error: GuardError<R> | SessionStale, context: Context.Context<never>) => Effect.Effect<B, E2>,
+    { fresh, touch }: Route
+  ): Enter<Self, A, R, B, E | E2, Exclude<RB, Self | VerifiedOf<Self>>> =>
+  (handle, fiber, admitted) => {
+    type Inside = Effect.Effect<B, E | E2, Exclude<RB, Self | VerifiedOf<Self>>>
+    const { context } = fiber
+    const refuse = (error: GuardError<R> | SessionStale): Inside =>
+      // Whatever it answers: a redirect to the log-in page is a refusal too.
+      Effect.andThen(Span.refused(error), () => onFailure(error, context))
+    // On an open route it is no refusal, so nobody has told of it.
+    const missing = (error: SessionMissing): Inside => Effect.andThen(handle.refused(error), () => refuse(error))
+    const enter = (session: Session<A>): Inside => {
+      fiber.setContext(Context.add(Context.add(context, definition, handle), definition.Verified, session))
+      return effect(handle) as Inside
+    }
+    return Effect.matchEffect(
+      Effect.flatMapEager(admitted, () => {
+        if (!touch) handle.withoutTouch()
+        return handle.load()
+      }),
+      {
+        onFailure: (error) => (error._tag === "SessionMissing" ? missing(error as SessionMissing) : refuse(error)),
+        onSuccess: (session): Inside => {
+          if (definition.principal !== undefined && Option.isNone(session.principal)) return missing(sessionMissing)
+          return fresh === undefined
+            ? enter(session)
+            : Effect.matchEffect(handle.fresh(fresh), { onFailure: refuse, onSuccess: enter })
+        }
+      }
+    )
+  }
+
 /**
  * Runs an app with the request's handle: the one that an outer middleware has made, or a new one. The middleware that
  * makes it asks for the cross-origin check (`admitted`). It puts the session's headers on the response that the app
@@ -76,11 +140,7 @@ export const problemsOf = ({ fresh, trusted }: Route): ReadonlyArray<string> => 
 const withHandle = <Self, A, R extends ReadonlyArray<Tagged>, E, RA>(
   binding: Binding<Self, A, R>,
   { trusted }: Route,
-  app: (
-    handle: RequestSessionLive<Self, A, R>,
-    fiber: Fiber.Fiber<unknown, unknown>,
-    admitted: Effect.Effect<void, SessionCrossOrigin>
-  ) => App<E, RA>
+  app: Enter<Self, A, R, HttpServerResponse, E, RA>
 ): App<E, RA | HttpServerRequest> =>
   Effect.withFiber((fiber) => {
     const { context } = fiber
@@ -98,8 +158,11 @@ const withHandle = <Self, A, R extends ReadonlyArray<Tagged>, E, RA>(
     // The app was called with another request, by a handler of one with a session. That handler gets the response, and
     // may pass it on to a client whose session this is not: no new token may go out with it.
     const isForCaller = isNested && !outer.isOf(request)
-    const handle = new RequestSessionLive(request, binding, beginning(fiber.getRef(Clock.Clock)), !isForCaller)
-    const response = app(handle, fiber, admit(request, binding, trusted))
+    const began = beginning(fiber.getRef(Clock.Clock))
+    const handle = new RequestSessionLive(request, binding, began, isForCaller ? "caller" : "response")
+    const warning = TracedHeaders.warnOnce(fiber, binding.policy, binding.definition.key)
+    const answered = app(handle, fiber, admit(request, binding, trusted))
+    const response = warning === undefined ? answered : Effect.andThen(warning, answered)
     return Effect.onExitPrimitive(
       isForCaller ? response : Effect.flatMap(response, (response) => handle.finish(response)),
       () => {
@@ -120,49 +183,22 @@ export const open = <Self, A, R extends ReadonlyArray<Tagged>, E, RA>(
   app: App<E, RA>,
   route: Route
 ): App<E | SessionCrossOrigin, Exclude<RA, Self> | HttpServerRequest> =>
-  withHandle(binding, route, (handle, fiber, admitted) =>
-    Effect.flatMapEager(admitted, () => {
-      if (!route.touch) handle.withoutTouch()
-      fiber.setContext(Context.add(fiber.context, binding.definition, handle))
-      return app as App<E, Exclude<RA, Self>>
-    })
-  )
+  withHandle(binding, route, entering(binding.definition, app, route))
 
-/**
- * A guarded route: runs the app with a verified session, of a user where the definition has a principal, as fresh as the
- * route asks. Any other request goes to `onFailure`.
- */
+/** A guarded route: any request without such a session goes to `onFailure`. */
 export const guarded = <Self, A, R extends ReadonlyArray<Tagged>, E, RA, E2>(
   binding: Binding<Self, A, R>,
   app: App<E, RA>,
   onFailure: (error: GuardError<R> | SessionStale, request: HttpServerRequest) => App<E2, never>,
   route: Route
-): App<E | E2, Exclude<RA, Self | VerifiedOf<Self>> | HttpServerRequest> => {
-  const { definition } = binding
-  const { fresh } = route
-  type Inside = App<E | E2, Exclude<RA, Self | VerifiedOf<Self>>>
-  return withHandle(binding, route, (handle, fiber, admitted): Inside => {
-    const { context } = fiber
-    const refuse = (error: GuardError<R> | SessionStale): Inside =>
-      onFailure(error, Context.getUnsafe(context, HttpServerRequest))
-    const enter = (session: Session<A>): Inside => {
-      fiber.setContext(Context.add(Context.add(context, definition, handle), definition.Verified, session))
-      return app as Inside
-    }
-    return Effect.matchEffect(
-      Effect.flatMapEager(admitted, () => {
-        if (!route.touch) handle.withoutTouch()
-        return handle.load()
-      }),
-      {
-        onFailure: refuse,
-        onSuccess: (session): Inside => {
-          if (definition.principal !== undefined && Option.isNone(session.principal)) return refuse(sessionMissing)
-          return fresh === undefined
-            ? enter(session)
-            : Effect.matchEffect(handle.fresh(fresh), { onFailure: refuse, onSuccess: enter })
-        }
-      }
+): App<E | E2, Exclude<RA, Self | VerifiedOf<Self>> | HttpServerRequest> =>
+  withHandle(
+    binding,
+    route,
+    guarding(
+      binding.definition,
+      () => app,
+      (error, context) => onFailure(error, Context.getUnsafe(context, HttpServerRequest)),
+      route
     )
-  })
-}
+  )

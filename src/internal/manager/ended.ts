@@ -95,7 +95,7 @@ export const make = Effect.fnUntraced(function* <A, R extends ReadonlyArray<Tagg
   { admit }: Looks<A, Refusal<R>>
 ): Effect.fn.Return<SessionManager<A, R>["ended"], never, Scope.Scope> {
   type Refused = SessionInvalid | Refusal<R>
-  const { deadlines, namespace, sha256, storage, times, tokens } = parts
+  const { deadlines, events, namespace, sha256, storage, times, tokens } = parts
   /** A read and the verifier, each of which has that long, and a margin. */
   const lookTimeout = 2.25 * times.backend
   const entries = new Map<string, Entry<Refused>>()
@@ -295,7 +295,7 @@ export const make = Effect.fnUntraced(function* <A, R extends ReadonlyArray<Tagg
 
   const wait = (
     id: string,
-    { absoluteExpiresAt, expiresAt, token }: Session<A>,
+    { absoluteExpiresAt, expiresAt, principal, token }: Session<A>,
     known: Pick<Waiter, "line" | "hash">
   ): Effect.Effect<Refused> =>
     Effect.suspend(() => {
@@ -318,10 +318,16 @@ export const make = Effect.fnUntraced(function* <A, R extends ReadonlyArray<Tagg
         hints.open()
         return steps(entry, waiter)
       })
-      return Effect.onExitPrimitive(waited, () => {
+      const ended = Effect.onExitPrimitive(waited, () => {
         left()
         return undefined
       })
+      if (events === undefined) return ended
+      return Effect.tap(ended, (why) =>
+        why._tag === "SessionInvalid" && (why as SessionInvalid).reason === "Expired"
+          ? events.ended([{ id, principal: Option.getOrUndefined(principal) }], "expired")
+          : Effect.void
+      )
     })
 
   return (session) =>
