@@ -110,6 +110,29 @@ describe("looks at a session", () => {
     })
   )
 
+  it.effect("that are under way are interrupted when the last who waits leaves", () =>
+    Effect.gen(function* () {
+      const { backend, manager, session } = yield* make()
+      const calls = { open: 0 }
+      backend.wire = (operation, run) =>
+        operation === "read"
+          ? Effect.acquireUseRelease(
+              Effect.sync(() => calls.open++),
+              () => Effect.never,
+              () => Effect.sync(() => calls.open--)
+            )
+          : run
+      const first = yield* waitFor(manager.ended(session))
+      const second = yield* waitFor(manager.ended(session))
+      yield* first.leave
+      yield* settle
+      assert.strictEqual(calls.open, 1)
+      yield* second.leave
+      yield* settle
+      assert.strictEqual(calls.open, 0)
+    })
+  )
+
   it.effect("go on for the others where the one who began it leaves", () =>
     Effect.gen(function* () {
       const { backend, manager, session } = yield* make()
@@ -191,7 +214,8 @@ describe("hints", () => {
       const order: Array<string> = []
       const created = { id: "" }
       const { backend, manager, session } = yield* make((memory) =>
-        Effect.tap(memory.ended!, () => {
+        // As over a network: it takes some time.
+        Effect.tap(Effect.andThen(settle, memory.ended!), () => {
           order.push("subscribed")
           return memory.delete(UserSession.key, created.id)
         })
@@ -202,6 +226,7 @@ describe("hints", () => {
         return run
       }
       const { told } = yield* waitFor(manager.ended(session))
+      yield* settle
       assert.deepStrictEqual([order, told()], [["subscribed", "read"], "SessionInvalid NotFound"])
     })
   )
