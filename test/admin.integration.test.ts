@@ -1,6 +1,5 @@
 /** `SessionAdmin` over the stores, with sessions that two definitions share one with. */
-import { NodeCrypto } from "@effect/platform-node"
-import { NodeRedis } from "@effect/platform-node"
+import { NodeCrypto, NodeRedis } from "@effect/platform-node"
 import { PgClient } from "@effect/sql-pg"
 import { afterAll, assert, beforeAll, it } from "@effect/vitest"
 import { Effect, Layer, Option, Redacted, Schema, Stream } from "effect"
@@ -13,6 +12,7 @@ import * as SessionAdmin from "../src/SessionAdmin.ts"
 import type { SessionBackend } from "../src/SessionBackend.ts"
 import * as SessionBackendRedis from "../src/SessionBackendRedis.ts"
 import * as SessionBackendSql from "../src/SessionBackendSql.ts"
+import * as SessionVerifier from "../src/SessionVerifier.ts"
 import { mysqlUrl } from "./support/mariadb.ts"
 import { databaseUrl, hasRedisServer, listens, needing, OwnRedis } from "./support/processes.ts"
 import { silent } from "./support/redis.ts"
@@ -73,15 +73,14 @@ const onStore = (backend: Layer.Layer<SessionBackend, unknown>) =>
         Stack.managerInContext(Users, { backendTimeout: "20 seconds", maxPerPrincipal: false }),
         Stack.managerInContext(Admins, { backendTimeout: "20 seconds" })
       ).pipe(
-        Layer.provide(
-          Layer.merge(Stack.parts(Users, { backend: Layer.orDie(backend), crypto: NodeCrypto.layer }), verifier)
-        )
+        Layer.provide([
+          Stack.parts(Users, { backend: Layer.orDie(backend), crypto: NodeCrypto.layer }),
+          SessionVerifier.layerExists(Admins)
+        ])
       )
     ),
     Effect.provide(silent)
   )
-
-const verifier = Stack.parts(Admins)
 
 const sql = {
   Postgres: [databaseUrl, 5432, PgClient.layer({ url: Redacted.make(databaseUrl) })],
