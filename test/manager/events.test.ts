@@ -632,6 +632,7 @@ describe("without a handler", () => {
         modify: ["read", "update"],
         rotate: ["read", "update"],
         destroy: ["delete"],
+        scan: ["scan"],
         list: ["listByPrincipal"],
         revoke: ["delete"],
         revokeAny: ["delete"],

@@ -134,7 +134,7 @@ describe("over a WebSocket", () => {
       const http = yield* Rpc.overHttp(server, headers)
       assert.strictEqual(yield* http.client.WhoAmI(), "ada")
       assert.strictEqual(http.exchanges[0]?.setCookie.length, 1)
-      assert.notInclude(http.exchanges[0]?.setCookie[0]!, Redacted.value(session.token))
+      assert.notInclude(http.exchanges[0]!.setCookie[0]!, Redacted.value(session.token))
     })
   )
 
