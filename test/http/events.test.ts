@@ -1,7 +1,7 @@
 /** Which requests are told of as refused: each of them once, whoever refuses it. */
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Layer, type Redacted, Result } from "effect"
-import type { HttpRouter, HttpServerResponse } from "effect/http"
+import { Context, Effect, Layer, Option, type Redacted, Result } from "effect"
+import type { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup, HttpApiSecurity } from "effect/http-api"
 import {
   type Session,
@@ -382,6 +382,7 @@ describe("a handler of refusals", () => {
                 yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
                 yield* TestClock.adjust(1000)
               }
+              assert.isDefined(fiber.pollUnsafe())
               const { headers, status, text } = yield* fiber.pollUnsafe()!
               told.push([status, text, [...headers]])
             }
@@ -436,6 +437,54 @@ describe("a log-in by request", () => {
         "Ended logout -"
       ])
     })
+  )
+
+  it.effect("[R85c] adopts one that is told of as created, and as undone where the verifier refuses it", () =>
+    Effect.gen(function* () {
+      const told = Events.make()
+      const adopt = ({ headers }: HttpServerRequest.HttpServerRequest) =>
+        Effect.sync(() => {
+          const count = /sid=(\d+)/.exec(headers["cookie"] ?? "")?.[1]
+          return count === undefined ? Option.none() : Option.some({ data: { ...ada, count: Number(count) } })
+        })
+      const context = yield* Layer.build(
+        SessionMiddleware.layer(UserSession, { onEvent: told.onEvent, adopt }).pipe(
+          Layer.provide([Stack.parts(UserSession, { verifier }), SessionFrontend.layerCookie()])
+        )
+      )
+      const route = Effect.provideContext(SessionMiddleware.required(UserSession)(verified), context)
+      const send = Client.sender(yield* Client.webHandler(route))
+      assert.strictEqual((yield* send("GET", "/", { cookie: "sid=1" })).status, 200)
+      assert.deepStrictEqual(told.taken(), ["Created ada"])
+      assert.strictEqual((yield* send("GET", "/", { cookie: "sid=13" })).status, 403)
+      assert.deepStrictEqual(told.taken(), ["Created ada", "Refused SessionRefused", "Ended undone ada"])
+      assert.strictEqual((yield* send("GET", "/", { cookie: "other=13" })).status, 401)
+      assert.deepStrictEqual(told.taken(), ["Refused SessionMissing"])
+    })
+  )
+
+  it.effect("[R85c] asks a manager that wraps the library's for everything; the one underneath tells", () =>
+    staged((stage, { taken }) =>
+      Effect.gen(function* () {
+        const cookie = Stage.cookieOf(yield* stage.login(nobody))
+        taken()
+        const asked: Array<unknown> = []
+        const wrapped: typeof stage.manager = {
+          ...stage.manager,
+          destroy: (token, options) =>
+            Effect.suspend(() => {
+              asked.push(options?.why)
+              return stage.manager.destroy(token, options)
+            })
+        }
+        const login = Effect.flatMap(UserSession, (session) => Effect.as(session.create(ada), empty)).pipe(
+          SessionMiddleware.make(UserSession),
+          Effect.provideService(UserSession.Manager, wrapped)
+        )
+        assert.strictEqual((yield* (yield* stage.app(login))("POST", "/", { cookie })).status, 204)
+        assert.deepStrictEqual([asked, taken()], [["replaced"], ["Created ada", "Ended replaced -"]])
+      })
+    )
   )
 })
 

@@ -20,7 +20,7 @@ import { outcome } from "../support/outcome.ts"
 import { requestWith } from "../support/request.ts"
 import { every } from "../support/rotating.ts"
 import * as Stack from "../support/stack.ts"
-import { ada, addWord, eve, type Manager, UserSession } from "../support/userSession.ts"
+import { ada, addWord, type Data, eve, type Manager, UserSession } from "../support/userSession.ts"
 import * as WatchedBackend from "../support/watchedBackend.ts"
 
 type Given = Parameters<typeof onManager>[0]
@@ -330,6 +330,41 @@ describe("onEvent", () => {
 })
 
 const hang = Effect.never
+
+describe("a caller that goes away while the store is at it", () => {
+  const calls: Record<
+    string,
+    readonly [(manager: Manager, session: Session.Session<Data>) => Effect.Effect<unknown, unknown>, string]
+  > = {
+    modify: [(manager, session) => manager.modify(session, addWord("x")), "Changed ada"],
+    rotate: [(manager, session) => manager.rotate(session), "Rotated ada"],
+    "a scheduled rotation": [(manager, { token }) => manager.resolve(token, { rotate: true }), "Rotated ada"],
+    destroy: [(manager, { token }) => manager.destroy(token), "Ended logout ada"],
+    revoke: [(manager, { id }) => manager.revoke(id, { principal: "ada" }), "Ended revoked ada"],
+    revokeAll: [(manager) => manager.revokeAll("ada"), "Ended revoked ada"],
+    create: [(manager) => manager.create(ada), "Created ada"],
+    createFrom: [(manager, session) => manager.createFrom(session, () => ada), "Created ada, Ended replaced ada"]
+  }
+  for (const [name, [call, expected]] of Object.entries(calls)) {
+    it.effect(`[R75] [R85c] ${name} tells what it has done`, () =>
+      telling({ rotateEvery: "10 minutes" }, (manager, { taken }, watched) =>
+        Effect.gen(function* () {
+          const session = yield* manager.create(ada)
+          yield* TestClock.adjust(every)
+          taken()
+          watched.wire = (operation, run) =>
+            operation === "read" || operation === "listByPrincipal" ? run : Effect.delay(run, 100)
+          const fiber = yield* Effect.forkChild(call(manager, session), { startImmediately: true })
+          yield* TestClock.adjust(50)
+          const interrupting = yield* Effect.forkChild(Fiber.interrupt(fiber), { startImmediately: true })
+          for (let i = 0; i < 10; i++) yield* TestClock.adjust(50)
+          yield* Fiber.join(interrupting)
+          assert.strictEqual(taken().join(", "), expected)
+        })
+      )
+    )
+  }
+})
 
 describe("a handler", () => {
   class Audit extends Context.Service<Audit, { readonly lines: Array<string> }>()("test/Audit") {}
