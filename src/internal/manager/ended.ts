@@ -131,8 +131,10 @@ export const make = Effect.fnUntraced(function* <A, R extends ReadonlyArray<Tagg
         },
         onFailure: (cause) => {
           const error = Option.getOrUndefined(Cause.findErrorOption(cause))
+          if (error?._tag === "SessionUnavailable") return Effect.undefined
           if (error !== undefined) {
-            return Effect.succeed(error._tag === "SessionUnavailable" ? undefined : { why: error as Refused })
+            isVerifierFailing = false
+            return Effect.succeed({ why: error as Refused })
           }
           if (isVerifierFailing) return Effect.undefined
           // Once, and not for each session that is waited for.
