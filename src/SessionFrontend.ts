@@ -222,7 +222,8 @@ const reserved = new Set(["authorization", "cookie", "set-cookie", "host", "orig
  * **Gotchas**
  *
  * Effect prints the values of headers, except `authorization`, `cookie`, `set-cookie` and `x-api-key`, unless their
- * names are added to `Headers.CurrentRedactedNames`.
+ * names are added to `Headers.CurrentRedactedNames`, as docs/operating.md shows. The log warns where the tracer records
+ * this one.
  *
  * @category layers
  * @since 0.1.0

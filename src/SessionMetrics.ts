@@ -13,6 +13,9 @@
  * All only grow. No label has an id, a principal or a text that a client sent, so that there are at most as many series
  * as the table says: the tags of a definition's own errors are those of its `refused`.
  *
+ * A program reads a counter with its labels:
+ * `Metric.value(Metric.withAttributes(SessionMetrics.sessionsEnded, { why: "reused" }))`.
+ *
  * How many sessions there are is not among them: a store that deletes expired sessions by itself tells nobody of it, so
  * created less ended would only grow.
  *

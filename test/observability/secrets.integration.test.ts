@@ -126,15 +126,18 @@ needing(await listens(redisUrl, 6379), "no Redis at REDIS_URL, nor at 127.0.0.1:
 )
 
 describe("a token in a header of its own", () => {
-  const withHeader = (redacted: Layer.Layer<never>, lines: Array<string> = []) => {
+  const withHeader = (references: Layer.Layer<never>, lines: Array<string> = []) => {
     const exported = OpenTelemetry.make()
     return Effect.gen(function* () {
-      const server = yield* MemberServer.start({ frontend: SessionFrontend.layerHeader({ name: "X-Session" }) })
+      const server = yield* MemberServer.start({
+        references,
+        frontend: SessionFrontend.layerHeader({ name: "X-Session" })
+      })
       const answer = yield* server.send("POST", "/log_in/ada")
       const token = answer.headers.get("x-session")!
       assert.strictEqual((yield* server.send("GET", "/me", { headers: { "x-session": token } })).status, 204)
       return { token, attributes: JSON.stringify(exported.spans().map(({ attributes }) => attributes)) }
-    }).pipe(Effect.provide([exported.layer, capturing(lines), allHeaders, redacted]))
+    }).pipe(Effect.provide([exported.layer, capturing(lines), allHeaders]))
   }
 
   it.live("is not recorded without a warning", () =>

@@ -89,11 +89,12 @@ export const start = Effect.fnUntraced(function* (
   options: Options & {
     readonly note?: string
     readonly frontend?: Layer.Layer<SessionFrontend, SessionConfigError>
+    readonly references?: Layer.Layer<never>
     /** @default memory */
     readonly store?: Layer.Layer<SessionBackend, unknown>
   } = {}
 ) {
-  const { note = "", frontend, store, ...told } = options
+  const { note = "", frontend, references, store, ...told } = options
   const backend =
     store === undefined
       ? WatchedBackend.make()
@@ -110,7 +111,7 @@ export const start = Effect.fnUntraced(function* (
     )
   })
   const context = yield* Effect.orDie(Layer.build(parts))
-  const port = yield* listen(routesOf(note).pipe(Layer.provide(Layer.succeedContext(context))))
+  const port = yield* listen(routesOf(note).pipe(Layer.provide(Layer.succeedContext(context))), undefined, references)
   const send: Client.Send = (method, path, { cookie, headers } = {}) =>
     Effect.flatMap(
       Effect.promise(() =>

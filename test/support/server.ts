@@ -10,11 +10,14 @@ import { connect } from "node:net"
 
 export const listen = <E>(
   routes: Layer.Layer<never, E, HttpRouter.HttpRouter | HttpRouter.Request<"Error", unknown>>,
-  make: () => Server | Http2Server = createServer
+  make: () => Server | Http2Server = createServer,
+  /** What the server itself is given, references such as `Headers.CurrentRedactedNames`. */
+  references: Layer.Layer<never> = Layer.empty
 ): Effect.Effect<number, never, Scope.Scope> =>
   Effect.map(
     Layer.build(
       HttpRouter.serve(routes, { disableLogger: true, disableListenLog: true }).pipe(
+        Layer.provide(references),
         Layer.provideMerge(
           NodeHttpServer.layer(make as typeof createServer, { port: 0, host: "127.0.0.1", gracefulShutdownTimeout: 0 })
         ),

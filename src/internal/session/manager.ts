@@ -272,7 +272,8 @@ export interface ManagerOptions<A, R extends ReadonlyArray<Tagged>, RX = never> 
   readonly onEvent?: ((event: SessionEvent<A, R>) => Effect.Effect<void, never, RX>) | undefined
   /**
    * What the current span says of an accepted session, by the names of OpenTelemetry: its id, its principal. Why a request
-   * is refused, and which call of the store failed, the span says always.
+   * is refused, and which call of the store failed, the span says always: `session.refused`, `session.backend.operation`
+   * and `session.backend.outcome`.
    *
    * @default nothing
    */
