@@ -1,6 +1,6 @@
 /** Which session a call has: its request's, or one of its own; and who is asked how often. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Schema } from "effect"
+import { Effect, Layer, Option, Schema } from "effect"
 import { HttpServerResponse } from "effect/http"
 import { Rpc, RpcGroup, RpcMiddleware, RpcSerialization, RpcServer, RpcTest } from "effect/rpc"
 import { Session, SessionError, SessionMiddleware, SessionRpc } from "effect-sessions"
@@ -50,10 +50,13 @@ describe("a call", () => {
       "test/Rpc/Second",
       { error: Schema.Union(Session.errors(UserSession)) }
     ) {}
+    class Outside extends RpcMiddleware.Service<Outside>()("test/Rpc/Outside") {}
     class Group extends RpcGroup.make(Rpc.make("Twice", { success: Schema.Boolean }))
       .middleware(Second)
       .middleware(Kit.Authenticated)
-      .middleware(Kit.Visitor) {}
+      .middleware(Kit.Visitor)
+      .middleware(Outside) {}
+    const leaked: Array<boolean> = []
     return Effect.gen(function* () {
       const stage = yield* Stage.make()
       const session = yield* stage.login(ada)
@@ -63,6 +66,14 @@ describe("a call", () => {
             Effect.map(Effect.all([UserSession, UserSession.Verified]), ([, verified]) => verified.id === session.id)
         }),
         SessionRpc.layer(Second, UserSession),
+        Layer.succeed(Outside, (handler) =>
+          Effect.tap(handler, () =>
+            Effect.map(
+              Effect.all([Effect.serviceOption(UserSession), Effect.serviceOption(UserSession.Verified)]),
+              (found) => leaked.push(found.some((one) => Option.isSome<unknown>(one)))
+            )
+          )
+        ),
         SessionRpc.layer(Kit.Authenticated, UserSession),
         SessionRpc.layerOptional(Kit.Visitor, UserSession) as Layer.Layer<
           Kit.Visitor,
@@ -83,6 +94,7 @@ describe("a call", () => {
         assert.strictEqual((yield* send("GET", "/", { cookie: Stage.cookieOf(session), headers })).text, "true")
         assert.strictEqual(stage.backend.count("read"), 1)
       }
+      assert.deepStrictEqual(leaked, [false, false])
     })
   })
 

@@ -92,7 +92,10 @@ export const Handlers = All.toLayer(
         yield* Effect.sleep("200 millis")
         return "to the end"
       }),
-      Uninterruptible: () => Rpc.uninterruptible(Stream.make(1, 2, 3)),
+      Uninterruptible: () =>
+        Rpc.uninterruptible(
+          Stream.make(1, 2, 3).pipe(Stream.mapEffect((n) => Effect.delay(Effect.succeed(n), "100 millis")))
+        ),
       Plain: () => Effect.succeed("plain"),
       Wait: ({ millis }) => Effect.delay(Effect.succeed("waited"), millis),
       Ticks: ({ every }) =>
