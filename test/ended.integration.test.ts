@@ -350,8 +350,26 @@ needing(await listens(databaseUrl, 5432), "no Postgres at DATABASE_URL, nor at l
           // It compresses well, so that Postgres takes it as a key, though not as a notification.
           const long = newRecord({ namespace: "ü".repeat(1000), id: "x".repeat(7000) })
           yield* one.create(long)
-          assert.isTrue(yield* one.delete(long.namespace, long.id))
-          yield* reaches(one, hints)
+          const others = Array.from({ length: 60 }, () => newRecord({ namespace: randomUUID() }))
+          for (const record of others) yield* one.create(record)
+          // In few batches, and the long one in one of them.
+          yield* Effect.forEach(
+            [...others.slice(0, 15), long, ...others.slice(15)],
+            (record) => Effect.map(one.delete(record.namespace, record.id), (isDeleted) => assert.isTrue(isDeleted)),
+            { concurrency: "unbounded", discard: true }
+          )
+          for (const { id } of others) left.add(id)
+          while (left.size > 0) left.delete((yield* Effect.timeout(Queue.take(hints), "20 seconds")).id)
+        })
+      ))
+
+    it("a log-out in a transaction is heard before that ends, as it stands before that ends", () =>
+      run(
+        Effect.gen(function* () {
+          const both = yield* Layer.build(SessionBackendSql.layer.pipe(Layer.provideMerge(client())))
+          const [one, sql] = [Context.get(both, SessionBackend), Context.get(both, SqlClient.SqlClient)]
+          const hints = yield* subscribe(one)
+          yield* sql.withTransaction(Effect.andThen(sql`SELECT 1`, reaches(one, hints)))
         })
       ))
 
@@ -432,7 +450,7 @@ needing(await listens(databaseUrl, 5432), "no Postgres at DATABASE_URL, nor at l
                   WHERE usename = ${role} AND query NOT LIKE 'LISTEN%'`
               )
               const logsOut = Effect.promise(() =>
-                until(() => Effect.runPromise(Effect.isSuccess(logOut(one))), "sessions have the connection")
+                until(() => Effect.runPromise(Effect.isSuccess(logOut(one))), "sessions have the connection", 5000)
               )
               yield* logsOut
               yield* lost(hints)
