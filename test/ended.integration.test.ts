@@ -7,12 +7,13 @@ import { Redis } from "effect/persistence"
 import * as Redacted from "effect/Redacted"
 import * as SqlClient from "effect/sql/SqlClient"
 import { randomUUID } from "node:crypto"
+import * as IoRedis from "../src/IoRedis.ts"
 import { type EndedHint, SessionBackend, type SessionBackendError } from "../src/SessionBackend.ts"
 import * as SessionBackendRedis from "../src/SessionBackendRedis.ts"
 import * as SessionBackendSql from "../src/SessionBackendSql.ts"
 import { capturing } from "./support/logs.ts"
 import { hasRedisServer, listens, needing, OwnRedis, until } from "./support/processes.ts"
-import { exampleSettings, newRecord, seen, silent } from "./support/redis.ts"
+import { documentedRights, documentedRightsOfEnded, exampleSettings, newRecord, seen, silent } from "./support/redis.ts"
 
 type Backend = SessionBackend["Service"]
 type Hints = Queue.Dequeue<EndedHint, SessionBackendError>
@@ -223,6 +224,30 @@ needing(hasRedisServer(), "there is no redis-server on the PATH to start")(
             assert.lengthOf(said, 1)
             assert.include(said[0], `no right to ${right} on t:ended`)
           }
+        })
+      ))
+
+    it("the documented rights are enough, over node-redis and ioredis", () =>
+      run(
+        Effect.gen(function* () {
+          const rights = [...documentedRights, ...documentedRightsOfEnded].map((right) =>
+            right.replace("<prefix>", "t")
+          )
+          // What the clients ask for when they connect.
+          const handshake = "+hello +client +ping +info"
+          yield* Effect.promise(() => server.command(`ACL SETUSER app reset on >pw ${handshake} ${rights.join(" ")}`))
+          const other = yield* backend()
+          const hints = yield* subscribe(other)
+          const user = { username: "app", password: "pw" }
+          const overIoRedis = IoRedis.layer({ host: "127.0.0.1", port: server.port, ...user })
+          for (const own of [
+            yield* backend(user),
+            yield* build(SessionBackendRedis.layerWith({ prefix: "t" }).pipe(Layer.provide(overIoRedis)))
+          ]) {
+            yield* reaches(own, hints)
+            yield* Effect.scoped(Effect.flatMap(subscribe(own), (heard) => reaches(other, heard)))
+          }
+          yield* Effect.promise(() => until(async () => (await subscriptions()) === 1, "they have unsubscribed"))
         })
       ))
 
