@@ -13,6 +13,7 @@
  *   are under way; a connection is tried for a second, and for ever again; one that does not answer for five seconds is
  *   closed; a `READONLY` answer closes it too. Yours come first. With `sentinels` and `name` it follows a master through
  *   Sentinel.
+ * - Over a `Cluster`, `SCAN` walks over all masters, with cursors of its own.
  * - A quiet connection is asked for a sign of life every two seconds.
  * - The layer fails with a `RedisError` if Redis cannot be reached within five seconds. With `startupTimeout` it goes on
  *   trying.
@@ -68,6 +69,7 @@ import * as Layer from "effect/Layer"
 import * as Redis from "effect/persistence/Redis"
 import type * as Scope from "effect/Scope"
 import { Cluster, Redis as IoRedisClient, type RedisOptions } from "ioredis"
+import { scan } from "./internal/redisClient/scan.ts"
 import * as Service from "./internal/redisClient/service.ts"
 
 /**
@@ -196,6 +198,20 @@ interface IoClient extends Service.Client {
 const duplicate = (client: IoRedisClient | Cluster): IoRedisClient | Cluster =>
   client instanceof Cluster ? client.duplicate([], { lazyConnect: true }) : client.duplicate({ lazyConnect: true })
 
+/** Each master has a part of the keys. It is named by its address. */
+const scanCluster = (cluster: Cluster, args: ReadonlyArray<string>): Promise<unknown> =>
+  scan(
+    {
+      nameOf: (slot) => cluster.slots[slot]?.[0],
+      send: (slot, [command, ...args]) =>
+        cluster
+          .nodes("master")
+          .find(({ options: { host, port } }) => `${host}:${port}` === cluster.slots[slot]?.[0])
+          ?.call(command!, ...args) ?? Service.offline()
+    },
+    args
+  )
+
 const makeClient = (client: IoRedisClient | Cluster, log: (error: unknown) => void): IoClient => {
   let lastError: unknown
   const onError = (error: unknown) => {
@@ -209,7 +225,10 @@ const makeClient = (client: IoRedisClient | Cluster, log: (error: unknown) => vo
     underWay--
   }
 
-  /** A connection for subscriptions, opened with the first: a Cluster has one of its own. */
+  /**
+   * A connection for subscriptions, opened with the first and closed after the last: whoever subscribes anew, since it
+   * hears nothing, is not to get the one to a frozen server again.
+   */
   let subscriber: IoRedisClient | Cluster | undefined
   const listeners = new Map<string, Set<(message: string) => void>>()
   const onMessage = (channel: string, message: string) => {
@@ -219,14 +238,18 @@ const makeClient = (client: IoRedisClient | Cluster, log: (error: unknown) => vo
     if (subscriber !== undefined) return subscriber
     // A subscription waits for its connection; its caller does not wait for ever.
     subscriber =
-      client instanceof Cluster ? client : client.duplicate({ enableOfflineQueue: true, maxRetriesPerRequest: null })
-    if (subscriber !== client) subscriber.on("error", log)
-    return subscriber.on("message", onMessage)
+      client instanceof Cluster
+        ? client.duplicate([], { enableOfflineQueue: true, lazyConnect: false })
+        : client.duplicate({ enableOfflineQueue: true, maxRetriesPerRequest: null })
+    return subscriber.on("error", log).on("message", onMessage)
+  }
+  const endSubscriber = (which: IoRedisClient | Cluster | undefined) => {
+    which?.off("message", onMessage)
+    which?.disconnect()
   }
   const release = () => {
     client.off("error", onError)
-    subscriber?.off("message", onMessage)
-    if (subscriber !== client) subscriber?.disconnect()
+    endSubscriber(subscriber)
   }
 
   return {
@@ -245,7 +268,10 @@ const makeClient = (client: IoRedisClient | Cluster, log: (error: unknown) => vo
       }
       if (underWay >= maxUnderWay) return Promise.reject(new Error("The queue is full"))
       underWay++
-      const reply = client.call(command, ...args)
+      const reply =
+        client instanceof Cluster && command.toUpperCase() === "SCAN"
+          ? scanCluster(client, args)
+          : client.call(command, ...args)
       reply.then(done, done)
       return reply.catch((error) =>
         String(error.message).endsWith("enableOfflineQueue options is false")
@@ -263,7 +289,14 @@ const makeClient = (client: IoRedisClient | Cluster, log: (error: unknown) => vo
       const own = listeners.get(channel)
       if (own === undefined || !own.delete(listener) || own.size > 0) return
       listeners.delete(channel)
-      await subscriber?.unsubscribe(channel)
+      const connection = subscriber
+      if (connection === undefined || listeners.size > 0) return connection?.unsubscribe(channel)
+      subscriber = undefined
+      const timer = setTimeout(endSubscriber, 1000, connection)
+      await connection.unsubscribe(channel).finally(() => {
+        clearTimeout(timer)
+        endSubscriber(connection)
+      })
     },
     ping: () => {
       for (const connection of new Set([client, subscriber])) {

@@ -8,8 +8,8 @@
  * **Details**
  *
  * - A command goes to the master of its key, and follows `MOVED` and `ASK`. Replicas are never read. `SCRIPT` goes to
- *   every master and succeeds if one has carried it out; other commands without a key go to any master, and `QUIT` to
- *   none.
+ *   every master and succeeds if one has carried it out; `SCAN` walks over all masters, with cursors of its own; other
+ *   commands without a key go to any master, and `QUIT` to none.
  * - Once a second (`pingInterval`) each master is asked for a sign of life. Where one gives none within a second, and the
  *   others say that the Cluster has other masters by now, the client connects to these: so a frozen master is noticed
  *   too, whose connection is not closed. Where it gives none twice, commands for its keys fail at once; those for others
@@ -28,8 +28,8 @@
  * **Gotchas**
  *
  * - It needs `redis` (node-redis) 5 or later, a peer dependency, and is not part of the package's main entry point.
- * - A command with several keys is for one slot: Redis answers `CROSSSLOT` otherwise. `SCAN`, `DBSIZE`, `FLUSHALL` and
- *   the like see one master, not the Cluster.
+ * - A command with several keys is for one slot: Redis answers `CROSSSLOT` otherwise. `DBSIZE`, `FLUSHALL` and the like
+ *   see one master, not the Cluster.
  * - `cluster-require-full-coverage no` is what keeps the other shards at work while one has no master: by default Redis
  *   then answers `CLUSTERDOWN` for all keys.
  * - What a failover can undo includes log-outs. `CLUSTER FAILOVER` undoes nothing; a master that dies takes with it what
@@ -65,6 +65,7 @@ import * as Redis from "effect/persistence/Redis"
 import type * as Scope from "effect/Scope"
 import { createCluster } from "redis"
 import { keyOf, slotOf } from "./internal/redisClient/keys.ts"
+import { scan } from "./internal/redisClient/scan.ts"
 import * as Service from "./internal/redisClient/service.ts"
 
 /**
@@ -209,6 +210,21 @@ const makeClient = (options: NodeRedisClusterOptions, log: (error: unknown) => v
         // The slot is worked out only if it matters: node-redis does it again.
         const isSilent = client.silent.size > 0 && client.silent.has(cluster.slots[slotOf(key)]?.master.address ?? "")
         return isSilent ? Service.offline() : cluster.sendCommand(key, false, [command, ...args], { abortSignal })
+      }
+      if (command.toUpperCase() === "SCAN") {
+        const masterOf = (slot: number): Master | undefined => cluster.slots[slot]?.master
+        return scan(
+          {
+            nameOf: (slot) => masterOf(slot)?.id,
+            send: (slot, command) => {
+              const master = masterOf(slot)
+              return master === undefined || client.silent.has(master.address)
+                ? Service.offline()
+                : sendTo(cluster, master, command, abortSignal)
+            }
+          },
+          args
+        )
       }
       const masters = liveMasters()
       if (masters.length === 0) return Service.offline()

@@ -35,7 +35,7 @@ import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type { SessionManager, Verifier } from "./internal/session/manager.ts"
-import type { ClientInfo, CreateOptions, Session, Tagged } from "./internal/session/models.ts"
+import type { ClientInfo, CreateOptions, Session, Tagged, Unauthenticated } from "./internal/session/models.ts"
 import type { RequestSession } from "./internal/session/requestSession.ts"
 import type { SessionBackend } from "./SessionBackend.ts"
 import {
@@ -46,6 +46,7 @@ import {
   SessionRefused,
   SessionUnavailable
 } from "./SessionError.ts"
+import type { SessionStale } from "./SessionError.ts"
 import type { SessionFrontend } from "./SessionFrontend.ts"
 import type { SessionKeys } from "./SessionKeys.ts"
 
@@ -139,6 +140,8 @@ export interface BoundFrontend<A> extends AnyFrontend {
   readonly adopt?:
     | ((request: HttpServerRequest) => Effect.Effect<Option.Option<Adopted<A>>, SessionUnavailable>)
     | undefined
+  /** Is told of requests that are refused without the manager, where `onEvent` is. */
+  readonly onRefused?: ((error: Unauthenticated | SessionStale | SessionCrossOrigin) => Effect.Effect<void>) | undefined
   /** What a log-out takes from the browser besides its cookie. */
   readonly clearSiteData?: ReadonlyArray<SiteData> | false | undefined
 }

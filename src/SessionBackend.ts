@@ -260,7 +260,8 @@ export class SessionBackend extends Context.Service<
      * Subscribes to records that are deleted or given another secret, in any process and of all namespaces; what
      * `deleteExpired` deletes may be left out. Once it has answered, each of them is a hint in the queue. Hints may come
      * late, twice, or not at all, and a queue that is not emptied may lose some: whoever gets one looks at the record, and
-     * looks at intervals besides. The queue fails when the subscription is lost.
+     * looks at intervals besides. The queue fails when the subscription is lost; one that the store's client renews by
+     * itself has missed what came meanwhile. It fails if it cannot subscribe within a few seconds: try again later.
      *
      * A backend that cannot push has none.
      */

@@ -11,6 +11,7 @@
  *   logged-in user is never deleted to make room: when only such sessions are left, `create` fails, and the request is
  *   answered 503.
  * - Writes delete expired sessions, a few at a time. There is no timer.
+ * - It pushes: who waits for the end of a session (`ended`) is told at once.
  * - With `NODE_ENV=production` the layer logs a warning.
  *
  * **Gotchas**

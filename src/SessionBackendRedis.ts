@@ -13,6 +13,8 @@
  * - A read is one `GETEX`. An update and a touch are one Lua script each. Creating or deleting a principal's session takes
  *   two commands, an anonymous one takes one. Each command and each script has one key, so in a Cluster it does not matter
  *   where a key is. A server that does not know a script is sent its text.
+ * - `scan` is `SCAN` with the pattern of a namespace, about 100 keys of the server a call, whosever they are. In a Cluster it
+ *   goes over all masters: a `Redis` service of your own over a Cluster has to do so, as `NodeRedisCluster` does.
  * - Every key has a time-to-live, up to the nearer deadline plus `ttlSlack`; it is extended, never shortened. Redis
  *   removes what has expired, so `deleteExpired` does nothing.
  * - `create` writes the record, then the index entry; a delete removes the record, then the entry. A failure in between
@@ -27,7 +29,11 @@
  * - A failure's `cause` has the `code` that Redis, the driver or the system gives.
  * - It needs Redis 6.2 or later and is tested on Redis 7. Its user needs these rights:
  *   `~<prefix>:* +evalsha +eval +exists +get +getex +set +getrange +setrange +del +pttl +pexpire +time +zadd +zcard
- *   +zrandmember +zrange +zrem`, and `+info` for the check of the eviction policy.
+ *   +zrandmember +zrange +zrem`, and `+info` for the check of the eviction policy. `scan`, an administrator's, needs `+scan`.
+ * - `ended` needs more rights: `&<prefix>:ended +publish +subscribe`. The scripts that end a session, or give it another
+ *   secret, say so on that channel; the layer has one subscription, while anybody waits. Without these rights everything
+ *   works, and what another process ends is noticed by the manager's next look; where somebody waits, it is logged once.
+ *   A subscription that has heard nothing for 15 seconds sends itself a message, and fails if that does not come back.
  * - The layer fails over a server of a Cluster whose client does not send each command to the right server. A Redis that
  *   does not answer delays the layer's checks by one second at most.
  *
@@ -44,6 +50,8 @@
  * - A failover may lose the index entry of a session that was created just before, and keep the session: in a Cluster the
  *   two are on different shards. `revokeAll` and `list` do not find it then; a log-out by its token or its id ends it.
  * - A write that pauses for a planned failover (`FAILOVER`, `CLUSTER FAILOVER`) pauses reads too: they count as writes.
+ * - What `scan` promises holds for one server as long as it runs. Where Redis is restarted, or fails over, during a walk, or
+ *   a Cluster moves slots, a walk may miss sessions: walk again.
  * - `QUIT`, sent by `Redis.send`, is expected to close the connection, and the client to make it anew. node-redis does so;
  *   for ioredis it is the end of the client, so that a `Redis` service of your own has to reconnect instead.
  * - Use the client settings of the example: by default node-redis queues writes while it is offline and sends them once
@@ -89,11 +97,13 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redis from "effect/persistence/Redis"
+import type * as Scope from "effect/Scope"
 import * as RedisCommands from "./internal/backend/redisCommands.ts"
 import * as RedisKeys from "./internal/backend/redisKeys.ts"
-import { afterWrite, codeOf } from "./internal/backend/redisOutcome.ts"
+import { afterWrite, codeOf, failure } from "./internal/backend/redisOutcome.ts"
 import * as RedisRecord from "./internal/backend/redisRecord.ts"
 import * as Scripts from "./internal/backend/redisScripts.ts"
+import * as SharedHints from "./internal/backend/sharedHints.ts"
 import { clockSlack, SessionBackend, SessionBackendError } from "./SessionBackend.ts"
 import type { DeletedRecord, Operation, SessionRecord } from "./SessionBackend.ts"
 import { SessionConfigError } from "./SessionError.ts"
@@ -173,7 +183,7 @@ const checkMillis = 1000
 const make = Effect.fnUntraced(function* (
   prefix: string,
   ttlSlack: Duration.Duration
-): Effect.fn.Return<SessionBackend["Service"], SessionConfigError, Redis.Redis> {
+): Effect.fn.Return<SessionBackend["Service"], SessionConfigError, Redis.Redis | Scope.Scope> {
   const redis = yield* Redis.Redis
   yield* Effect.timeoutOption(
     Effect.all([warnOfEviction(redis), refuseCluster(redis, prefix)], { concurrency: 2, discard: true }),
@@ -194,7 +204,9 @@ const make = Effect.fnUntraced(function* (
     ]),
     Digest.layerWebCrypto
   )
-  const { attempt, drop, entries: readEntries, fail, get, once } = RedisCommands.make(redis, relay)
+  const { attempt, drop, entries: readEntries, fail, get, keys: scanKeys, once } = RedisCommands.make(redis, relay)
+
+  const hints = yield* SharedHints.make(sourceOfHints(redis, RedisKeys.channel(prefix)))
 
   /** The records of entries, asked for in flight together, as `get` answers them. */
   const readRecords = (namespace: string, entries: ReadonlyArray<string>) =>
@@ -347,10 +359,62 @@ const make = Effect.fnUntraced(function* (
       return page.length < count ? { records } : { records, next: page.at(-1) }
     }),
 
-    scan: () => Effect.die("scan"),
-    deleteExpired: () => Effect.succeed({ deleted: [], more: false })
+    scan: Effect.fnUntraced(function* (namespace, { after, limit }) {
+      const operation = "scan"
+      const beginning = keys.records(namespace)
+      // One `SCAN` may find more than the page may hold: the cursor is that of Redis, and what was found beside.
+      let [cursor = "0", ...found] = after === undefined ? [] : after.split(" ")
+      if (found.length === 0) {
+        const [next, page] = yield* attempt(operation, scanKeys(beginning, cursor, batch))
+        cursor = next
+        found = [...new Set(page)].map((key) => key.slice(beginning.length))
+      }
+      const parts = found.slice(0, limit)
+      const left = found.slice(limit)
+      const texts = yield* attempt(
+        operation,
+        Effect.all(
+          parts.map((part) => get(beginning + part)),
+          { concurrency: "unbounded" }
+        )
+      )
+      const records = parts.flatMap((part, i) =>
+        Option.toArray(RedisRecord.fromText(namespace, RedisKeys.idOfPart(part), texts[i]))
+      )
+      return left.length === 0 && cursor === "0" ? { records } : { records, next: [cursor, ...left].join(" ") }
+    }),
+
+    deleteExpired: () => Effect.succeed({ deleted: [], more: false }),
+    ended: hints.subscribe
   }
 })
+
+/** The messages on the channel that the scripts publish on. */
+const sourceOfHints = (
+  redis: Redis.Redis["Service"],
+  channel: string
+): SharedHints.Source<Redis.RedisMessage, Redis.RedisError> => {
+  let isWarned = false
+  const warn = (right: string) =>
+    Effect.suspend(() => {
+      if (isWarned) return Effect.void
+      isWarned = true
+      return Effect.logWarning(
+        `The user of Redis has no right to ${right} on ${channel}: sessions that are ended reach other processes late`
+      )
+    })
+  const isRefused = (error: Redis.RedisError) => codeOf(error) === "NOPERM"
+  return {
+    open: redis.subscribe(channel),
+    // No key has an empty part.
+    probe: Effect.catchIf(Effect.as(redis.send("PUBLISH", channel, ":"), true), isRefused, () =>
+      Effect.as(warn("publish"), false)
+    ),
+    parse: ({ message }) => RedisKeys.hintsOf(message),
+    failure: (error) =>
+      Effect.as(isRefused(error) ? warn("subscribe") : Effect.void, failure("ended", error, "notApplied"))
+  }
+}
 
 const warnOfEviction = (redis: Redis.Redis["Service"]): Effect.Effect<void> =>
   redis.send("INFO", "memory").pipe(

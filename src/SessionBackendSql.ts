@@ -12,6 +12,12 @@
  * - SQLite runs inside the process, so it deletes and lists few rows at a time: other work goes on in between.
  * - A schema is chosen by the `search_path` of the role or the connection, as for `SqlMessageStorage` in Effect; in MySQL
  *   the table is in the database of the connection.
+ * - Over a `PgClient` of `@effect/sql-pg` it has `ended`: what is deleted, or given another secret, is notified on the
+ *   channel `<table>_ended`, in a transaction of its own after the write, and 10 ms apart at least. While anybody waits,
+ *   one connection of the pool is held to `LISTEN`, and the sessions have one less. A pool of one is left to them: the
+ *   layer logs that it does not listen. A pooler that shares connections between transactions loses a `LISTEN`: its
+ *   subscriptions fail. Other clients, SQLite, MySQL and MariaDB have no `ended`: what another process ends is noticed by
+ *   the manager's next look.
  * - MySQL does not answer a change with its row: there `update` takes two statements, and the record it answers may
  *   already have later changes. A batch of deletions is a transaction. `layerMigrations` needs the right to CREATE, too.
  *
@@ -23,6 +29,8 @@
  *   application also uses is built once for both. In a shared pool, handlers that hold a connection for their transaction
  *   while they wait for a second one can use up the pool and wait for one another. A SQLite client has one connection:
  *   session operations inside a transaction of the same client fail.
+ * - A client of one connection (`PgClient.makeClient`) is not known from a pool: give the layer `maxConnections: 1`, or
+ *   its `LISTEN` holds up the sessions for a second, once a minute.
  * - With `synchronous_commit = off` a crash of Postgres may undo the latest log-outs; so may one of MySQL with
  *   `innodb_flush_log_at_trx_commit` other than 1, its default. Never read sessions from a replica: it may not have
  *   received a log-out yet.
@@ -53,9 +61,11 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 import * as SqlClient from "effect/sql/SqlClient"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
 import * as SqlGate from "./internal/backend/sqlGate.ts"
+import * as SqlHints from "./internal/backend/sqlHints.ts"
 import * as SqlMigrations from "./internal/backend/sqlMigrations.ts"
 import { isTransient, outcomeOf } from "./internal/backend/sqlOutcome.ts"
 import * as SqlStatements from "./internal/backend/sqlStatements.ts"
@@ -134,7 +144,7 @@ export const layerStorage = (
     Effect.gen(function* () {
       const configuration = yield* configure(options)
       yield* checkVersion(configuration)
-      return make(configuration)
+      return yield* make(configuration)
     })
   )
 
@@ -210,6 +220,9 @@ const notAName =
 
 interface Configuration extends SqlMigrations.Place {
   readonly maxConnections: number
+  /** How many statements may run beside a `LISTEN`, and the `LISTEN`, if the client is one for it. */
+  readonly beside: number
+  readonly listen: SqlHints.Listen | undefined
 }
 
 const configure = Effect.fnUntraced(function* (options: SessionBackendSqlOptions | undefined) {
@@ -231,7 +244,14 @@ const configure = Effect.fnUntraced(function* (options: SessionBackendSqlOptions
   if (dialect === undefined) problems.push("the SqlClient must be one for Postgres, SQLite, MySQL or MariaDB")
   return dialect === undefined || problems.length > 0
     ? yield* new SessionConfigError({ layers: ["SessionBackendSql"], problems })
-    : ({ sql, dialect, table, maxConnections } satisfies Configuration)
+    : ({
+        sql,
+        dialect,
+        table,
+        maxConnections,
+        beside: SqlGate.capacityBeside(client, maxConnections),
+        listen: dialect === "pg" ? SqlHints.listenOf(client) : undefined
+      } satisfies Configuration)
 })
 
 // -----------------------------------------------------------------------------
@@ -306,8 +326,10 @@ const decodeCursor = (cursor: string): readonly [createdAt: number, id: string] 
   return [Number(cursor.slice(0, dot)), cursor.slice(dot + 1)]
 }
 
-const make = (configuration: Configuration): SessionBackend["Service"] => {
-  const { dialect, sql } = configuration
+const make = Effect.fnUntraced(function* (
+  configuration: Configuration
+): Effect.fn.Return<SessionBackend["Service"], never, Scope.Scope> {
+  const { beside, dialect, listen, maxConnections, sql } = configuration
   const table = sql(configuration.table)
   const columns = sql.literal(SqlTable.columnNames)
   const earlier = sql.literal(SqlTable.syntaxOf[dialect].least)
@@ -316,17 +338,25 @@ const make = (configuration: Configuration): SessionBackend["Service"] => {
   const statements = SqlStatements.make(sql, configuration.table, dialect)
   const outsideTransaction = outsideTransactionOf(configuration)
   // SQLite has no connections that a server could refuse.
+  let isListening = false
+  // One whose connection is dead may take long to be given up. It is not to take one connection after the other.
+  const held = Semaphore.makeUnsafe(1)
   const gate: SqlGate.Gate =
-    dialect === "sqlite" ? (statement) => statement : SqlGate.make(configuration.maxConnections)
+    dialect === "sqlite"
+      ? (statement) => statement
+      : SqlGate.make(maxConnections, () => (isListening ? beside : maxConnections))
 
   const run = <A>(
     operation: Operation,
     statement: Effect.Effect<A, SqlError>,
     outcome: (error: SqlError) => SessionBackendError["outcome"] = outcomeOf
   ): Effect.Effect<A, SessionBackendError> =>
-    Effect.mapError(
-      outsideTransaction(gate(statement)),
-      (cause) => new SessionBackendError({ operation, outcome: outcome(cause), cause })
+    Effect.catch(outsideTransaction(gate(statement)), (cause) =>
+      Effect.andThen(
+        // There is no connection but the one that listens: statements need it more.
+        isListening && cause.reason.operation === "connect" ? hints.drop : Effect.void,
+        Effect.fail(new SessionBackendError({ operation, outcome: outcome(cause), cause }))
+      )
     )
 
   const retrying = <A>(statement: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> =>
@@ -372,6 +402,33 @@ const make = (configuration: Configuration): SessionBackend["Service"] => {
           THEN pg_logical_emit_message(true, 'effect-sessions', '')::text END`
       : Effect.void
 
+  if (listen !== undefined && beside < 1) {
+    yield* Effect.logWarning(
+      "session backend: the client has one connection, and statements need it, so that it does not listen: sessions that " +
+        "other processes end are noticed late"
+    )
+  }
+  const hints =
+    listen === undefined
+      ? SqlHints.none
+      : yield* SqlHints.make({
+          sql,
+          channel: SqlHints.channelOf(configuration.table),
+          listen: beside < 1 ? undefined : listen,
+          run: gate,
+          hold: Effect.acquireRelease(
+            Effect.map(held.take(1), () => {
+              isListening = true
+            }),
+            () =>
+              Effect.suspend(() => {
+                isListening = false
+                return held.release(1)
+              }),
+            { interruptible: true }
+          )
+        })
+
   return {
     create: (record) =>
       Effect.map(
@@ -400,7 +457,10 @@ const make = (configuration: Configuration): SessionBackend["Service"] => {
         ),
         (row): Effect.Effect<UpdateResult, SessionBackendError> =>
           row !== undefined
-            ? Effect.succeed({ _tag: "updated", record: SqlTable.fromRow(row) })
+            ? Effect.as(patch.secretHash === undefined ? Effect.void : hints.tell([{ namespace, id }]), {
+                _tag: "updated",
+                record: SqlTable.fromRow(row)
+              })
             : Effect.map(select("update", namespace, id), (found): UpdateResult =>
                 Option.isSome(found) ? { _tag: "stale", record: found.value } : { _tag: "gone" }
               )
@@ -423,21 +483,24 @@ const make = (configuration: Configuration): SessionBackend["Service"] => {
       ),
 
     delete: (namespace, id, options) =>
-      write(
-        "delete",
-        Effect.tap(
-          statements.remove(
-            { namespace, id },
-            options?.principal === undefined ? sql.literal("") : sql`AND principal = ${options.principal}`
-          ),
-          (isRemoved) => (isRemoved ? Effect.void : confirmed)
-        )
+      Effect.tap(
+        write(
+          "delete",
+          Effect.tap(
+            statements.remove(
+              { namespace, id },
+              options?.principal === undefined ? sql.literal("") : sql`AND principal = ${options.principal}`
+            ),
+            (isRemoved) => (isRemoved ? Effect.void : confirmed)
+          )
+        ),
+        (isRemoved) => (isRemoved ? hints.tell([{ namespace, id }]) : Effect.void)
       ),
 
     deleteByPrincipal: (namespace, principal, options) => {
       const others = options.except === undefined ? sql.literal("") : sql`AND id <> ${options.except}`
       const limit = rowsAtMost(options.limit)
-      return Effect.map(
+      return Effect.flatMap(
         write(
           "deleteByPrincipal",
           Effect.tap(
@@ -445,7 +508,10 @@ const make = (configuration: Configuration): SessionBackend["Service"] => {
             ({ ids }) => (ids.length > 0 ? Effect.void : confirmed)
           )
         ),
-        ({ found, ids }) => ({ deleted: ids.map((id) => ({ namespace, id, principal })), more: found === limit })
+        ({ found, ids }) => {
+          const deleted = ids.map((id) => ({ namespace, id, principal }))
+          return Effect.as(hints.tell(deleted), { deleted, more: found === limit })
+        }
       )
     },
 
@@ -470,7 +536,27 @@ const make = (configuration: Configuration): SessionBackend["Service"] => {
       )
     },
 
-    scan: () => Effect.die("scan"),
+    scan: (namespace, options) => {
+      const limit = rowsAtMost(options.limit)
+      const rest = Option.match(Option.fromUndefinedOr(options.after), {
+        onNone: () => sql.literal(""),
+        onSome: (after) => sql`AND id > ${after}`
+      })
+      return Effect.map(
+        query(
+          "scan",
+          // In the order of the primary key. With `namespace, id` MariaDB sorts.
+          sql<SqlTable.Row>`
+            SELECT ${columns} FROM ${table} WHERE namespace = ${namespace} ${rest}
+            ORDER BY id ${statements.atMost(limit)}`
+        ),
+        (rows) => {
+          const records = rows.map(SqlTable.fromRow)
+          return { records, next: records.length === limit ? records.at(-1)?.id : undefined }
+        }
+      )
+    },
+
     deleteExpired: (options) => {
       const limit = rowsAtMost(options.limit)
       return Effect.map(
@@ -484,6 +570,8 @@ const make = (configuration: Configuration): SessionBackend["Service"] => {
           more: examined === limit
         })
       )
-    }
+    },
+
+    ended: hints.ended
   }
-}
+})

@@ -14,6 +14,7 @@
  * - Every backend call has a deadline. A backend that fails or is late is a `SessionUnavailable`, never "no session".
  *   Writes are not interrupted.
  * - The cause of a failure is logged by its names and codes. No log line holds a token, a key or session data.
+ * - What happens to sessions is told to `onEvent`, an option of the layer: the one place for an audit log or a metric.
  *
  * **Example** (Ending a user's sessions from a job)
  *
@@ -30,6 +31,25 @@
  *   Effect.flatMap(UserSession.Manager, (manager) => manager.revokeAll(username))
  * ```
  *
+ * **Example** (An audit log)
+ *
+ * ```ts
+ * import { Effect, Option, Schema } from "effect"
+ * import { Session, SessionManager } from "effect-sessions"
+ *
+ * class UserSession extends Session.Service<UserSession>()("app/UserSession", {
+ *   data: Schema.Struct({ username: Schema.String }),
+ *   principal: (data) => data.username
+ * }) {}
+ *
+ * const ManagerLive = SessionManager.layer(UserSession, {
+ *   onEvent: (event) =>
+ *     event._tag === "Ended"
+ *       ? Effect.log(`session ${event.id} of ${Option.getOrElse(event.principal, () => "nobody")}: ${event.why}`)
+ *       : Effect.void
+ * })
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Clock from "effect/Clock"
@@ -42,9 +62,10 @@ import type * as Scope from "effect/Scope"
 import * as Result from "effect/Result"
 import * as CompareAndSet from "./internal/manager/compareAndSet.ts"
 import * as Ended from "./internal/manager/ended.ts"
+import * as Events from "./internal/manager/events.ts"
 import * as Extension from "./internal/manager/extension.ts"
 import * as Fence from "./internal/manager/fence.ts"
-import { infoOf, LiveSession, noToken } from "./internal/manager/liveSession.ts"
+import { infoOf, LiveSession, noToken, withoutToken } from "./internal/manager/liveSession.ts"
 import * as LogIn from "./internal/manager/logIn.ts"
 import * as Look from "./internal/manager/look.ts"
 import * as Parts from "./internal/manager/parts.ts"
@@ -52,6 +73,7 @@ import { type Settings, settingsOf } from "./internal/manager/parts.ts"
 import type * as SessionData from "./internal/manager/sessionData.ts"
 import { unavailable } from "./internal/manager/storage.ts"
 import * as Registry from "./internal/registry.ts"
+import * as Span from "./internal/session/span.ts"
 import * as Token from "./internal/token/token.ts"
 import type {
   Core,
@@ -64,7 +86,7 @@ import type {
   Tagged,
   VerifierOf
 } from "./Session.ts"
-import type { SessionRecord } from "./SessionBackend.ts"
+import { type DeletedRecord, maxBatch, type SessionRecord } from "./SessionBackend.ts"
 import { SessionConfigError, SessionRefused } from "./SessionError.ts"
 import type { SessionInvalid, SessionUnavailable } from "./SessionError.ts"
 
@@ -78,15 +100,26 @@ export type {
   SessionManager
 } from "./Session.ts"
 
+/** What tells the handler, where the options have one. */
+const tellOf = <Self, A, R extends ReadonlyArray<Tagged>, RX>(
+  { key }: Definition<Self, A, R>,
+  { onEvent }: ManagerOptions<A, R, RX>,
+  { times: { backend } }: Settings
+): Effect.Effect<Events.Tell<A, R> | undefined, never, RX> =>
+  Effect.map(Effect.context<RX>(), (context) => onEvent && Events.tellOf(onEvent, context, key, backend))
+
 const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<Tagged>>(
   definition: Definition<Self, A, R>,
-  settings: Settings
+  settings: Settings,
+  tell: Events.Tell<A, R> | undefined,
+  events = tell && Events.make<A>(tell, definition.key, settings.times.backend)
 ): Effect.fn.Return<SessionManager<A, R>, never, VerifierOf<Self> | Core | Scope.Scope> {
   type Refused = Refusal<R>
   type Accepted = Effect.Effect<LiveSession<A>, SessionInvalid | Refused | SessionUnavailable>
 
-  const parts = yield* Parts.make(definition, settings)
-  const { copyOf, data, dataVersion, deadlines, fence, isLive, namespace, randomly, sha256, storage, tokens } = parts
+  const parts = yield* Parts.make(definition, settings, events)
+  const { copyOf, data, dataVersion, deadlines, end, fence, isLive, namespace, randomly } = parts
+  const { sha256, storage, tokens } = parts
   const verifier = yield* definition.Verifier
 
   const refusedByValue: Effect.Effect<never, Refused> = Effect.suspend(() => {
@@ -117,6 +150,19 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
 
   const logIn = LogIn.make<A, R>(parts, look, compareAndSet)
   const ended = yield* Ended.make<A, R>(parts, look)
+
+  /** Says of a token, or a session, why it is refused: on the current span always, to the handler where there is one. */
+  const telling = <B, E extends { readonly _tag: string }>(effect: Effect.Effect<B, E>): Effect.Effect<B, E> =>
+    Effect.tapError(effect, (error) => {
+      if (error._tag === "SessionUnavailable" || error._tag === "SessionConflict") return Effect.void
+      if (tell === undefined) return Span.refused(error)
+      // No member that tells fails with anything else.
+      return Effect.andThen(
+        Span.refused(error),
+        tell({ _tag: "Refused", error: error as unknown as SessionInvalid | Refused })
+      )
+    })
+  const accepting = Span.accepting(parts.spanAttributes)
 
   // -------------------------------------------------------------------------------------------------------------------
   // Changing
@@ -206,11 +252,18 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
     const secret = yield* randomly(Token.randomSecret)
     const secretHash = yield* sha256(secret)
     const token = yield* tokens.issue({ id: session.id, secret })
-    const [, rotated] = yield* compareAndSet(
+    const rotating = compareAndSet(
       session,
       ({ data }) => Exit.succeed([undefined, { patch: { secretHash }, data, token }]),
       alone
     )
+    const told =
+      events === undefined
+        ? rotating
+        : Effect.uninterruptible(
+            Effect.tap(rotating, ([, rotated]) => events.tell({ _tag: "Rotated", session: withoutToken(rotated) }))
+          )
+    const [, rotated] = yield* told
     return rotated
   })
 
@@ -243,44 +296,72 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
     return found.sort((a, b) => b.createdAt.epochMilliseconds - a.createdAt.epochMilliseconds).slice(0, Parts.maxListed)
   })
 
+  const scan: SessionManager<A, R>["scan"] = Effect.fnUntraced(function* ({ after, limit = Parts.pageSize } = {}) {
+    if (!(Number.isInteger(limit) && limit >= 1 && limit <= maxBatch)) {
+      return yield* Effect.die(new RangeError(`scan: limit must be a whole number from 1 to ${maxBatch}`))
+    }
+    const now = yield* Clock.currentTimeMillis
+    const { next, records } = yield* storage.scan({ limit, after })
+    const sessions = records.flatMap((record) => shown(record, now) ?? [])
+    return next === undefined ? { sessions } : { sessions, next }
+  })
+
   return {
-    ...logIn,
+    create: (given, options) => logIn.create(given, options).pipe(telling, accepting),
+    createFrom: (source, f, options) => logIn.createFrom(source, f, options).pipe(telling, accepting),
+    reauthenticate: (source, options) => logIn.reauthenticate(source, options).pipe(telling, accepting),
     resolve: (token, { arrived, rotate = false, touch = true } = {}) =>
-      load(token, { touch, rotate, arrived: arrived === undefined ? undefined : Number(arrived / 1_000_000n) }),
+      accepting(
+        load(
+          token,
+          { touch, rotate, arrived: arrived === undefined ? undefined : Number(arrived / 1_000_000n) },
+          telling
+        )
+      ),
     get: (id) =>
       Effect.flatMap(Clock.currentTimeMillis, (now) =>
         Effect.map(storage.read(id), (found) =>
           Option.flatMap(found, (record) => Option.fromUndefinedOr(shown(record, now)))
         )
       ),
-    describe,
-    modify,
+    describe: (source, client) => telling(describe(source, client)),
+    modify: (source, f) => telling(modify(source, f)),
     modifyAll,
-    replace,
-    rotate,
-    destroy: (token) =>
+    replace: (given, next) => telling(replace(given, next)),
+    rotate: (source) => telling(rotate(source)),
+    destroy: (token, { why = "logout" } = {}) =>
       Effect.uninterruptible(
         Effect.matchEffect(
           Effect.suspend(() => tokens.check(token)),
           {
             onFailure: () => Effect.succeed(false),
-            onSuccess: ({ id }) => Effect.as(storage.delete(id), true)
+            onSuccess: ({ id }) => Effect.as(end(id, why), true)
           }
         )
       ),
     ended,
-    scan: () => Effect.die("scan"),
+    scan,
     list,
     // A caller without types may leave the owner out, and this would be `revokeAny`.
-    revoke: (id, owner) => (typeof owner.principal === "string" ? storage.delete(id, owner) : Effect.succeed(false)),
-    revokeAny: (id) => storage.delete(id),
+    revoke: (id, { principal }) =>
+      typeof principal === "string" ? end(id, "revoked", { principal }) : Effect.succeed(false),
+    revokeAny: (id) => end(id, "revoked"),
     revokeAll: (principal, options = {}) =>
       // Once the fence is raised deleting begins, whatever becomes of the caller.
       Effect.uninterruptibleMask((restore) =>
         Effect.gen(function* () {
           const before = yield* Fence.timeOf(options.before)
           const raised = yield* Effect.exit(fence.raise(principal, before))
-          const count = yield* storage.deleteByPrincipal(principal, options, restore)
+          let isSlow = false
+          const told =
+            events &&
+            ((deleted: ReadonlyArray<DeletedRecord>) =>
+              isSlow
+                ? Effect.void
+                : Effect.map(events.ended(deleted, "revoked"), (isDone) => {
+                    isSlow = !isDone
+                  }))
+          const count = yield* storage.deleteByPrincipal(principal, options, restore, told)
           // What was deleted stays so, but a log-in under way may have come through.
           if (Exit.isFailure(raised)) return yield* unavailable.unknown
           return count
@@ -290,7 +371,8 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
 })
 
 /**
- * Makes the manager of a definition, from keys, a backend and its verifier.
+ * Makes the manager of a definition, from keys, a backend and its verifier. No sweeper finds its `onEvent`: that takes a
+ * layer.
  *
  * Fails with a `SessionConfigError` on options, an identifier or a data version that are not valid.
  *
@@ -302,7 +384,9 @@ export const make = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
   options: ManagerOptions<NoInfer<A>, NoInfer<R>, RX> = {}
 ): Effect.Effect<SessionManager<A, R>, SessionConfigError, VerifierOf<Self> | Core | Scope.Scope | RX> => {
   const { problems, settings } = settingsOf(definition, options)
-  return problems.length > 0 ? Effect.fail(new SessionConfigError({ problems })) : makeWith(definition, settings)
+  return problems.length > 0
+    ? Effect.fail(new SessionConfigError({ problems }))
+    : Effect.flatMap(tellOf(definition, options, settings), (tell) => makeWith(definition, settings, tell))
 }
 
 /**
@@ -354,7 +438,10 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
       )
       const { problems, settings } = settingsOf(definition, options)
       yield* registry.check(key, [...new Set(taken), ...problems])
-      return yield* makeWith(definition, settings)
+      const tell = yield* tellOf(definition, options, settings)
+      const events = tell && Events.make<A>(tell, key, settings.times.backend)
+      if (events !== undefined) yield* registry.onSwept(key, (records) => events.ended(records, "expired"))
+      return yield* makeWith(definition, settings, tell, events)
     })
     // `Layer.effect` takes `Scope` out of the requirements, which the compiler cannot do for an abstract `RX`.
   ).pipe(Layer.provide(Registry.layer)) as Layer.Layer<

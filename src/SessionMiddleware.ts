@@ -20,7 +20,7 @@ import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as Layer from "effect/Layer"
 import { bindIn, bound, type HttpOptions, siteDataProblems } from "./internal/http/binding.ts"
-import { chooseSession } from "./internal/http/credentials.ts"
+import { chooseSession, extractFrom } from "./internal/http/credentials.ts"
 import {
   type App,
   type GuardError,
@@ -151,7 +151,7 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
             ? []
             : ["adopt needs a frontend that puts a token on a response: a cookie, or a header other than Authorization"]
         yield* registry.check(session.key, [...taken, ...siteDataProblems(options), ...adoption])
-        return bound(frontend, options, context)
+        return bound(frontend, options, context, session.key)
       })
       // `Layer.effect` takes `Scope` out of the requirements, which the compiler cannot do for an abstract `RX`.
     ).pipe(Layer.provide(Registry.layer)) as Layer.Layer<FrontendOf<Self>, SessionConfigError, SessionFrontend | RX>
@@ -276,9 +276,10 @@ export const fromRequest = <Self, A, R extends ReadonlyArray<Tagged>>(
 ): Effect.Effect<Session<A>, Unauthenticated | Refusal<R> | SessionUnavailable, Bound<Self>> =>
   Effect.contextWith((context: Context.Context<Bound<Self>>) => {
     const { frontend, manager } = bindIn(session, context)
-    return Effect.flatMap(frontend.extract(HttpServerRequest.fromWeb(request)), (credentials) =>
+    const { onRefused } = frontend
+    return Effect.flatMap(extractFrom(frontend, HttpServerRequest.fromWeb(request), onRefused), (credentials) =>
       Effect.map(
-        chooseSession<A, R>(credentials, (token) => manager.resolve(token)),
+        chooseSession<A, R>(credentials, (token) => manager.resolve(token), onRefused),
         ([session]) => session
       )
     )

@@ -13,8 +13,9 @@ import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import { withDeadline } from "./internal/manager/deadline.ts"
 import { rested } from "./internal/manager/rest.ts"
+import * as Registry from "./internal/registry.ts"
 import { describeCause } from "./internal/describeCause.ts"
-import { maxBatch, SessionBackend, SessionBackendError } from "./SessionBackend.ts"
+import { type DeletedBatch, maxBatch, SessionBackend, SessionBackendError } from "./SessionBackend.ts"
 import { SessionConfigError } from "./SessionError.ts"
 
 /**
@@ -51,6 +52,9 @@ const timedOut = () =>
  * that fails is logged; the next one starts as usual. The pause between rounds is jittered, so that many processes do not
  * sweep at once. Fails with a `SessionConfigError` on options that are none.
  *
+ * `onEvent` of the managers whose layers are built with this one is told of the sessions that a batch has deleted: `Ended`,
+ * why `"expired"`.
+ *
  * @category layers
  * @since 0.1.0
  */
@@ -67,10 +71,22 @@ export const layer = (options: SessionSweeperOptions = {}): Layer.Layer<never, S
       }
       if (problems.length > 0) return yield* new SessionConfigError({ layers: ["SessionSweeper.layer"], problems })
       const backend = yield* SessionBackend
+      const registry = yield* Registry.Registry
       const batch = Effect.flatMap(Clock.currentTimeMillis, (now) =>
         withDeadline(backend.deleteExpired({ now, limit }), batchTimeout, timedOut)
       )
-      const round = Effect.repeat(rested(batch), { while: ({ more }) => more }).pipe(
+      const batches = Effect.suspend(() => {
+        /** A handler that was too slow once does not slow the round again. */
+        const slow = new Set<string>()
+        const tell = (deleted: DeletedBatch["deleted"]) =>
+          Effect.map(registry.swept(deleted.filter(({ namespace }) => !slow.has(namespace))), (late) => {
+            for (const namespace of late) slow.add(namespace)
+          })
+        // What is deleted is told of, though the application stops meanwhile.
+        const told = Effect.uninterruptibleMask((restore) => rested(restore(batch), restore, tell))
+        return Effect.repeat(told, { while: ({ more }) => more })
+      })
+      const round = batches.pipe(
         Effect.catchCause((cause) =>
           Effect.logWarning("sweeping expired sessions failed").pipe(
             Effect.annotateLogs({ cause: describeCause(Cause.squash(cause)) })
@@ -79,4 +95,4 @@ export const layer = (options: SessionSweeperOptions = {}): Layer.Layer<never, S
       )
       yield* round.pipe(Effect.repeat(Schedule.jittered(Schedule.spaced(interval))), Effect.forkScoped)
     })
-  )
+  ).pipe(Layer.provide(Registry.layer))

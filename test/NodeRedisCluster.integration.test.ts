@@ -1,7 +1,7 @@
 /** The Redis backend on a Redis Cluster of its own, over node-redis and ioredis. */
 import { NodeRedis } from "@effect/platform-node"
 import { afterAll, assert, beforeAll, it } from "@effect/vitest"
-import { Effect, Fiber, Layer, Option } from "effect"
+import { Effect, Fiber, Layer, Option, Schedule } from "effect"
 import { Redis } from "effect/persistence"
 import { Cluster } from "ioredis"
 import { createHash } from "node:crypto"
@@ -60,6 +60,77 @@ withRedis("a Redis Cluster", { timeout: 60_000 }, () => {
   }
   for (const [name, service] of Object.entries(services)) {
     serviceTests(name, service)
+
+    const walk = (between: (calls: number) => Effect.Effect<void> = () => Effect.void) =>
+      Effect.gen(function* () {
+        const redis = yield* Redis.Redis
+        const keys = new Set<string>()
+        let cursor = "0"
+        let calls = 0
+        do {
+          const [next, found] = yield* redis.send<[string, Array<string>]>(
+            "SCAN",
+            cursor,
+            "MATCH",
+            "walk:*",
+            "COUNT",
+            "10"
+          )
+          for (const key of found) keys.add(key)
+          cursor = next
+          assert.isBelow(++calls, 10_000, "the walk ends")
+          yield* between(calls)
+        } while (cursor !== "0")
+        return keys
+      })
+
+    const withKeys = <A>(effect: (keys: ReadonlyArray<string>) => Effect.Effect<A, unknown, Redis.Redis>) =>
+      Effect.runPromise(
+        Effect.gen(function* () {
+          const redis = yield* Redis.Redis
+          const keys = Array.from({ length: 300 }, (_, i) => `walk:${i}`)
+          // ioredis connects to a master with the first command for it, and refuses others meanwhile.
+          const set = (key: string) =>
+            Effect.retry(redis.send("SET", key, "1"), { times: 5, schedule: Schedule.spaced(100) })
+          yield* Effect.forEach(keys, set, { concurrency: 20 })
+          return yield* Effect.ensuring(
+            effect(keys),
+            Effect.ignore(Effect.forEach(keys, (key) => Effect.ignore(redis.send("DEL", key)), { concurrency: 20 }))
+          )
+        }).pipe(Effect.provide(service.pipe(Layer.provide(silent))))
+      )
+
+    it(`${name}: SCAN walks over all masters`, () =>
+      withKeys((keys) => Effect.map(walk(), (found) => assert.sameMembers([...found], [...keys]))))
+
+    it(`${name}: a walk begins anew on what has taken a master's place, and ends`, () =>
+      withKeys((keys) =>
+        Effect.gen(function* () {
+          const failover = Effect.promise(async () => {
+            await cluster.failover(0)
+            await cluster.settled()
+          })
+          const redis = yield* Redis.Redis
+          // The client learns of it by the commands that are for the slots.
+          const learn = Effect.forEach(keys, (key) => Effect.ignore(redis.send("GET", key)), {
+            concurrency: 20,
+            discard: true
+          })
+          const found = yield* walk((calls) => (calls === 2 ? Effect.andThen(failover, learn) : Effect.void))
+          assert.sameMembers([...found], [...keys])
+        })
+      ))
+
+    it(`${name}: a cursor that is none of a walk's is refused`, () =>
+      withKeys(() =>
+        Effect.gen(function* () {
+          const redis = yield* Redis.Redis
+          for (const cursor of ["garbage", "17", "-1", "99999-0-x", ""]) {
+            const refused = yield* Effect.flip(redis.send("SCAN", cursor, "COUNT", "10"))
+            assert.match(String(refused.cause), /ERR invalid cursor/, cursor)
+          }
+        })
+      ))
 
     it(`[R70] ${name}: a command that has lost its connection is answered, not sent again`, async () => {
       const { node } = (await Promise.all([0, 1, 2].map((index) => cluster.master(index)))).find(

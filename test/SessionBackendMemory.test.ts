@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Queue from "effect/Queue"
 import * as TestClock from "effect/testing/TestClock"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
@@ -22,9 +23,8 @@ import * as Stack from "./support/stack.ts"
 layer(SessionBackendMemory.layer, { excludeTestServices: true })(
   "the conformance suite on the memory backend",
   (it) => {
-    for (const { effect, name } of [...SessionBackendTest.cases, ...SessionBackendTest.collectingCases]) {
-      it.effect(name, () => effect)
-    }
+    const { cases, collectingCases, pushingCases } = SessionBackendTest
+    for (const { effect, name } of [...cases, ...collectingCases, ...pushingCases]) it.effect(name, () => effect)
   }
 )
 
@@ -66,6 +66,18 @@ const heapUsed = () => {
   gc()
   return process.memoryUsage().heapUsed
 }
+
+describe("scanning", () => {
+  it.effect("fails on a cursor that is none of its own", () =>
+    withMemory({}, (backend) =>
+      Effect.gen(function* () {
+        yield* backend.create(record("a"))
+        const failed = yield* Effect.flip(backend.scan("memory", { limit: 10, after: "garbage" }))
+        assert.deepStrictEqual([failed.operation, failed.outcome], ["scan", "notApplied"])
+      })
+    )
+  )
+})
 
 describe("reading", () => {
   it.effect("looks the record up when it is called, and answers with an Exit", () =>
@@ -475,6 +487,42 @@ describe("bounds", () => {
         const before = timers()
         for (let i = 0; i < 1000; i++) yield* backend.create(record(`t${i}`))
         assert.isAtMost(timers(), before)
+      })
+    )
+  )
+})
+
+describe("hints of records that have ended", () => {
+  /** What a subscription is told of while something happens. */
+  const during = (backend: SessionBackend["Service"], effect: Effect.Effect<unknown, unknown>) =>
+    Effect.scoped(
+      Effect.gen(function* () {
+        const queue = yield* backend.ended!
+        yield* effect
+        return yield* Queue.clear(queue)
+      })
+    )
+
+  it.effect("come for a session that was evicted to make room, too", () =>
+    withMemory({ maxSessions: 1 }, (backend) =>
+      Effect.gen(function* () {
+        yield* backend.create(record("a"))
+        assert.deepStrictEqual(yield* during(backend, backend.create(record("b"))), [{ namespace: "memory", id: "a" }])
+      })
+    )
+  )
+
+  it.effect("wait in a queue with a bound, of a subscriber who takes none, and of no other", () =>
+    withMemory({}, (backend) =>
+      Effect.gen(function* () {
+        const ids = Array.from({ length: 10_500 }, (_, i) => String(i))
+        for (const id of ids) yield* backend.create(record(id))
+        const found = yield* during(
+          backend,
+          Effect.forEach(ids, (id) => backend.delete("memory", id))
+        )
+        assert.strictEqual(found.length, 10_000)
+        assert.deepStrictEqual(yield* during(backend, Effect.void), [])
       })
     )
   )

@@ -433,10 +433,12 @@ withMysql("SessionBackendSql on MySQL", () => {
         yield* backend.listByPrincipal("namespace", "user50", { limit: 3, after: `1500.${id}` })
         yield* backend.deleteByPrincipal("namespace", "user50", { limit: 10 })
         yield* backend.deleteExpired({ now: 600_100, limit: 10 })
+        yield* backend.scan("namespace", { limit: 250 })
+        yield* backend.scan("namespace", { limit: 250, after: id })
       }).pipe(Effect.provide(explainedStorage.pipe(Layer.provide(explaining))))
       assert.deepStrictEqual(
         plans.map(({ key }) => key),
-        ["PRIMARY", "many_newest", "many_newest", "PRIMARY", "PRIMARY", "many_sweep", "PRIMARY"]
+        ["PRIMARY", "many_newest", "many_newest", "PRIMARY", "PRIMARY", "many_sweep", "PRIMARY", "PRIMARY", "PRIMARY"]
       )
       for (const { Extra, type } of plans) {
         assert.include(["const", "range", "ref"], type)

@@ -50,7 +50,9 @@ withRedis("SessionBackendRedis, conformance", () => {
     // The type of the client's options knows no other protocol than its default.
     const options = { ...exampleSettings(redisUrl), RESP } as unknown as ReturnType<typeof exampleSettings>
     layer(backendLayer(options, { prefix: runPrefix }), { excludeTestServices: true })(`RESP${RESP}`, (it) => {
-      for (const { effect, name } of SessionBackendTest.cases) it.effect(name, () => effect)
+      for (const { effect, name } of [...SessionBackendTest.cases, ...SessionBackendTest.pushingCases]) {
+        it.effect(name, () => effect)
+      }
     })
   }
 })
@@ -364,7 +366,7 @@ withServer("SessionBackendRedis, on a server of its own", () => {
         const rights = documentedRights.map((right) => right.replace("<prefix>", prefix))
         // What node-redis asks for when it connects.
         const handshake = ["+hello", "+client", "+ping"]
-        const attempt = (rights: ReadonlyArray<string>) =>
+        const attempt = (rights: ReadonlyArray<string>, isAdmin = false) =>
           Effect.gen(function* () {
             yield* redis.send("SCRIPT", "FLUSH")
             yield* redis.send("ACL", "SETUSER", "app", "reset", "on", ">pw", ...handshake, ...rights)
@@ -382,6 +384,7 @@ withServer("SessionBackendRedis, on a server of its own", () => {
               yield* backend.touch(namespace, record.id, seen(now + 31 * minute))
               yield* backend.delete(namespace, entry.id)
               yield* backend.listByPrincipal(namespace, "bob", { limit: 10 })
+              if (isAdmin) assert.lengthOf((yield* backend.scan(namespace, { limit: 10 })).records, 1)
               // A long index is looked after, once the create has answered.
               for (let i = 0; i < 40; i++) yield* backend.create(newRecord({ principal: "bob" }))
               yield* revokeAll(backend, "bob")
@@ -396,6 +399,8 @@ withServer("SessionBackendRedis, on a server of its own", () => {
             return Exit.isSuccess(exit) && leftEntries === 0
           })
         assert.isTrue(yield* attempt(rights))
+        assert.isFalse(yield* attempt(rights, true))
+        assert.isTrue(yield* attempt([...rights, "+scan"], true))
         for (const right of rights) {
           assert.isFalse(yield* attempt(rights.filter((other) => other !== right)), `${right} is not needed`)
         }

@@ -89,6 +89,52 @@ describe("SessionBackendRedis", () => {
       })
     )
 
+    it.effect("scan looks at a few keys of the server, and carries over what is too much for a page", () =>
+      Effect.gen(function* () {
+        const ids = ["A", "B", "C"].map((letter) => letter.repeat(22))
+        const keyOf = (id: string) => recordKey.replace(record.id, id)
+        const { backend, commands } = yield* backendOver((command) =>
+          command[0] !== "SCAN"
+            ? // One has expired since.
+              Effect.succeed(command[1] === keyOf(ids[1]!) ? null : stored)
+            : Effect.succeed(command[1] === "0" ? ["17", [...ids, ids[0]!].map(keyOf)] : ["0", []])
+        )
+        const pages: Array<ReadonlyArray<string>> = []
+        let after: string | undefined
+        do {
+          const page = yield* backend.scan(record.namespace, { limit: 2, after })
+          pages.push(page.records.map(({ id }) => id))
+          after = page.next
+        } while (after !== undefined)
+        assert.deepStrictEqual(pages, [[ids[0]!], [ids[2]!], []])
+        const scanning = ["MATCH", "t:s:YXBwL1VzZXI:*", "COUNT", "100"]
+        assert.deepStrictEqual(commands, [
+          ["SCAN", "0", ...scanning],
+          ["GETEX", keyOf(ids[0]!)],
+          ["GETEX", keyOf(ids[1]!)],
+          ["GETEX", keyOf(ids[2]!)],
+          ["SCAN", "17", ...scanning],
+          // A replica, which may lack keys, refuses it.
+          ["ZREM", "t:s:YXBwL1VzZXI:", ""]
+        ])
+      })
+    )
+
+    it.effect("[R82] a replica that has no keys yet is not believed by a scan", () =>
+      Effect.gen(function* () {
+        const { backend } = yield* backendOver(([name]) =>
+          name === "SCAN"
+            ? Effect.succeed(["0", []])
+            : name === "QUIT"
+              ? Effect.succeed("OK")
+              : fail("READONLY replica")
+        )
+        const failed = yield* Effect.forkChild(Effect.flip(backend.scan(record.namespace, { limit: 10 })))
+        yield* TestClock.adjust("50 millis")
+        assert.strictEqual((yield* Fiber.join(failed)).operation, "scan")
+      })
+    )
+
     it.effect("[R74] create writes the record with its time-to-live, then the entry, and only then answers", () =>
       Effect.gen(function* () {
         const { backend, commands } = yield* backendOver(willing)

@@ -77,7 +77,7 @@ describe("SessionBackendRedis, failures", () => {
           const failed = yield* failureOf(operation(backend))
           assert.strictEqual(failed._tag, "SessionBackendError")
           assert.strictEqual(failed.operation, name)
-          const isRead = name === "read" || name === "listByPrincipal"
+          const isRead = ["read", "listByPrincipal", "scan"].includes(name)
           assert.strictEqual(failed.outcome, isRead ? "notApplied" : outcome, `${name}: ${message}`)
         }
       }

@@ -65,7 +65,7 @@ const record = (changes?: Partial<SessionRecord>): SessionRecord => ({
 
 /** Every operation of the port, as it is called for a record that is there. */
 const operations: Record<
-  Operation,
+  Exclude<Operation, "ended">,
   (backend: SessionBackend["Service"], record: SessionRecord) => Effect.Effect<unknown, SessionBackendError>
 > = {
   create: (backend, record) => backend.create({ ...record, id: `${record.id}1` }),
@@ -79,13 +79,14 @@ const operations: Record<
     backend.deleteByPrincipal(namespace, principal!, { limit: 10, except: id }),
   listByPrincipal: (backend, { id, namespace, principal }) =>
     backend.listByPrincipal(namespace, principal!, { limit: 2, after: `1000000.${id}` }),
-  deleteExpired: (backend) => backend.deleteExpired({ now: 1, limit: 10 })
+  deleteExpired: (backend) => backend.deleteExpired({ now: 1, limit: 10 }),
+  scan: (backend, { namespace }) => backend.scan(namespace, { limit: 2, after: "a" })
 }
 
 /** How many statements an operation takes that finds what it is to change. */
-const statementsOf = (name: Operation): number => (name === "deleteExpired" ? 2 : 1)
+const statementsOf = (name: keyof typeof operations): number => (name === "deleteExpired" ? 2 : 1)
 
-const names = Object.keys(operations) as ReadonlyArray<Operation>
+const names = Object.keys(operations) as ReadonlyArray<keyof typeof operations>
 
 /** A SQLite client in memory that records the statements it is given, and fails the next ones as it is told. */
 const watched = Effect.gen(function* () {
@@ -317,6 +318,7 @@ describe("SessionBackendSql", () => {
         yield* operations.listByPrincipal(backend, record())
         yield* operations.deleteByPrincipal(backend, record())
         yield* operations.deleteExpired(backend, record())
+        yield* operations.scan(backend, record())
         const sql = yield* SqlClient.SqlClient
         yield* Effect.provide(SessionBackend, SessionBackendSql.layer, { local: true })
         const plans = yield* Effect.forEach(statements, (statement) =>
@@ -324,11 +326,12 @@ describe("SessionBackendSql", () => {
             rows.map(({ detail }) => detail).join("; ")
           )
         )
-        assert.lengthOf(plans, 4)
+        assert.lengthOf(plans, 5)
         assert.include(plans[0], "effect_sessions_newest")
         assert.include(plans[1], "effect_sessions_newest")
         assert.include(plans[2], "effect_sessions_sweep")
         assert.include(plans[3], "effect_sessions_sweep")
+        assert.match(plans[4]!, /INDEX sqlite_autoindex_effect_sessions_1 \(namespace=\? AND id>\?\)/)
         for (const plan of plans) assert.notMatch(plan, /SCAN effect_sessions|TEMP B-TREE FOR ORDER/)
       }).pipe(Effect.provide(memory))
     )
@@ -385,7 +388,8 @@ describe("SessionBackendSql", () => {
           failures.push(lost)
           const error = yield* Effect.flip(operations[name](backend, record()))
           assert.strictEqual(error.operation, name)
-          assert.strictEqual(error.outcome, name === "read" || name === "listByPrincipal" ? "notApplied" : "unknown")
+          const isRead = ["read", "listByPrincipal", "scan"].includes(name)
+          assert.strictEqual(error.outcome, isRead ? "notApplied" : "unknown")
         }
       })
     )

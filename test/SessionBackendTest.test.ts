@@ -117,6 +117,23 @@ const bugs = {
   "the absolute deadline is not swept": [
     "[R42] deleteExpired takes what is overdue, and nothing that a clock may be wrong about"
   ],
+  "a scan finds records of other namespaces": [
+    "scan answers every record of its namespace, with or without a principal, and no other"
+  ],
+  "a scan takes the namespace for a prefix": [
+    "scan answers every record of its namespace, with or without a principal, and no other"
+  ],
+  "a scan finds no anonymous records": [
+    "scan answers every record of its namespace, with or without a principal, and no other"
+  ],
+  "a scan hides expired records": ["scan answers expired records, which only a deletion takes away"],
+  "a scan has no limit": ["scan in pages of any size, which hold no more, answers every record"],
+  "a scan skips a record between two pages": ["scan in pages of any size, which hold no more, answers every record"],
+  "a scan counts instead of remembering": [
+    "a record that is there during the whole walk is found, whatever comes and goes between its pages"
+  ],
+  "a scan never ends": ["scan of a namespace without records answers none, and comes to an end"],
+  "a scan keeps its place in the store": ["two walks at once are not in each other's way"],
   "a sweep has no limit": ["deleteExpired takes at most as many as it is told, and says which, to the last"],
   "a sweep says there is no more after a full batch": [
     "deleteExpired takes at most as many as it is told, and says which, to the last"
@@ -148,6 +165,8 @@ const reference = (bug?: Bug): Layer.Layer<SessionBackend> =>
     const index = new Map<string, Set<string>>()
     const hidden = new Map<string, SessionRecord>()
     const latest = new Map<string, number>()
+    /** Where the last walk over all is. */
+    let place = ""
 
     const key = (namespace: string, id: string) => (has("the namespace is ignored") ? id : `${namespace}\n${id}`)
     const owner = (namespace: string, principal: string) => {
@@ -338,6 +357,27 @@ const reference = (bug?: Bug): Layer.Layer<SessionBackend> =>
             records: page.flatMap(({ record }) => (record === undefined ? [] : [answer(record)])),
             next: start + limit < all.length ? next : undefined
           }
+        }),
+
+      scan: (namespace, { after, limit }) =>
+        Effect.gen(function* () {
+          yield* Effect.yieldNow
+          const now = yield* Clock.currentTimeMillis
+          const isFound = (record: SessionRecord) =>
+            (record.namespace === namespace ||
+              has("a scan finds records of other namespaces") ||
+              (has("a scan takes the namespace for a prefix") && record.namespace.startsWith(namespace))) &&
+            !(has("a scan finds no anonymous records") && record.principal === undefined) &&
+            !(has("a scan hides expired records") && record.idleExpiresAt < Math.max(now, 7_200_000))
+          const all = [...records.values()].filter(isFound).toSorted((a, b) => (a.id < b.id ? -1 : 1))
+          const counting = has("a scan counts instead of remembering")
+          const own = has("a scan keeps its place in the store") && after !== undefined ? place : after
+          const rest = counting ? all.slice(Number(own ?? 0)) : all.filter(({ id }) => own === undefined || id > own)
+          const page = has("a scan has no limit") ? rest : rest.slice(0, limit)
+          const skipped = has("a scan skips a record between two pages") ? rest[limit]?.id : undefined
+          place = counting ? String(Number(own ?? 0) + page.length) : (skipped ?? page.at(-1)?.id ?? "")
+          const isMore = rest.length > page.length || has("a scan never ends")
+          return { records: page.map(answer), next: isMore ? place : undefined }
         }),
 
       deleteExpired: ({ limit, now }) =>

@@ -33,7 +33,10 @@ type Backend = SessionBackend["Service"]
 const seen = { lastSeenAt: 1, idleExpiresAt: 3_600_001 }
 
 /** Every operation, on a store that holds the record `a`. */
-const operations: Record<Operation, (backend: Backend) => Effect.Effect<unknown, SessionBackendError>> = {
+const operations: Record<
+  Exclude<Operation, "ended">,
+  (backend: Backend) => Effect.Effect<unknown, SessionBackendError>
+> = {
   create: (backend) => backend.create(record("b")),
   read: (backend) => backend.read("faults", "a"),
   update: (backend) => backend.update("faults", "a", 1, seen),
@@ -41,9 +44,10 @@ const operations: Record<Operation, (backend: Backend) => Effect.Effect<unknown,
   delete: (backend) => backend.delete("faults", "a"),
   deleteByPrincipal: (backend) => backend.deleteByPrincipal("faults", "ada", { limit: 10 }),
   listByPrincipal: (backend) => backend.listByPrincipal("faults", "ada", { limit: 10 }),
-  deleteExpired: (backend) => backend.deleteExpired({ now: 36_000_000, limit: 10 })
+  deleteExpired: (backend) => backend.deleteExpired({ now: 36_000_000, limit: 10 }),
+  scan: (backend) => backend.scan("faults", { limit: 10 })
 }
-const names = Object.keys(operations) as ReadonlyArray<Operation>
+const names = Object.keys(operations) as ReadonlyArray<keyof typeof operations>
 
 /** Runs a test with a new store that holds the record `a`, seen directly and through the faults. */
 const withFaults = <A, E>(

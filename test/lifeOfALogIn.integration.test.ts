@@ -10,6 +10,7 @@ import * as NodeRedisCluster from "../src/NodeRedisCluster.ts"
 import * as NodeSqliteClient from "../src/NodeSqliteClient.ts"
 import type { SessionBackend } from "../src/SessionBackend.ts"
 import * as SessionBackendRedis from "../src/SessionBackendRedis.ts"
+import { rows } from "./support/endings.ts"
 import { scenarios } from "./support/lifeOfALogIn.ts"
 import { mysqlUrl } from "./support/mariadb.ts"
 import { databaseUrl, hasRedisServer, listens, needing } from "./support/processes.ts"
@@ -23,9 +24,13 @@ const random = randomBytes(6).toString("hex")
 /** As long as one may be: the namespace of its fences is a little longer, and fits in the narrowest store. */
 const identifier = `test/${random}/`.padEnd(500, "x")
 
-const suite = (name: string, backend: Layer.Layer<SessionBackend, unknown>): void =>
+/** How sessions end, as the application is told of it; on Redis nobody sweeps. */
+const swept = rows(`test/${random}`, { sweeping: true })
+const unswept = rows(`test/${random}`, { sweeping: false })
+
+const suite = (name: string, backend: Layer.Layer<SessionBackend, unknown>, endings = swept): void =>
   layer(backend, { excludeTestServices: true, timeout: "60 seconds" })(name, (it) => {
-    for (const [title, effect] of scenarios(identifier)) it.effect(title, () => effect)
+    for (const [title, effect] of [...scenarios(identifier), ...endings]) it.effect(title, () => effect)
   })
 
 /** Schemas and databases of this run, which go with it. */
@@ -68,7 +73,7 @@ withRedis("Redis", () => {
     )
   )
   layer(redis, { excludeTestServices: true, timeout: "60 seconds" })("the life of a log-in on Redis", (it) => {
-    for (const [title, effect] of scenarios(identifier)) it.effect(title, () => effect)
+    for (const [title, effect] of [...scenarios(identifier), ...unswept]) it.effect(title, () => effect)
 
     it.effect("[R83] of the fences, and of what lists them, nothing is left after a day", () =>
       Effect.gen(function* () {
@@ -100,5 +105,5 @@ withRedis("a Redis Cluster", () => {
         )
     )
   )
-  suite("the life of a log-in on a Redis Cluster", cluster)
+  suite("the life of a log-in on a Redis Cluster", cluster, unswept)
 })

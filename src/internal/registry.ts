@@ -14,6 +14,15 @@ interface Owner {
   readonly key: string
 }
 
+interface Swept {
+  readonly namespace: string
+  readonly id: string
+  readonly principal: string | undefined
+}
+
+/** Answers `false` if it took too long. */
+type TellSwept = (records: ReadonlyArray<Swept>) => Effect.Effect<boolean>
+
 export class Registry extends Context.Service<
   Registry,
   {
@@ -27,12 +36,18 @@ export class Registry extends Context.Service<
       layer: string,
       problems: ReadonlyArray<string>
     ) => Effect.Effect<void, SessionConfigError, Scope.Scope>
+    /** Has a function told of the records of a namespace that expired and were swept, until the scope closes. */
+    readonly onSwept: (namespace: string, tell: TellSwept) => Effect.Effect<void, never, Scope.Scope>
+    /** Tells of them. Answers the namespaces whose function took too long. */
+    readonly swept: (records: ReadonlyArray<Swept>) => Effect.Effect<ReadonlyArray<string>>
   }
 >()("effect-sessions/internal/Registry") {}
 
 export const layer: Layer.Layer<Registry> = Layer.sync(Registry, () => {
   /** How many layers of its owner use a name. */
   const uses = new Map<string, { readonly owner: Owner; count: number }>()
+  /** Of a definition that has several managers the first one tells. */
+  const tellers = new Map<string, Set<TellSwept>>()
   const found = new Set<{ readonly layer: string; readonly problems: ReadonlyArray<string> }>()
 
   return {
@@ -52,6 +67,42 @@ export const layer: Layer.Layer<Registry> = Layer.sync(Registry, () => {
           })
         )
       }).pipe(Effect.map((problems) => problems.flat())),
+
+    onSwept: (namespace, tell) =>
+      Effect.asVoid(
+        Effect.acquireRelease(
+          Effect.sync(() => {
+            const own = tellers.get(namespace) ?? new Set()
+            tellers.set(namespace, own.add(tell))
+          }),
+          () =>
+            Effect.sync(() => {
+              const own = tellers.get(namespace)
+              if (own?.delete(tell) && own.size === 0) tellers.delete(namespace)
+            })
+        )
+      ),
+
+    swept: (records) =>
+      Effect.suspend(() => {
+        if (tellers.size === 0) return Effect.succeed([])
+        const slow: Array<string> = []
+        const byNamespace = Map.groupBy(records, ({ namespace }) => namespace)
+        return Effect.as(
+          Effect.forEach(
+            byNamespace,
+            ([namespace, own]) => {
+              const [tell] = tellers.get(namespace) ?? []
+              if (tell === undefined) return Effect.void
+              return Effect.map(tell(own), (isDone) => {
+                if (!isDone) slow.push(namespace)
+              })
+            },
+            { concurrency: "unbounded", discard: true }
+          ),
+          slow
+        )
+      }),
 
     check: (layer, problems) => {
       if (problems.length === 0) return Effect.void

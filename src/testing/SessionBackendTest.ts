@@ -12,7 +12,7 @@
  * - Each case uses a random namespace and random ids, and deletes its records. So cases may run concurrently, and suites may
  *   share a store. A sweep deletes records of all namespaces, so the cases with sweeps use records of the year 1970.
  * - `cases` are for every backend. `collectingCases` are for a backend whose expired records only `deleteExpired` deletes,
- *   and not, for example, the TTL of a key.
+ *   and not, for example, the TTL of a key; `pushingCases` for one that has `ended`: without it they fail.
  * - No case sleeps: the cases pass with a live clock and with `TestClock`.
  *
  * **Example** (Running the suite with vitest)
@@ -44,8 +44,10 @@
  */
 import * as Create from "./conformance/create.ts"
 import * as Delete from "./conformance/delete.ts"
+import * as Ended from "./conformance/ended.ts"
 import * as Expiry from "./conformance/expiry.ts"
 import type { Case } from "./conformance/fixture.ts"
+import * as Scan from "./conformance/scan.ts"
 import * as Update from "./conformance/update.ts"
 
 export { ConformanceError } from "./conformance/expect.ts"
@@ -57,7 +59,13 @@ export type { Case } from "./conformance/fixture.ts"
  * @category testing
  * @since 0.1.0
  */
-export const cases: ReadonlyArray<Case> = [...Create.cases, ...Update.cases, ...Delete.cases, ...Expiry.cases]
+export const cases: ReadonlyArray<Case> = [
+  ...Create.cases,
+  ...Update.cases,
+  ...Delete.cases,
+  ...Scan.cases,
+  ...Expiry.cases
+]
 
 /**
  * The cases a backend must also pass if only `deleteExpired` deletes its expired records.
@@ -66,3 +74,11 @@ export const cases: ReadonlyArray<Case> = [...Create.cases, ...Update.cases, ...
  * @since 0.1.0
  */
 export const collectingCases: ReadonlyArray<Case> = Expiry.collectingCases
+
+/**
+ * The cases a backend must also pass if it has `ended`.
+ *
+ * @category testing
+ * @since 0.1.0
+ */
+export const pushingCases: ReadonlyArray<Case> = Ended.cases

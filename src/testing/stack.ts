@@ -14,7 +14,7 @@ import type * as Redacted from "effect/Redacted"
 import * as SecuritySchemes from "../internal/http/securitySchemes.ts"
 import * as KeyRing from "../internal/token/keyRing.ts"
 import { testKitKey } from "../internal/token/publishedKeys.ts"
-import type { Bound, CreateOptions, Definition, LayerOptions, Tagged, VerifierOf } from "../Session.ts"
+import type { Bound, CreateOptions, Definition, LayerOptions, ManagerOptions, Tagged, VerifierOf } from "../Session.ts"
 import type * as SessionBackend from "../SessionBackend.ts"
 import * as SessionBackendMemory from "../SessionBackendMemory.ts"
 import { type SessionConfigError, SessionMissing } from "../SessionError.ts"
@@ -94,6 +94,9 @@ export interface LoggedInOptions<Self> extends StackOptions<Self> {
   readonly login?: CreateOptions | undefined
 }
 
+/** What the stack tells, where a test is about that: as the `onEvent` of its layer. */
+type Told<A, R extends ReadonlyArray<Tagged>> = Pick<ManagerOptions<A, R>, "onEvent">
+
 /**
  * Layer of the whole stack in memory, which provides what the middlewares need: keys, crypto, backend, the default cookie,
  * and a verifier that accepts every live session.
@@ -103,10 +106,11 @@ export interface LoggedInOptions<Self> extends StackOptions<Self> {
  */
 export const layer = <Self, A, R extends ReadonlyArray<Tagged>>(
   session: Definition<Self, A, R>,
-  options: StackOptions<Self> & {
-    /** @default the cookie, with its defaults */
-    readonly frontend?: Layer.Layer<SessionFrontend.SessionFrontend, SessionConfigError> | undefined
-  } = {}
+  options: StackOptions<Self> &
+    Told<NoInfer<A>, NoInfer<R>> & {
+      /** @default the cookie, with its defaults */
+      readonly frontend?: Layer.Layer<SessionFrontend.SessionFrontend, SessionConfigError> | undefined
+    } = {}
 ): Layer.Layer<Bound<Self>> =>
   SessionMiddleware.layer(session, options).pipe(
     Layer.provide([
@@ -134,7 +138,7 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>>(
 export const layerLoggedIn = <Self, A, R extends ReadonlyArray<Tagged>>(
   session: Definition<Self, A, R>,
   data?: A,
-  options?: LoggedInOptions<Self>
+  options?: LoggedInOptions<Self> & Told<NoInfer<A>, NoInfer<R>>
 ): Layer.Layer<Bound<Self>> =>
   Layer.unwrap(
     Effect.sync(() => {

@@ -233,6 +233,7 @@ describe("the manager", () => {
         yield* revokeAny(session.id)
         return (yield* Fiber.join(waiting))._tag
       }),
+    scan: ({ scan }) => Effect.map(scan(), ({ sessions }) => sessions.map(({ data }) => data?.count).sort()),
     list: ({ list }) => Effect.map(list("ada"), (infos) => infos.map(({ data }) => data?.count).sort()),
     revoke: ({ revoke }, { id }) => revoke(id, { principal: "ada" }),
     revokeAny: ({ revokeAny }, { id }) => revokeAny(id),
@@ -264,6 +265,10 @@ describe("the manager", () => {
         rotate: () => [5, [0, 5]],
         destroy: () => ["destroyed", [0]],
         ended: () => ["SessionInvalid", [0]],
+        scan: () => [
+          [0, 5],
+          [0, 5]
+        ],
         list: () => [
           [0, 5],
           [0, 5]

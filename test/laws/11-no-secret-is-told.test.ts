@@ -85,10 +85,23 @@ describe("law 11: [R85a] no token, secret, key or session data", () => {
       withData.exit("refusal", yield* Effect.exit(sessions.resolve(rotated.token)))
       withData.exit("refusal", yield* Effect.exit(sessions.resolve(created.token)))
       assert.isAbove(withData.said.length, 20)
+      // An event shows a session with its data, and neither its token nor what the store keeps of that.
+      evidence.hide("stored hash", record.secretHash)
+      for (const tag of ["Created", "Rotated", "Changed", "Ended", "Refused"]) {
+        assert.include(
+          evidence.said.map(([where]) => where),
+          `session event ${tag}: JSON`
+        )
+      }
       assert.deepStrictEqual([...new Set([...evidence.hits, ...withData.hits])], [])
     }).pipe(
       Effect.withSpan("life"),
-      Effect.provide(Stack.manager(UserSession, { keys: Stack.layerKeys(secretA, secretB) })),
+      Effect.provide(
+        Stack.manager(UserSession, {
+          keys: Stack.layerKeys(secretA, secretB),
+          onEvent: (event) => Effect.sync(() => evidence.show(`session event ${event._tag}`, event))
+        })
+      ),
       Effect.provide(listening(evidence))
     )
   })
@@ -149,10 +162,20 @@ describe("law 11: [R85a] no token, secret, key or session data", () => {
         }
         const logs = evidence.said.filter(([where]) => where === "log")
         assert.isAtLeast(logs.length, acts.length)
+        assert.isAtLeast(evidence.said.filter(([where]) => where === "event Failed: JSON").length, acts.length)
         assert.deepStrictEqual([...new Set(evidence.hits)], [])
       }).pipe(
         Effect.withSpan("accident"),
-        Effect.provide(Stack.manager(UserSession, { backend: watched.layer })),
+        Effect.provide(
+          Stack.manager(UserSession, {
+            backend: watched.layer,
+            // Others show the session, with its data.
+            onEvent: (event) =>
+              Effect.sync(() => {
+                if (event._tag === "Failed" || event._tag === "Refused") evidence.show(`event ${event._tag}`, event)
+              })
+          })
+        ),
         Effect.provide(listening(evidence))
       )
     })

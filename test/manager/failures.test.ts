@@ -36,7 +36,7 @@ describe("a backend that fails", () => {
           assert.isDefined(fiber.pollUnsafe())
           assert.strictEqual(
             yield* Fiber.join(fiber),
-            `SessionUnavailable ${["resolve", "modify", "rotate", "list"].includes(name) ? "notApplied" : "unknown"}`
+            `SessionUnavailable ${["resolve", "modify", "rotate", "scan", "list"].includes(name) ? "notApplied" : "unknown"}`
           )
         }).pipe(Effect.provide([Stack.manager(UserSession, { backend: watched.layer }), silent]))
       })

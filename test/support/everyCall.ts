@@ -16,6 +16,7 @@ export const everyCall: Record<string, (manager: Manager, token: Token) => Effec
   modify: (manager, token) => manager.modify(token, addWord("x")),
   rotate: (manager, token) => manager.rotate(token),
   destroy: (manager, token) => manager.destroy(token),
+  scan: (manager) => manager.scan(),
   list: (manager) => manager.list("ada"),
   revoke: (manager) => manager.revoke(id, { principal: "ada" }),
   revokeAny: (manager) => manager.revokeAny(id),

@@ -49,7 +49,7 @@ export interface Examples {
   /** Where the package was built, for files an example writes. */
   readonly folder: string
   /** Runs an example in a process of its own, with this environment added to a clean one. */
-  readonly run: (example: string, env?: Record<string, string>) => Promise<Running>
+  readonly run: (example: string, env?: Record<string, string>, args?: ReadonlyArray<string>) => Promise<Running>
   /** The same, once it listens. */
   readonly serving: (example: string, env?: Record<string, string>) => Promise<Running>
   /** Ends what still runs, and takes the folder away. */
@@ -63,9 +63,9 @@ export const open = (): Examples => {
   build(folder)
   const started: Array<Running> = []
 
-  const run: Examples["run"] = async (example, env = {}) => {
+  const run: Examples["run"] = async (example, env = {}, args = []) => {
     const port = await freePort()
-    const child = spawn(process.execPath, [join("examples", example)], {
+    const child = spawn(process.execPath, [join("examples", example), ...args], {
       cwd: folder,
       env: { PATH: process.env["PATH"], HOME: process.env["HOME"], NO_COLOR: "1", PORT: String(port), ...env },
       stdio: ["ignore", "pipe", "pipe"]

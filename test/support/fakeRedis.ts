@@ -114,7 +114,9 @@ export const willing: Reply = ([name]) =>
                 ? stored
                 : name === "ZRANGE"
                   ? [entry()]
-                  : 1
+                  : name === "SCAN"
+                    ? ["0", [recordKey]]
+                    : 1
   )
 
 export const names = (commands: ReadonlyArray<ReadonlyArray<string>>) => commands.map(([name]) => name)
@@ -126,5 +128,6 @@ export const operations = {
   touch: (backend) => backend.touch(record.namespace, record.id, { lastSeenAt: 1, idleExpiresAt: 2 }),
   delete: (backend) => backend.delete(record.namespace, record.id),
   deleteByPrincipal: (backend) => backend.deleteByPrincipal(record.namespace, "alice", { limit: 100 }),
-  listByPrincipal: (backend) => backend.listByPrincipal(record.namespace, "alice", { limit: 10 })
+  listByPrincipal: (backend) => backend.listByPrincipal(record.namespace, "alice", { limit: 10 }),
+  scan: (backend) => backend.scan(record.namespace, { limit: 10 })
 } satisfies Record<string, (backend: SessionBackend["Service"]) => Effect.Effect<unknown, unknown>>

@@ -14,7 +14,7 @@ import * as WatchedBackend from "./watchedBackend.ts"
 type Watched = WatchedBackend.WatchedBackend
 
 export const onManager = <A, E>(
-  given: Stack.Parts<UserSession>,
+  given: Stack.Parts<UserSession> & Stack.Told<Data, (typeof UserSession)["refused"]>,
   test: (
     manager: Manager,
     watched: Watched

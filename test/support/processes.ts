@@ -116,6 +116,7 @@ export interface Answer {
 }
 
 export interface SessionServer {
+  readonly port: number
   readonly send: (method: string, path: string, cookie?: string) => Promise<Answer>
   readonly output: () => string
   /** As `processorWait` of its process. */
@@ -129,9 +130,16 @@ const requestLimit = 15_000
 
 export const newSecret = (): string => randomBytes(32).toString("base64")
 
-export const startSessionServer = (env: Record<string, string>): Promise<SessionServer> => {
-  const script = join(import.meta.dirname, "sessionServer.ts")
-  return startServer(["--import", join(import.meta.dirname, "resolveSource.ts"), script], env)
+/** Starts `sessionServer.ts`, or another script beside it, on the sources of this repository. */
+export const startSessionServer = (
+  env: Record<string, string>,
+  script: "sessionServer.ts" | "feedServer.ts" = "sessionServer.ts"
+): Promise<SessionServer> => {
+  const [sources, file] = ["resolveSource.ts", script].map((name) => join(import.meta.dirname, name)) as [
+    string,
+    string
+  ]
+  return startServer(["--expose-gc", "--import", sources, file], env)
 }
 
 /** A server without sessions and stores, whose answers take as long as the machine makes them. */
@@ -194,6 +202,7 @@ const startServer = async (args: ReadonlyArray<string>, env: Record<string, stri
   }
 
   return {
+    port,
     send,
     output: () => output,
     processorWait: () => processorWait(child.pid!),

@@ -11,7 +11,9 @@ export const serviceTests = (name: string, service: Layer.Layer<Redis.Redis, Red
   const prefix = `t${randomBytes(4).toString("hex")}`
   const backend = SessionBackendRedis.layerWith({ prefix }).pipe(Layer.provideMerge(service))
   layer(backend.pipe(Layer.provide(silent), Layer.orDie), { excludeTestServices: true })(name, (it) => {
-    for (const { effect, name } of SessionBackendTest.cases) it.effect(name, () => effect)
+    for (const { effect, name } of [...SessionBackendTest.cases, ...SessionBackendTest.pushingCases]) {
+      it.effect(name, () => effect)
+    }
 
     it.effect("messages reach those who subscribed, each of them, until their scope is closed", () =>
       Effect.gen(function* () {

@@ -85,13 +85,19 @@ export const managerInContext = <Self, A, R extends ReadonlyArray<Session.Tagged
 /** A definition's manager; its parts are at hand as well. */
 export const manager = <Self, A, R extends ReadonlyArray<Session.Tagged>>(
   definition: Session.Definition<Self, A, R>,
-  given: Parts<Self> = {}
+  given: Parts<Self> & Told<NoInfer<A>, NoInfer<R>> = {}
 ) => SessionManager.layer(definition, given).pipe(Layer.provideMerge(parts(definition, given)))
+
+/** The handler of a definition's events, and what spans say. */
+export interface Told<A, R extends ReadonlyArray<Session.Tagged>> {
+  readonly onEvent?: Session.ManagerOptions<A, R>["onEvent"]
+  readonly spanAttributes?: Session.ManagerOptions<A, R>["spanAttributes"]
+}
 
 /** What the middlewares ask for: the manager, and a frontend, by default the cookie. The parts are at hand as well. */
 export const http = <Self, A, R extends ReadonlyArray<Session.Tagged>>(
   definition: Session.Definition<Self, A, R>,
-  given: HttpParts<Self> = {}
+  given: HttpParts<Self> & Told<NoInfer<A>, NoInfer<R>> = {}
 ) =>
   SessionMiddleware.layer(definition, given).pipe(
     Layer.provideMerge([parts(definition, given), given.frontend ?? SessionFrontend.layerCookie()])

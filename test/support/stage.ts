@@ -6,7 +6,7 @@ import { SessionMiddleware } from "effect-sessions"
 import type { Session } from "effect-sessions"
 import * as Client from "./client.ts"
 import * as WatchedBackend from "./watchedBackend.ts"
-import { UserSession } from "./userSession.ts"
+import { type Data, UserSession } from "./userSession.ts"
 import * as Stack from "./stack.ts"
 
 export const cookieName = "__Host-session"
@@ -17,7 +17,9 @@ export const cookieOf = (session: { readonly token: Redacted.Redacted<string> })
 type App<E, R> = Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>
 type Request = HttpServerRequest.HttpServerRequest | Scope.Scope
 
-export const make = Effect.fnUntraced(function* (options?: Stack.HttpParts<UserSession>) {
+export const make = Effect.fnUntraced(function* (
+  options?: Stack.HttpParts<UserSession> & Stack.Told<Data, (typeof UserSession)["refused"]>
+) {
   const backend = WatchedBackend.make()
   const context = yield* Effect.orDie(Layer.build(Stack.http(UserSession, { ...options, backend: backend.layer })))
   const manager = Context.get(context, UserSession.Manager)

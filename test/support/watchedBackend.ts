@@ -45,7 +45,8 @@ const operations = [
   "delete",
   "deleteByPrincipal",
   "listByPrincipal",
-  "deleteExpired"
+  "deleteExpired",
+  "scan"
 ] as const satisfies ReadonlyArray<Operation>
 
 /** A backend with `f` in the place of each operation; `ask` makes the call of the one it stands for. */

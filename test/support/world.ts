@@ -10,6 +10,7 @@ import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
+import * as Scope from "effect/Scope"
 import type { LayerOptions, Session } from "../../src/Session.ts"
 import * as SessionBackend from "../../src/SessionBackend.ts"
 import * as SessionKeys from "../../src/SessionKeys.ts"
@@ -117,9 +118,11 @@ export const makeWorld = async (
   const process: World["process"] = (options) => {
     const random = randomOf(++processes)
     return Effect.runPromise(
-      UserSession.Manager.pipe(
-        Effect.provide(Stack.managerInContext(UserSession, options)),
-        Effect.provideContext(Context.add(context, SecureRandom.SecureRandom, random))
+      Layer.build(Stack.managerInContext(UserSession, options)).pipe(
+        Effect.map((built) => Context.get(built, UserSession.Manager)),
+        Effect.provideContext(Context.add(context, SecureRandom.SecureRandom, random)),
+        // A process lives as long as its world.
+        Scope.provide(Scope.makeUnsafe())
       )
     )
   }

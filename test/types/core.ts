@@ -1,5 +1,5 @@
 // The exact types of what users write against. Compiled by `tsc -p .`, never run.
-import type * as Context from "effect/Context"
+import * as Context from "effect/Context"
 import type * as Digest from "effect/crypto/Digest"
 import type * as Mac from "effect/crypto/Mac"
 import type * as SecureRandom from "effect/crypto/SecureRandom"
@@ -333,6 +333,65 @@ const withAnothers = left(
 same<(typeof withAnothers)["needed"], Session.VerifierOf<One>>(true)
 const withoutKeys = left(SessionMiddleware.layer(One).pipe(Layer.provide([whole[0], whole[1], whole[2], whole[4]])))
 same<(typeof withoutKeys)["needed"], SessionKeys.SessionKeys>(true)
+
+// -----------------------------------------------------------------------------
+// Events
+// -----------------------------------------------------------------------------
+
+type OneEvent = Session.SessionEvent<Data, readonly [typeof Suspended]>
+class Audit extends Context.Service<Audit, { readonly write: (event: OneEvent) => Effect.Effect<void> }>()(
+  "types/Audit"
+) {}
+
+// What the handler needs stands in `R`, until the application provides it.
+const audited = SessionMiddleware.layer(One, {
+  client: (request) => ({ userAgent: request.headers["user-agent"] }),
+  onEvent: (event) => Effect.flatMap(Audit, (audit) => audit.write(event))
+}).pipe(Layer.provide([SessionFrontend.layerCookie(), SessionVerifier.layerExists(One)]))
+same<typeof audited, Layer.Layer<Session.Bound<One>, SessionError.SessionConfigError, Session.Core | Audit>>(true)
+const auditedManager = SessionManager.layer(One, { onEvent: () => Effect.asVoid(Audit) })
+same<Layer.Services<typeof auditedManager>, Session.VerifierOf<One> | Core | Audit>(true)
+export const auditedMake = SessionManager.make(One, { onEvent: () => Effect.asVoid(Audit) })
+same<Extract<R<typeof auditedMake>, Audit>, Audit>(true)
+SessionManager.layer(One, { onEvent: () => Effect.void })
+// @ts-expect-error it has no failure: it must handle its own
+SessionManager.layer(One, { onEvent: () => Effect.fail("down") })
+// @ts-expect-error it answers an effect
+SessionManager.layer(One, { onEvent: () => undefined })
+SessionTest.layer(One, { onEvent: ({ _tag }) => Effect.log(_tag) })
+// @ts-expect-error nobody provides it there
+SessionTest.layer(One, { onEvent: () => Effect.asVoid(Audit) })
+
+export const narrowed = (event: OneEvent): string => {
+  switch (event._tag) {
+    case "Created":
+    case "Rotated":
+    case "Changed":
+      same<typeof event.session, Session.SessionInfo<Data>>(true)
+      // @ts-expect-error no event has a token
+      return String(event.session.token)
+    case "Ended":
+      same<typeof event.why, "logout" | "revoked" | "replaced" | "limit" | "reused" | "expired" | "undone">(true)
+      same<typeof event.id, Session.SessionId>(true)
+      same<typeof event.principal, Option.Option<string>>(true)
+      return event.why
+    case "Refused":
+      same<typeof event.error, Missing | Invalid | Suspended | Stale | SessionError.SessionCrossOrigin>(true)
+      return event.error._tag
+    case "Failed":
+      same<typeof event.operation, SessionBackend.Operation>(true)
+      same<typeof event.outcome, "notApplied" | "unknown">(true)
+      return event.operation
+  }
+}
+
+// A log-out says why, of three.
+export const logsOut = (sessions: Session.SessionManager<Data, readonly []>, token: Redacted.Redacted<string>) => [
+  sessions.destroy(token),
+  sessions.destroy(token, { why: "replaced" }),
+  // @ts-expect-error nobody can say that a session has expired
+  sessions.destroy(token, { why: "expired" })
+]
 
 export const runs = One.Manager.use((sessions) => sessions.list("ada")).pipe(
   Effect.provide(SessionManager.layer(One).pipe(Layer.provide([whole[1], whole[2], whole[3], whole[4]]))),

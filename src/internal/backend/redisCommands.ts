@@ -114,6 +114,24 @@ export const make = (redis: Redis["Service"], relay: Relay) => {
       )
     },
 
+    /**
+     * Looks at some keys of the server, and answers those that begin so, with the cursor to go on from. A replica may lack
+     * keys: that there are none is true if the server also takes a write, one that removes nothing, as in `entries`.
+     */
+    keys: (beginning: string, cursor: string, count: number): Command<readonly [string, ReadonlyArray<string>]> =>
+      Effect.flatMap(
+        redis.send<readonly [string, ReadonlyArray<string>]>(
+          "SCAN",
+          cursor,
+          "MATCH",
+          `${beginning}*`,
+          "COUNT",
+          String(count)
+        ),
+        (page) =>
+          page[1].length > 0 ? Effect.succeed(page) : Effect.as(onPrimary("ZREM", [beginning, ""], Effect.void), page)
+      ),
+
     drop: (index: string, entries: ReadonlyArray<string>): Command<void> =>
       entries.length === 0 ? Effect.void : Effect.asVoid(redis.send("ZREM", index, ...entries))
   }

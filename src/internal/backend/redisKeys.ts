@@ -4,6 +4,8 @@
  * @internal
  */
 import * as Base64Url from "effect/encoding/Base64Url"
+import * as Result from "effect/Result"
+import type { EndedHint } from "../../SessionBackend.ts"
 
 export const prefixProblems = (prefix: string): ReadonlyArray<string> => {
   const problems: Array<string> = []
@@ -19,6 +21,10 @@ export const prefixProblems = (prefix: string): ReadonlyArray<string> => {
 /** An id is a part of the key unchanged; one with characters that base64url does not have is `~` and its base64url. */
 const idPart = (id: string): string => (/^[\w-]+$/.test(id) ? id : `~${Base64Url.encode(id)}`)
 
+/** The id of a record whose key ends with this part. */
+export const idOfPart = (part: string): string =>
+  part.startsWith("~") ? Result.getOrElse(Base64Url.decodeString(part.slice(1)), () => part) : part
+
 export const make = (prefix: string) => {
   // Namespaces are few: there is one for each session definition.
   const namespaces = new Map<string, string>()
@@ -27,11 +33,27 @@ export const make = (prefix: string) => {
     if (part === undefined) namespaces.set(namespace, (part = Base64Url.encode(namespace)))
     return part
   }
+  const records = (namespace: string): string => `${prefix}:s:${namespacePart(namespace)}:`
   return {
-    record: (namespace: string, id: string): string => `${prefix}:s:${namespacePart(namespace)}:${idPart(id)}`,
+    /** What the keys of a namespace's records begin with. No character of it means something in a key pattern. */
+    records,
+    record: (namespace: string, id: string): string => records(namespace) + idPart(id),
     index: (namespace: string, principal: string): string =>
       `${prefix}:p:${namespacePart(namespace)}:${Base64Url.encode(principal)}`
   }
+}
+
+/** The channel of `ended`. Its messages are the last two parts of the key of a record. */
+export const channel = (prefix: string): string => `${prefix}:ended`
+
+/** What a message on the channel says. Anybody may publish there: what is not written as a key has it is no hint. */
+export const hintsOf = (message: string): ReadonlyArray<EndedHint> => {
+  const [namespacePart = "", part = "", ...rest] = message.split(":")
+  if (namespacePart === "" || part === "" || rest.length > 0) return []
+  const namespace = Result.getOrUndefined(Base64Url.decodeString(namespacePart))
+  const id = part.startsWith("~") ? Result.getOrUndefined(Base64Url.decodeString(part.slice(1))) : part
+  if (namespace === undefined || id === undefined) return []
+  return Base64Url.encode(namespace) === namespacePart && idPart(id) === part ? [{ namespace, id }] : []
 }
 
 /** The length of what comes before the id in an entry. */

@@ -53,7 +53,8 @@ export const isReplica = (error: RedisError): boolean => codeOf(error) === "READ
 export const takesNoWrites = (error: RedisError): boolean => /^(?:NOREPLICAS|MISCONF)$/.test(codeOf(error) ?? "")
 
 /** What an operation that only reads has written is known. */
-const onlyReads = (operation: Operation): boolean => operation === "read" || operation === "listByPrincipal"
+const onlyReads = (operation: Operation): boolean =>
+  operation === "read" || operation === "listByPrincipal" || operation === "scan"
 
 const outcomeOf = (operation: Operation, error: RedisError): SessionBackendError["outcome"] =>
   onlyReads(operation) || refusals.has(codeOf(error) ?? "") || notSent.test(messageOf(error)) ? "notApplied" : "unknown"

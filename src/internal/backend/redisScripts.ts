@@ -1,7 +1,7 @@
 /**
  * The Lua scripts of the Redis backend. `redisRecord.ts` describes the text of a record.
  *
- * Each script uses one key. Numbers are copied as text, so that Lua does not round them. The first write of a script is a
+ * Each script uses one key, and the channel of `ended`, which is no key. Numbers are copied as text, so that Lua does not round them. The first write of a script is a
  * command that Redis may refuse (out of memory, read-only), so a refusal means that nothing was written.
  *
  * A script that finds no record deletes it all the same: that does nothing on a primary, and a replica, which may lack
@@ -50,6 +50,14 @@ local ttl, has = ${millis}, redis.call('PTTL', KEYS[1])
 if has < 0 or has < ttl then redis.call('PEXPIRE', KEYS[1], ttl) end`
 
 /**
+ * Says on `<prefix>:ended` that a record may have ended: where it is, as its key has it. Whether it may, or can, changes no
+ * answer.
+ */
+const tell = `
+  local prefix, place = string.match(KEYS[1], '^(.*):s:([^:]*:[^:]*)$')
+  if place then redis.pcall('PUBLISH', prefix .. ':ended', place) end`
+
+/**
  * Stores a record if its key is free, and returns its `end`, or nil if the key is taken.
  * Arguments: time-to-live, milliseconds until `end`, the record without `end`.
  */
@@ -76,7 +84,8 @@ if not data then
 end
 if version ~= ARGV[1] then return {0, record} end${advance}
 seen, idle = advance(seen, idle, ARGV[3], ARGV[4])
-if ARGV[6] ~= '' then hash = ARGV[6] end
+local isRotated = ARGV[6] ~= '' and ARGV[6] ~= hash
+if isRotated then hash = ARGV[6] end
 if ARGV[7] ~= '' then dataVersion = ARGV[7] end
 for i = 8, #ARGV, 2 do
   if ARGV[i] == 'data' then data = ARGV[i + 1] else extension = ARGV[i + 1] end
@@ -85,6 +94,8 @@ record = table.concat({finish, seen, idle, absolute, ARGV[2], dataVersion, hash,
   .. '\\0' .. extension .. '\\0' .. data${clock}
 local ttl = math.max(1, redis.call('PTTL', KEYS[1]), ${timeToLive("ARGV[3]", "ARGV[5]")})
 redis.call('SET', KEYS[1], record, 'PX', ttl)
+if isRotated then${tell}
+end
 return {1, record}`
 }
 
@@ -112,7 +123,7 @@ local head = string.match(record or '', '^[^%z]*')
 if record and ARGV[1] and string.match(head, '^' .. string.rep('[^:]*:', ${headLength - 1}) .. '(.*)$') ~= ARGV[1] then
   return false
 end
-if redis.call('DEL', KEYS[1]) == 0 then return false end
+if redis.call('DEL', KEYS[1]) == 0 then return false end${tell}
 return head`
 }
 

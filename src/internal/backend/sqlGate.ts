@@ -43,14 +43,32 @@ const refusedAtOnce = 32
 /** As many as `PgClient` opens if it is not told. */
 const defaultConnections = 10
 
-/** How many statements a client runs at the same time, as far as it says: `PgClient` has its configuration. */
-export const capacityOf = (client: unknown): number => {
+/**
+ * How many connections a client has, and how many statements it runs on each at the same time, as far as it says:
+ * `PgClient` has its configuration.
+ */
+const poolOf = (client: unknown) => {
   const config = hasProperty(client, "config") ? client.config : undefined
   const { maxConnections, multiplex, multiplexConcurrency } = (config ?? {}) as Record<string, unknown>
   const connections = typeof maxConnections === "number" ? maxConnections : defaultConnections
   // A connection that statements share has 32 at a time, if it is not told.
   const each = multiplex !== true ? 1 : typeof multiplexConcurrency === "number" ? multiplexConcurrency : 32
+  return { connections, each }
+}
+
+/** How many statements a client runs at the same time. */
+export const capacityOf = (client: unknown): number => {
+  const { connections, each } = poolOf(client)
   return Math.max(1, connections * each)
+}
+
+/**
+ * How many of `capacity` statements are left to a client when one of its connections is held for something else. 0 if it
+ * has no other.
+ */
+export const capacityBeside = (client: unknown, capacity: number): number => {
+  const { connections, each } = poolOf(client)
+  return each === 1 ? Math.min(capacity, connections) - 1 : Math.min(capacity, (connections - 1) * each)
 }
 
 /** A place in a queue, or the queue itself: a ring, whose first is `next` and whose last is `previous`. */
@@ -100,10 +118,12 @@ const nowOf = (fiber: Fiber.Fiber<unknown, unknown>): number =>
   // Not the time of day, which can be set back.
   Number(fiber.getRef(Clock.Clock).monotonicTimeNanosUnsafe() / 1_000n) / 1_000
 
-export const make = (capacity: number): Gate => {
-  /** How many may be under way: at least one, at most `capacity`. */
+/** `most` may be less than `capacity` for a time: while a connection is held for something else. */
+export const make = (capacity: number, most: () => number = () => capacity): Gate => {
+  /** How many may be under way: at least one, at most `capacity`, and for now `most`. */
   let limit = capacity
-  /** How many are, never more than `limit`. */
+  const isOpen = (): boolean => underWay < limit && underWay < most()
+  /** How many are. */
   let underWay = 0
   /** By how many `limit` grows next, and since when it could not. */
   let step = 1
@@ -113,9 +133,9 @@ export const make = (capacity: number): Gate => {
   let queue = makePlace()
 
   const admit = (fiber: Fiber.Fiber<unknown, unknown>): void => {
-    if (underWay >= limit || isEmpty(queue)) return
+    if (!isOpen() || isEmpty(queue)) return
     const late = nowOf(fiber) - patience
-    while (underWay < limit && !isEmpty(queue)) {
+    while (isOpen() && !isEmpty(queue)) {
       const first = queue.next
       const place = first.since === undefined || first.since >= late ? first : queue.previous
       remove(place)
@@ -185,7 +205,7 @@ export const make = (capacity: number): Gate => {
 
   const enter = (restore: Restore, fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<void, SqlError> => {
     if (down !== undefined && nowOf(fiber) - down.since < pause) return down.why
-    if (underWay < limit && isEmpty(queue)) {
+    if (isOpen() && isEmpty(queue)) {
       underWay++
       return Effect.void
     }

@@ -25,6 +25,7 @@ import type { SessionFrontend } from "../../SessionFrontend.ts"
 import { describeCause } from "../describeCause.ts"
 import { withDeadline } from "../manager/deadline.ts"
 import { millisOf } from "../manager/deadlines.ts"
+import { tellOf } from "../manager/events.ts"
 import { unavailable } from "../manager/storage.ts"
 
 /** What a frontend with a cookie says of origins. */
@@ -52,6 +53,8 @@ export interface FrontendPolicy {
   readonly origins: CrossOriginPolicy | undefined
   /** Whether the log has said what to change where the app's own page was refused. */
   hasHinted: boolean
+  /** Whether it was looked whether the tracer records tokens. */
+  hasLookedAtTracer: boolean
 }
 
 export interface HttpOptions<A, R extends ReadonlyArray<Tagged>, RX = never> extends ManagerOptions<A, R, RX> {
@@ -111,11 +114,13 @@ const asBackend = <B>(adopting: Effect.Effect<B>, millis: number): Effect.Effect
 /** A frontend with the options of its layer. Member by member: it may be an instance of a class. */
 export const bound = <A, R extends ReadonlyArray<Tagged>, RX>(
   frontend: SessionFrontend["Service"],
-  { adopt, backendTimeout = "1 second", clearSiteData, client }: HttpOptions<A, R, RX>,
-  context: Context.Context<RX>
+  { adopt, backendTimeout = "1 second", clearSiteData, client, onEvent }: HttpOptions<A, R, RX>,
+  context: Context.Context<RX>,
+  namespace: string
 ): BoundFrontend<A> => {
   const { carried } = frontend
   const millis = millisOf(backendTimeout)
+  const tell = onEvent && tellOf(onEvent, context, namespace, millis)
   return {
     security: frontend.security,
     extract: (request) => frontend.extract(request),
@@ -134,6 +139,7 @@ export const bound = <A, R extends ReadonlyArray<Tagged>, RX>(
           ),
           millis
         )),
+    onRefused: tell && ((error) => tell({ _tag: "Refused", error })),
     clearSiteData
   }
 }
@@ -191,7 +197,8 @@ const derive = (frontend: AnyFrontend): FrontendPolicy => {
             trusted: new Set(frontend.origins?.trusted.map((origin) => origin.toLowerCase()))
           }
         : undefined,
-    hasHinted: false
+    hasHinted: false,
+    hasLookedAtTracer: false
   }
 }
 

@@ -5,17 +5,34 @@
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import type { Refusal, Session, SessionManager, Tagged } from "../../Session.ts"
 import { SessionInvalid } from "../../SessionError.ts"
 import type { SessionUnavailable } from "../../SessionError.ts"
-import type { Credential, Transport } from "../../SessionFrontend.ts"
+import type { Credential, SessionFrontend, Transport } from "../../SessionFrontend.ts"
 import { failure } from "../exit.ts"
 import { places, tokenLength } from "../token/format.ts"
 
-const ambiguous = failure(new SessionInvalid({ reason: "Ambiguous" }))
+const ambiguousError = new SessionInvalid({ reason: "Ambiguous" })
+const ambiguous = failure(ambiguousError)
+
+/** Is told of what no manager knows. */
+type OnRefused = ((error: SessionInvalid) => Effect.Effect<void>) | undefined
+
+/** The tokens of a request. That it has none is no refusal yet: an open route may do without. */
+export const extractFrom = (
+  frontend: SessionFrontend["Service"],
+  request: HttpServerRequest,
+  onRefused: OnRefused
+): ReturnType<SessionFrontend["Service"]["extract"]> => {
+  const extracted = frontend.extract(request)
+  return onRefused === undefined
+    ? extracted
+    : Effect.tapError(extracted, (error) => (error._tag === "SessionInvalid" ? onRefused(error) : Effect.void))
+}
 
 /** Each token once; of one that came by cookie and header, the header. */
 export const distinct = (credentials: ReadonlyArray<Credential>): ReadonlyArray<Credential> => {
@@ -33,7 +50,8 @@ export const distinct = (credentials: ReadonlyArray<Credential>): ReadonlyArray<
  */
 export const chooseSession = <A, R extends ReadonlyArray<Tagged>>(
   credentials: ReadonlyArray<Credential>,
-  resolve: (token: Redacted.Redacted<string>) => ReturnType<SessionManager<A, R>["resolve"]>
+  resolve: (token: Redacted.Redacted<string>) => ReturnType<SessionManager<A, R>["resolve"]>,
+  onRefused?: OnRefused
 ): Effect.Effect<readonly [Session<A>, Transport], SessionInvalid | Refusal<R> | SessionUnavailable> =>
   Effect.gen(function* () {
     const found = distinct(credentials)
@@ -44,7 +62,10 @@ export const chooseSession = <A, R extends ReadonlyArray<Tagged>>(
     for (const [i, exit] of exits.entries()) {
       const { via } = found[i]!
       if (Exit.isSuccess(exit)) {
-        if (accepted !== undefined && accepted[0].id !== exit.value.id) return yield* ambiguous
+        if (accepted !== undefined && accepted[0].id !== exit.value.id) {
+          if (onRefused !== undefined) yield* onRefused(ambiguousError)
+          return yield* ambiguous
+        }
         if (accepted === undefined || via === "header") accepted = [accepted?.[0] ?? exit.value, via]
       } else {
         const error = Option.getOrUndefined(Exit.findErrorOption(exit))

@@ -66,7 +66,7 @@ export const make = <Self, A, R extends ReadonlyArray<Tagged>>(own: Own<Self, A,
 
   /** Ends a new session if its log-in fails: the old one may live on, so the new one must not. */
   const orUndo = <B, E>(created: Session<A>, rest: Effect.Effect<B, E>): Effect.Effect<B, E> =>
-    Effect.tapCause(rest, () => undo(manager.destroy(created.token)))
+    Effect.tapCause(rest, () => undo(manager.destroy(created.token, { why: "undone" })))
 
   /** Gives the response the token of a new session, once what it replaces has ended. */
   const issue = <E = never>(

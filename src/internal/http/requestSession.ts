@@ -19,6 +19,7 @@ import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Semaphore from "effect/Semaphore"
 import type {
+  BoundFrontend,
   Changed,
   CreateOptions,
   Loaded,
@@ -36,8 +37,9 @@ import { failure } from "../exit.ts"
 import { carriedBy } from "../frontend/carried.ts"
 import { requestHeader } from "../frontend/requestHeader.ts"
 import { betweenLooks } from "../manager/ended.ts"
+import * as Span from "../session/span.ts"
 import type { Binding } from "./binding.ts"
-import { chooseSession, endSessions } from "./credentials.ts"
+import { chooseSession, endSessions, extractFrom } from "./credentials.ts"
 import { staleness } from "./freshness.ts"
 import * as LogIn from "./logIn.ts"
 import { isAdoptable, isOwnRequest } from "./logIn.ts"
@@ -46,6 +48,7 @@ import { ResponseHeaders } from "./responseHeaders.ts"
 
 export const sessionMissing = new SessionMissing()
 const missing = failure(sessionMissing)
+const refusedAsMissing = Effect.andThen(Span.refused(sessionMissing), missing)
 
 type Outcome<A, R extends ReadonlyArray<Tagged>> = Exit.Exit<
   Session<A>,
@@ -87,6 +90,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   #lock: Semaphore.Semaphore | undefined = undefined
   /** When the request began, or when it ended the principal's sessions: in nanoseconds. */
   #began: () => bigint
+  #isRefused = false
   /** Whether the look at the session keeps it alive. */
   #touch = true
   readonly #answer: Answer
@@ -139,6 +143,20 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     return this.#binding.manager === manager && this.#binding.frontend === frontend
   }
 
+  /** Says of a refusal that the manager does not know of: on the current span, and to the handler of one a request. */
+  refused(error: Parameters<NonNullable<BoundFrontend<A>["onRefused"]>>[0]): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const { onRefused } = this.#binding.frontend
+      if (onRefused === undefined || this.#isRefused) return Span.refused(error)
+      this.#isRefused = true
+      return Effect.andThen(Span.refused(error), onRefused(error))
+    })
+  }
+
+  get #onRefused(): ((error: SessionInvalid) => Effect.Effect<void>) | undefined {
+    return this.#binding.frontend.onRefused && ((error) => this.refused(error))
+  }
+
   finish(response: HttpServerResponse): Effect.Effect<HttpServerResponse> {
     return this.#headers.finish(response)
   }
@@ -148,6 +166,10 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   // ---------------------------------------------------------------------------
 
   get get(): Loaded<Session<A>, R> {
+    return Effect.tapError(this.#asked, Span.refused)
+  }
+
+  get #asked(): Loaded<Session<A>, R> {
     return Effect.suspend(() => this.load(this.#began))
   }
 
@@ -156,14 +178,15 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     if (this.#state !== undefined) return this.#state
     if (this.#isReading) {
       this.#readEnded ??= Deferred.makeUnsafe<void>()
-      return Effect.andThen(Deferred.await(this.#readEnded), this.get)
+      return Effect.andThen(Deferred.await(this.#readEnded), this.#asked)
     }
     if (this.#headers.isShared) return this.#tooLate("the session was first read", "read it")
     this.#headers.isReading = true
     let isOurs = false
     const { frontend } = this.#binding
     const { adopt } = frontend
-    const looked = Effect.flatMap(frontend.extract(this.#request), (credentials): Loaded<Session<A>, R> => {
+    const extracted = extractFrom(frontend, this.#request, this.#onRefused)
+    const looked = Effect.flatMap(extracted, (credentials): Loaded<Session<A>, R> => {
       // Another fiber may have been faster.
       if (this.#state !== undefined || this.#isReading) return this.load()
       isOurs = this.#isReading = true
@@ -195,7 +218,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     const touch = this.#touch
     if (credentials.length > 1) {
       return Effect.map(
-        chooseSession(credentials, (token) => manager.resolve(token, { touch, arrived })),
+        chooseSession(credentials, (token) => manager.resolve(token, { touch, arrived }), this.#onRefused),
         ([session, via]) => {
           this.#headers.via = via
           return session
@@ -228,7 +251,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   }
 
   get option(): Effect.Effect<Option.Option<Session<A>>, SessionUnavailable> {
-    return Effect.matchEffect(this.get, {
+    return Effect.matchEffect(this.#asked, {
       onSuccess: Effect.succeedSome,
       // No other failure of `get` leaves open whether there is a session.
       onFailure: (error): Effect.Effect<Option.Option<Session<A>>, SessionUnavailable> =>
@@ -240,11 +263,11 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     return (wanted) =>
       Effect.flatMap(this.get, (session) =>
         Effect.flatMap(Clock.currentTimeMillis, (now): Effect.Effect<Session<A>, SessionMissing | SessionStale> => {
-          if (this.#isAnonymous(session)) return missing
+          if (this.#isAnonymous(session)) return refusedAsMissing
           const problem = staleness(session, wanted, now)
           if (problem === undefined) return Effect.succeed(session)
           this.#headers.stale(problem)
-          return Effect.fail(problem)
+          return Effect.andThen(this.refused(problem), Effect.fail(problem))
         })
       )
   }
@@ -393,7 +416,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
       current: () => this.#current,
       set: (created) => this.#set(Exit.succeed(created)),
       lost: (error) => this.#lost(error),
-      endCarried: (replaced) => this.#endCarried(replaced),
+      endCarried: (replaced) => this.#endCarried("replaced", replaced),
       beforeHeaders: (operation, cookie, effect) => this.#beforeHeaders(operation, cookie, effect)
     })
   }
@@ -401,7 +424,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   get destroy(): RequestSession<A, R>["destroy"] {
     return this.#inTurn(() => {
       const wasIssued = this.#headers.issued !== undefined
-      return Effect.map(this.#endCarried(), (carried) => {
+      return Effect.map(this.#endCarried("logout"), (carried) => {
         if (carried || wasIssued) this.#headers.detach()
         this.#set(missing)
       })
@@ -412,7 +435,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
    * Ends the session this request has, but for one that another is to replace, then those whose tokens it carries besides.
    * Answers whether it carried a token of ours.
    */
-  #endCarried(replaced?: Session<A>): Effect.Effect<boolean, SessionUnavailable> {
+  #endCarried(why: "logout" | "replaced", replaced?: Session<A>): Effect.Effect<boolean, SessionUnavailable> {
     return Effect.gen({ self: this }, function* () {
       const { definition, frontend, manager } = this.#binding
       let carried = yield* carriedBy(frontend, this.#request)
@@ -420,7 +443,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
       const current = replaced ?? this.#current
       if (current !== undefined) {
         if (replaced === undefined) {
-          yield* manager.destroy(current.token)
+          yield* manager.destroy(current.token, { why })
           this.#headers.issued = undefined
           this.#set(missing)
         }
@@ -428,7 +451,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
         own = carried.find(isOwn)
         carried = carried.filter((credential) => !isOwn(credential))
       }
-      const via = yield* endSessions(carried, manager.destroy, definition.key)
+      const via = yield* endSessions(carried, (token) => manager.destroy(token, { why }), definition.key)
       this.#headers.via ??= own?.via ?? via ?? carried[0]?.via
       return own !== undefined || via !== undefined
     })
@@ -443,7 +466,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   ): Effect.Effect<B, E | SessionMissing | SessionInvalid | Refusal<R> | SessionUnavailable> {
     return this.#inTurn(() =>
       Effect.flatMap(this.get, (session): Effect.Effect<B, E | SessionMissing> =>
-        Option.isSome(session.principal) ? f(session.principal.value, session) : missing
+        Option.isSome(session.principal) ? f(session.principal.value, session) : refusedAsMissing
       )
     )
   }

@@ -13,11 +13,13 @@ import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import * as Option from "effect/Option"
 import type { Definition, Fresh, Refusal, Session, Tagged, Unauthenticated, VerifiedOf } from "../../Session.ts"
-import type { SessionCrossOrigin, SessionStale, SessionUnavailable } from "../../SessionError.ts"
+import type { SessionCrossOrigin, SessionMissing, SessionStale, SessionUnavailable } from "../../SessionError.ts"
 import { originProblem } from "../frontend/origins.ts"
+import * as Span from "../session/span.ts"
 import type { Binding } from "./binding.ts"
 import { admit } from "./crossOrigin.ts"
 import * as Freshness from "./freshness.ts"
+import * as TracedHeaders from "./tracedHeaders.ts"
 import { beginning, RequestSessionLive, sessionMissing } from "./requestSession.ts"
 
 export type App<E, R> = Effect.Effect<HttpServerResponse, E, R>
@@ -101,7 +103,11 @@ export const guarding =
   (handle, fiber, admitted) => {
     type Inside = Effect.Effect<B, E | E2, Exclude<RB, Self | VerifiedOf<Self>>>
     const { context } = fiber
-    const refuse = (error: GuardError<R> | SessionStale): Inside => onFailure(error, context)
+    const refuse = (error: GuardError<R> | SessionStale): Inside =>
+      // Whatever it answers: a redirect to the log-in page is a refusal too.
+      Effect.andThen(Span.refused(error), () => onFailure(error, context))
+    // On an open route it is no refusal, so nobody has told of it.
+    const missing = (error: SessionMissing): Inside => Effect.andThen(handle.refused(error), () => refuse(error))
     const enter = (session: Session<A>): Inside => {
       fiber.setContext(Context.add(Context.add(context, definition, handle), definition.Verified, session))
       return effect(handle) as Inside
@@ -112,9 +118,9 @@ export const guarding =
         return handle.load()
       }),
       {
-        onFailure: refuse,
+        onFailure: (error) => (error._tag === "SessionMissing" ? missing(error as SessionMissing) : refuse(error)),
         onSuccess: (session): Inside => {
-          if (definition.principal !== undefined && Option.isNone(session.principal)) return refuse(sessionMissing)
+          if (definition.principal !== undefined && Option.isNone(session.principal)) return missing(sessionMissing)
           return fresh === undefined
             ? enter(session)
             : Effect.matchEffect(handle.fresh(fresh), { onFailure: refuse, onSuccess: enter })
@@ -154,7 +160,9 @@ const withHandle = <Self, A, R extends ReadonlyArray<Tagged>, E, RA>(
     const isForCaller = isNested && !outer.isOf(request)
     const began = beginning(fiber.getRef(Clock.Clock))
     const handle = new RequestSessionLive(request, binding, began, isForCaller ? "caller" : "response")
-    const response = app(handle, fiber, admit(request, binding, trusted))
+    const warning = TracedHeaders.warnOnce(fiber, binding.policy, binding.definition.key)
+    const answered = app(handle, fiber, admit(request, binding, trusted))
+    const response = warning === undefined ? answered : Effect.andThen(warning, answered)
     return Effect.onExitPrimitive(
       isForCaller ? response : Effect.flatMap(response, (response) => handle.finish(response)),
       () => {

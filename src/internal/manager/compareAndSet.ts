@@ -13,6 +13,8 @@ import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import type * as Redacted from "effect/Redacted"
@@ -22,8 +24,10 @@ import type { SessionInvalid } from "../../SessionError.ts"
 import { failure } from "../exit.ts"
 import { withDeadline } from "./deadline.ts"
 import { lineOf } from "./extension.ts"
-import { LiveSession } from "./liveSession.ts"
+import type { Events, OwnEvent } from "./events.ts"
+import { LiveSession, noToken, withoutToken } from "./liveSession.ts"
 import { expired, notFound } from "./look.ts"
+import * as Span from "../session/span.ts"
 import * as Serial from "./serial.ts"
 import type { Parts } from "./parts.ts"
 import { unavailable } from "./storage.ts"
@@ -80,6 +84,14 @@ interface Job<A, E> {
 const isGiven = <A, E>({ given, terms }: Job<A, E>, record: SessionRecord): boolean =>
   terms.byId === true || lineOf(record) === lineOf(LiveSession.record(given))
 
+const isUnavailable = (error: unknown): error is SessionUnavailable => Predicate.isTagged(error, "SessionUnavailable")
+
+const isExpired = (exit: Exit.Exit<unknown, unknown>): boolean =>
+  Option.exists(
+    Exit.findErrorOption(exit),
+    (error) => Predicate.isTagged(error, "SessionInvalid") && (error as SessionInvalid).reason === "Expired"
+  )
+
 export type CompareAndSet<A, E> = <B>(
   given: LiveSession<A>,
   change: Change<A, B, SessionInvalid | E | SessionConflict | SessionUnavailable>,
@@ -91,6 +103,7 @@ export const make = <A, E>({
   // Records of a newer data version are read, and not written over.
   dataVersion,
   deadlines,
+  events,
   snapshot,
   storage,
   times: { backend: timeout }
@@ -130,11 +143,33 @@ export const make = <A, E>({
     )
   }
 
+  /** One event for one write, of however many changes. */
+  const changed = (record: SessionRecord, now: number, news: Array<OwnEvent<A>>): void => {
+    const decoded = decode(record)
+    // It was decoded before it was changed.
+    if (Result.isFailure(decoded)) return
+    news.push({ _tag: "Changed", session: withoutToken(snapshot(record, decoded.success, noToken, now)) })
+  }
+
+  /** Says that a session has expired, if it has: the record that was given may have been touched since. */
+  const notice = (id: string, now: () => number, ended: Events<A>["ended"]): Effect.Effect<unknown> =>
+    Effect.ignore(
+      Effect.flatMap(
+        Effect.suspend(() => storage.read(id)),
+        (found) =>
+          Option.isSome(found) && now() >= deadlines.expiryOf(found.value, now())
+            ? ended([found.value], "expired")
+            : Effect.void
+      )
+    )
+
   const turn = Effect.fnUntraced(function* (
     job: Job<A, Failure>,
     queue: Serial.Queue<Job<A, Failure>, SessionRecord>,
     now: () => number,
-    arrived: number
+    arrived: number,
+    /** What is to be told once the turn is over: those that wait for theirs do not wait for a handler. */
+    news: Array<OwnEvent<A>>
   ) {
     const { given } = job
     const { company = "together" } = job.terms
@@ -145,7 +180,13 @@ export const make = <A, E>({
     const write = (record: SessionRecord, patch: Write<A>["patch"]) => {
       const attempt = Effect.suspend(() => {
         const at = now()
-        return storage.update(record.id, record.version, { ...patch, ...deadlines.seenAt(record, at) }, left(at))
+        return storage.update(
+          record.id,
+          record.version,
+          { ...patch, ...deadlines.seenAt(record, at) },
+          left(at),
+          events && ((operation, outcome) => Effect.sync(() => news.push({ _tag: "Failed", operation, outcome })))
+        )
       })
       return patch.secretHash === undefined
         ? attempt
@@ -199,6 +240,8 @@ export const make = <A, E>({
       if (result._tag === "gone") return all.forEach((one) => one.job.fail(notFound))
       queue.newest = result.record
       if (result._tag === "updated" || result.record.secretHash === patch.secretHash) {
+        // Another secret is for the one to tell who has asked for it.
+        if (events !== undefined && patch.secretHash === undefined) changed(result.record, now(), news)
         return all.forEach((one) => one.answer(result.record))
       }
       record = result.record
@@ -209,7 +252,9 @@ export const make = <A, E>({
     Clock.clockWith((clock) => {
       const now = () => clock.currentTimeMillisUnsafe()
       const arrived = now()
-      return inTurn<readonly [B, LiveSession<A>]>(
+      const news: Array<OwnEvent<A>> = []
+      let hadTurn = false
+      const inItsTurn = inTurn<readonly [B, LiveSession<A>]>(
         given.id,
         (answer) => ({
           given,
@@ -221,7 +266,21 @@ export const make = <A, E>({
             ]),
           fail: answer
         }),
-        (job, queue) => turn(job, queue, now, arrived)
+        (job, queue) => {
+          hadTurn = true
+          return turn(job, queue, now, arrived, news)
+        }
+      )
+      // The call that failed, or that it waited for in vain, was another's: that one's span has it.
+      const answered = Effect.tapError(inItsTurn, (error) =>
+        !hadTurn && isUnavailable(error) ? Span.failed("update", error.outcome) : Effect.void
+      )
+      if (events === undefined) return answered
+      return Effect.uninterruptible(
+        Effect.onExit(answered, (exit) => {
+          const told = Effect.forEach(news, events.tell, { discard: true })
+          return isExpired(exit) ? Effect.andThen(told, notice(given.id, now, events.ended)) : told
+        })
       )
     })
 }

@@ -88,13 +88,14 @@ interface Entry<E> {
 const notFound = new SessionInvalid({ reason: "NotFound" })
 const expired = new SessionInvalid({ reason: "Expired" })
 const timedOut = { _tag: "TimedOut" }
+const nothing = { number: 0, seen: undefined }
 
 export const make = Effect.fnUntraced(function* <A, R extends ReadonlyArray<Tagged>>(
   parts: Parts<A>,
   { admit }: Looks<A, Refusal<R>>
 ): Effect.fn.Return<SessionManager<A, R>["ended"], never, Scope.Scope> {
   type Refused = SessionInvalid | Refusal<R>
-  const { deadlines, namespace, sha256, storage, times, tokens } = parts
+  const { deadlines, events, namespace, sha256, storage, times, tokens } = parts
   /** A read and the verifier, each of which has that long, and a margin. */
   const lookTimeout = 2.25 * times.backend
   const entries = new Map<string, Entry<Refused>>()
@@ -131,8 +132,10 @@ export const make = Effect.fnUntraced(function* <A, R extends ReadonlyArray<Tagg
         },
         onFailure: (cause) => {
           const error = Option.getOrUndefined(Cause.findErrorOption(cause))
+          if (error?._tag === "SessionUnavailable") return Effect.undefined
           if (error !== undefined) {
-            return Effect.succeed(error._tag === "SessionUnavailable" ? undefined : { why: error as Refused })
+            isVerifierFailing = false
+            return Effect.succeed({ why: error as Refused })
           }
           if (isVerifierFailing) return Effect.undefined
           // Once, and not for each session that is waited for.
@@ -165,7 +168,7 @@ export const make = Effect.fnUntraced(function* <A, R extends ReadonlyArray<Tagg
     )
 
   const finish = (entry: Entry<Refused>, looking: Looking, seen: Seen<Refused>) => {
-    // One that was given up.
+    // It was given up, and another may be under way.
     if (entry.looking !== looking) return
     entry.looking = undefined
     entry.last = { number: entry.begun, seen }
@@ -274,43 +277,57 @@ export const make = Effect.fnUntraced(function* <A, R extends ReadonlyArray<Tagg
   const steps = (entry: Entry<Refused>, waiter: Waiter): Effect.Effect<Refused> =>
     Effect.flatMap(step(entry, waiter), (why) => (why === undefined ? steps(entry, waiter) : Effect.succeed(why)))
 
+  const entryOf = (id: string): Entry<Refused> => {
+    let entry = entries.get(id)
+    if (entry === undefined) {
+      entry = { id, waiters: new Set(), begun: 0, wanted: 0, looking: undefined, last: nothing }
+      entries.set(id, entry)
+    }
+    return entry
+  }
+
+  const leave = (waiter: Waiter, entry: Entry<Refused>) => {
+    entry.waiters.delete(waiter)
+    if (entry.waiters.size > 0) return
+    entries.delete(entry.id)
+    entry.looking?.stop()
+  }
+
   const wait = (
     id: string,
-    { absoluteExpiresAt, expiresAt, token }: Session<A>,
+    { absoluteExpiresAt, expiresAt, principal, token }: Session<A>,
     known: Pick<Waiter, "line" | "hash">
   ): Effect.Effect<Refused> =>
-    Clock.clockWith((clock) => {
-      const now = clock.currentTimeMillisUnsafe()
-      const none: Entry<Refused>["last"] = { number: 0, seen: undefined }
-      const entry: Entry<Refused> = entries.get(id) ?? {
-        id,
-        waiters: new Set(),
-        begun: 0,
-        wanted: 0,
-        looking: undefined,
-        last: none
-      }
-      const waiter: Waiter = {
-        ...known,
-        token,
-        judged: entry.begun,
-        next: now,
-        expiresAt: expiresAt.epochMilliseconds,
-        absoluteExpiresAt: absoluteExpiresAt.epochMilliseconds,
-        hintsUntil: now + times.backend,
-        wake: () => {}
-      }
-      entries.set(id, entry)
-      entry.waiters.add(waiter)
-      hints.open()
-      return Effect.onExitPrimitive(steps(entry, waiter), () => {
-        entry.waiters.delete(waiter)
-        if (entry.waiters.size === 0) {
-          entries.delete(id)
-          entry.looking?.stop()
+    Effect.suspend(() => {
+      let left = () => {}
+      const waited = Clock.clockWith((clock) => {
+        const now = clock.currentTimeMillisUnsafe()
+        const entry = entryOf(id)
+        const waiter: Waiter = {
+          ...known,
+          token,
+          judged: entry.begun,
+          next: now,
+          expiresAt: expiresAt.epochMilliseconds,
+          absoluteExpiresAt: absoluteExpiresAt.epochMilliseconds,
+          hintsUntil: now + times.backend,
+          wake: () => {}
         }
+        entry.waiters.add(waiter)
+        left = () => leave(waiter, entry)
+        hints.open()
+        return steps(entry, waiter)
+      })
+      const ended = Effect.onExitPrimitive(waited, () => {
+        left()
         return undefined
       })
+      if (events === undefined) return ended
+      return Effect.tap(ended, (why) =>
+        why._tag === "SessionInvalid" && (why as SessionInvalid).reason === "Expired"
+          ? events.ended([{ id, principal: Option.getOrUndefined(principal) }], "expired")
+          : Effect.void
+      )
     })
 
   return (session) =>

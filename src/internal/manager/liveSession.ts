@@ -83,11 +83,16 @@ export class LiveSession<A> implements Session<A> {
   }
 }
 
+/** What may be shown of a session. */
+export const withoutToken = <A>(session: LiveSession<A>): SessionInfo<A> => {
+  const { token: _, ...info } = session
+  return info
+}
+
 /** For sessions that are changed or shown without their token. */
 export const noToken = Redacted.make("")
 
 /** What may be shown of a record whose token is not at hand. */
 export const infoOf = <A>(record: SessionRecord, data: A, shown: Shown): SessionInfo<A> => {
-  const { token: _, ...info } = new LiveSession(record, data, shown, noToken)
-  return info
+  return withoutToken(new LiveSession(record, data, shown, noToken))
 }

@@ -17,7 +17,7 @@ import * as CompareAndSet from "./compareAndSet.ts"
 import { undo } from "./deadline.ts"
 import * as Extension from "./extension.ts"
 import * as Fence from "./fence.ts"
-import { LiveSession } from "./liveSession.ts"
+import { LiveSession, withoutToken } from "./liveSession.ts"
 import { type Looks, noTouch, notFound } from "./look.ts"
 import { maxListed, pageSize, type Parts } from "./parts.ts"
 
@@ -34,7 +34,7 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
   { held, opened, withoutVerifier }: Looks<A, Refusal<R>>,
   compareAndSet: CompareAndSet.CompareAndSet<A, Refusal<R>>
 ): Pick<SessionManager<A, R>, "create" | "createFrom" | "reauthenticate"> => {
-  const { copyOf, data, dataVersion, deadlines, fence, isLive, maxPerPrincipal, namespace, randomly } = parts
+  const { copyOf, data, dataVersion, deadlines, events, fence, isLive, maxPerPrincipal, namespace, randomly } = parts
   const { sha256, snapshot, storage, times, tokens } = parts
   let hasWarnedOfCut = false
 
@@ -99,14 +99,14 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
     return live
       .sort((a, b) => b.lastSeenAt - a.lastSeenAt || (a.id < b.id ? 1 : -1))
       .slice(maxPerPrincipal)
-      .flatMap(({ id }) => (id === own ? [] : [id]))
+      .filter(({ id }) => id !== own)
   })
 
   /** Makes a session, unless the log-in began before the fence, and answers those that are over the limit by it. */
   const made = (given: A, options: NewSession, began: number, replaced: ReadonlySet<string>) =>
     Effect.flatMap(insert(given, options), (session) => {
       const principal = Option.getOrUndefined(session.principal)
-      if (principal === undefined) return Effect.succeed({ session, over: [] as ReadonlyArray<string> })
+      if (principal === undefined) return Effect.succeed({ session, over: [] as ReadonlyArray<SessionRecord> })
       // A list that fails ends nothing: the next log-in sees to the limit.
       const limited = Effect.orElseSucceed(overLimit(principal, session.id, replaced), () => [])
       const looks = [fence.check(principal, began), limited] as const
@@ -117,8 +117,19 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
     })
 
   /** If it fails, the next log-in ends them. */
-  const end = (ids: ReadonlyArray<string>) =>
-    Effect.ignore(Effect.forEach(ids, (id) => storage.delete(id), { concurrency: 8, discard: true }))
+  const endOver = Effect.fnUntraced(function* (over: ReadonlyArray<SessionRecord>) {
+    const ended: Array<SessionRecord> = []
+    const end = (record: SessionRecord) =>
+      Effect.map(storage.delete(record.id), (deleted) => {
+        if (deleted !== "absent") ended.push(record)
+      })
+    yield* Effect.ignore(Effect.forEach(over, end, { concurrency: 8, discard: true }))
+    if (events !== undefined) yield* events.ended(ended, "limit")
+  })
+
+  /** Is told when nothing can stop the log-in any more. */
+  const created = (session: LiveSession<A>): Effect.Effect<void> =>
+    events === undefined ? Effect.void : events.tell({ _tag: "Created", session: withoutToken(session) })
 
   const warnOfCut = (options: CreateOptions) =>
     Effect.suspend(() => {
@@ -149,7 +160,8 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
     const ids = yield* Effect.forEach(replaces, idOf)
     const { over, session } = yield* made(given, options, began, new Set(Arr.getSomes(ids)))
     yield* warnOfCut(options)
-    yield* end(over)
+    yield* created(session)
+    yield* endOver(over)
     return session
   })
 
@@ -215,9 +227,11 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
       const [value, options] = next(sealed)
       return made(value, options, began, new Set([id]))
     }).pipe(Effect.tapCause(() => takeSealOff))
+    yield* created(session)
     // Nothing opens it any more, so a record that is left behind does no harm.
-    yield* Effect.ignore(storage.delete(id))
-    yield* end(over)
+    const deleted = yield* Effect.orElseSucceed(storage.delete(id), () => "perhaps" as const)
+    if (events !== undefined && deleted !== "absent") yield* events.ended([LiveSession.record(sealed)], "replaced")
+    yield* endOver(over)
     return session
   })
 

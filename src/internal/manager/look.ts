@@ -16,7 +16,7 @@ import type { SessionUnavailable } from "../../SessionError.ts"
 import { failure } from "../exit.ts"
 import * as Token from "../token/token.ts"
 import { sealOf } from "./extension.ts"
-import { LiveSession } from "./liveSession.ts"
+import { LiveSession, withoutToken } from "./liveSession.ts"
 import type { Parts } from "./parts.ts"
 import * as Rotation from "./rotation.ts"
 
@@ -42,7 +42,7 @@ const again: Look = { ...noTouch, isAgain: true }
 export type Looks<A, E> = ReturnType<typeof make<A, E>>
 
 export const make = <A, E>(
-  { data, deadlines, namespace, randomly, sha256, snapshot, storage, times, tokens }: Parts<A>,
+  { data, deadlines, end, events, namespace, randomly, sha256, snapshot, storage, times, tokens }: Parts<A>,
   verified: (session: LiveSession<A>) => Effect.Effect<LiveSession<A>, E | SessionUnavailable>
 ) => {
   type Readable = Effect.Effect<LiveSession<A>, SessionInvalid>
@@ -97,14 +97,14 @@ export const make = <A, E>(
   }
 
   /** A copy of the token was stolen: the session ends, for its owner too. */
-  const ended = (id: string): Accepted =>
-    storage.delete(id).pipe(
+  const ended = (record: SessionRecord): Accepted =>
+    end(record.id, "reused", { known: record }).pipe(
       Effect.andThen(
         Effect.annotateLogs(
           Effect.logWarning("a token was used after its time: a stolen copy. The session has ended"),
           {
             namespace,
-            id
+            id: record.id
           }
         )
       ),
@@ -121,7 +121,10 @@ export const make = <A, E>(
   ): Accepted => {
     const verdict = Rotation.judge(record, hash, { now, arrived: Math.min(arrived, now) }, times.rotation, rotate)
     if (verdict._tag === "unknown") return notFound
-    if (verdict._tag === "reused") return ended(record.id)
+    if (verdict._tag === "reused") return ended(record)
+    if (events !== undefined && now >= deadlines.expiryOf(record, now)) {
+      return Effect.andThen(events.ended([record], "expired"), expired)
+    }
     const session = admit(record, token, now)
     if (isAgain) return session
     const { rotated, seen } = verdict
@@ -141,6 +144,7 @@ export const make = <A, E>(
     touch: boolean,
     now: number
   ): Accepted => {
+    const { data } = session
     const record = LiveSession.record(session)
     const { idleExpiresAt, lastSeenAt } = touch ? deadlines.seenAt(record, now) : record
     const update = (patch: { readonly secretHash?: string; readonly extension: string }) =>
@@ -150,27 +154,34 @@ export const make = <A, E>(
       const secret = yield* randomly(Token.randomSecret)
       const secretHash = yield* sha256(secret)
       const result = yield* update({ secretHash, extension: rotated(secretHash) })
-      return { result, token: yield* tokens.issue({ id: record.id, secret }) }
+      const token = yield* tokens.issue({ id: record.id, secret })
+      if (events !== undefined && result._tag === "updated") {
+        const session = withoutToken(snapshot(result.record, data, token, now))
+        yield* events.tell({ _tag: "Rotated", session })
+      }
+      return { result, token }
     })
     return aside(session, write, ({ result, token }) => {
       if (result._tag === "gone") return notFound
       return result._tag === "updated"
-        ? Exit.succeed(snapshot(result.record, session.data, token, now))
+        ? Exit.succeed(snapshot(result.record, data, token, now))
         : // Another request was faster: the token is judged by what that one has made of the record.
           opened(result.record, hash, session.token, now, again)
     })
   }
 
-  const load = (token: Redacted.Redacted<string>, look: Look): Accepted =>
-    Clock.clockWith((clock) =>
-      Effect.flatMapEager(tokens.check(token), ({ id, secret }) =>
+  /** `telling` wraps what may be refused, not a session that is there already. */
+  const load = (token: Redacted.Redacted<string>, look: Look, telling?: (session: Accepted) => Accepted): Accepted =>
+    Clock.clockWith((clock) => {
+      const session = Effect.flatMapEager(tokens.check(token), ({ id, secret }) =>
         Effect.flatMapEager(sha256(secret), (hash) =>
           Effect.flatMapEager(storage.read(id), (found): Accepted =>
             found._tag === "None" ? notFound : opened(found.value, hash, token, clock.currentTimeMillisUnsafe(), look)
           )
         )
       )
-    )
+      return telling === undefined || (Exit.isExit(session) && Exit.isSuccess(session)) ? session : telling(session)
+    })
 
   return {
     admit,

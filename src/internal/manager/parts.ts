@@ -6,14 +6,18 @@
 import * as SecureRandom from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
 import type * as Redacted from "effect/Redacted"
+import * as Option from "effect/Option"
 import * as Result from "effect/Result"
-import type { Core, Definition, LayerOptions, Tagged } from "../../Session.ts"
+import type { Core, Definition, EndedWhy, ManagerOptions, Tagged } from "../../Session.ts"
 import { SessionBackend } from "../../SessionBackend.ts"
 import type { SessionRecord } from "../../SessionBackend.ts"
+import type { SessionUnavailable } from "../../SessionError.ts"
 import { SessionKeys } from "../../SessionKeys.ts"
+import * as Span from "../session/span.ts"
 import * as Token from "../token/token.ts"
 import * as TokenCrypto from "../token/tokenCrypto.ts"
 import * as Deadlines from "./deadlines.ts"
+import type * as Events from "./events.ts"
 import * as Extension from "./extension.ts"
 import * as Fence from "./fence.ts"
 import { LiveSession } from "./liveSession.ts"
@@ -30,15 +34,17 @@ const maxIdentifier = 500
 export interface Settings {
   readonly times: Deadlines.Times
   readonly maxPerPrincipal: number | false
+  /** What the current span says of an accepted session. */
+  readonly spanAttributes: ReadonlyArray<Span.Name>
 }
 
 /** The settings of a layer, and what is wrong with them. */
-export const settingsOf = <Self, A, R extends ReadonlyArray<Tagged>>(
+export const settingsOf = <Self, A, R extends ReadonlyArray<Tagged>, RX>(
   definition: Definition<Self, A, R>,
-  options: LayerOptions
+  options: ManagerOptions<NoInfer<A>, NoInfer<R>, RX>
 ): { readonly settings: Settings; readonly problems: ReadonlyArray<string> } => {
   const { problems, times } = Deadlines.timesOf(options)
-  const { maxPerPrincipal = 100 } = options
+  const { maxPerPrincipal = 100, spanAttributes = [] } = options
   const isLimit =
     maxPerPrincipal === false ||
     (Number.isSafeInteger(maxPerPrincipal) && maxPerPrincipal >= 1 && maxPerPrincipal <= maxListed)
@@ -46,15 +52,32 @@ export const settingsOf = <Self, A, R extends ReadonlyArray<Tagged>>(
   const identifier = fits ? [] : [`the identifier must have ${maxIdentifier} bytes at most, in Session.Service()("…")`]
   const limit = isLimit ? [] : [`maxPerPrincipal must be a whole number from 1 to ${maxListed}, or false for no limit`]
   return {
-    settings: { times, maxPerPrincipal },
-    problems: [...problems, ...limit, ...identifier, ...SessionData.problemsOf(definition)]
+    settings: { times, maxPerPrincipal, spanAttributes },
+    problems: [
+      ...problems,
+      ...limit,
+      ...Span.problemsOf(spanAttributes),
+      ...identifier,
+      ...SessionData.problemsOf(definition)
+    ]
   }
+}
+
+interface EndOptions {
+  /** Ends it only if it is theirs. */
+  readonly principal?: string | undefined
+  /** The session, where it is known. */
+  readonly known?: Events.Ended | undefined
 }
 
 export interface Parts<A> extends Settings {
   readonly namespace: string
   readonly dataVersion: number
   readonly storage: Storage.Storage
+  /** Of a manager that has a handler. */
+  readonly events: Events.Events<A> | undefined
+  /** Deletes a session's record and says why it has ended. Answers whether this call deleted it. */
+  readonly end: (id: string, why: EndedWhy, options?: EndOptions) => Effect.Effect<boolean, SessionUnavailable>
   readonly fence: Fence.Fence
   readonly deadlines: Deadlines.Deadlines
   readonly data: SessionData.SessionData<A>
@@ -68,9 +91,35 @@ export interface Parts<A> extends Settings {
   readonly isLive: (record: SessionRecord, now: number) => boolean
 }
 
+const ending =
+  <A>(storage: Storage.Storage, events: Events.Events<A> | undefined): Parts<A>["end"] =>
+  (id, why, { known, principal } = {}) => {
+    const owner = principal === undefined ? undefined : { principal }
+    const deleting = Effect.suspend(() => storage.delete(id, owner))
+    if (events === undefined) return Effect.map(deleting, (deleted) => deleted === "deleted")
+    return Effect.uninterruptible(
+      Effect.gen(function* () {
+        // Once it is deleted, nobody knows whose it was.
+        const session = known ?? (owner ? { id, principal } : Option.getOrUndefined(yield* found(storage, id)))
+        const deleted = yield* deleting
+        const isToTell = deleted === "deleted" || (deleted === "perhaps" && session !== undefined)
+        if (isToTell) yield* events.ended([session ?? { id, principal: undefined }], why)
+        return deleted === "deleted"
+      })
+    )
+  }
+
+/** The session to be ended, if the store can say. */
+const found = (storage: Storage.Storage, id: string) =>
+  Effect.orElseSucceed(
+    Effect.suspend(() => storage.read(id)),
+    () => Option.none<SessionRecord>()
+  )
+
 export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<Tagged>>(
   definition: Definition<Self, A, R>,
-  settings: Settings
+  settings: Settings,
+  events: Events.Events<A> | undefined
 ): Effect.fn.Return<Parts<A>, never, Core> {
   const namespace = definition.key
   const keys = yield* SessionKeys
@@ -80,13 +129,18 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
   const timeout = settings.times.backend
   const deadlines = Deadlines.make(settings.times)
   const data = SessionData.make(definition)
+  const onFailed: Storage.OnFailed | undefined =
+    events && ((operation, outcome) => events.tell({ _tag: "Failed", operation, outcome }))
+  const storage = Storage.make(backend, namespace, timeout, onFailed)
   return {
     ...settings,
     namespace,
     dataVersion: definition.dataVersion,
-    storage: Storage.make(backend, namespace, timeout),
+    storage,
+    events,
+    end: ending(storage, events),
     fence: Fence.make({
-      storage: Storage.make(backend, Fence.namespaceOf(namespace), timeout),
+      storage: Storage.make(backend, Fence.namespaceOf(namespace), timeout, onFailed),
       namespace,
       timeout,
       sha256

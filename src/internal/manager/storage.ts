@@ -8,10 +8,11 @@ import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Option from "effect/Option"
-import type { Operation, SessionBackend, SessionPatch, SessionRecord } from "../../SessionBackend.ts"
+import type { DeletedRecord, Operation, SessionBackend, SessionPatch, SessionRecord } from "../../SessionBackend.ts"
 import { maxBatch, SessionBackendError } from "../../SessionBackend.ts"
 import { SessionUnavailable } from "../../SessionError.ts"
 import { failure } from "../exit.ts"
+import * as Span from "../session/span.ts"
 import { withDeadline } from "./deadline.ts"
 import { rested } from "./rest.ts"
 import { describeCause } from "../describeCause.ts"
@@ -25,21 +26,33 @@ type Stored<B> = Effect.Effect<B, SessionUnavailable>
 
 export type Storage = ReturnType<typeof make>
 
-export const make = (backend: SessionBackend["Service"], namespace: string, timeout: number) => {
-  /** The failure of an operation for a cause, logged. */
-  const failed = (operation: Operation, outcome: "notApplied" | "unknown", cause: unknown): Stored<never> =>
-    Effect.flatMap(
-      Effect.logWarning("session backend failed").pipe(
-        Effect.annotateLogs({ namespace, operation, outcome, cause: describeCause(cause) })
-      ),
-      () => unavailable[outcome]
+/** Is told of a call that failed. */
+export type OnFailed = (operation: Operation, outcome: "notApplied" | "unknown") => Effect.Effect<void>
+
+/** What came of a deletion: `perhaps` it was this call that deleted the record. */
+export type Deleted = "deleted" | "perhaps" | "absent"
+
+export const make = (backend: SessionBackend["Service"], namespace: string, timeout: number, onFailed?: OnFailed) => {
+  /** The failure of an operation for a cause: logged, named on the current span, and told. */
+  const failed = (
+    operation: Operation,
+    outcome: "notApplied" | "unknown",
+    cause: unknown,
+    tell = onFailed
+  ): Stored<never> =>
+    Effect.logWarning("session backend failed").pipe(
+      Effect.annotateLogs({ namespace, operation, outcome, cause: describeCause(cause) }),
+      Effect.andThen(Span.failed(operation, outcome)),
+      Effect.andThen(() => (tell === undefined ? Effect.void : tell(operation, outcome))),
+      Effect.andThen(unavailable[outcome])
     )
 
   const bounded = <B>(
     operation: Operation,
     outcome: "notApplied" | "unknown",
     millis: number,
-    call: Effect.Effect<B, SessionBackendError>
+    call: Effect.Effect<B, SessionBackendError>,
+    tell?: OnFailed
   ): Stored<B> =>
     Effect.catchCause(
       withDeadline(call, millis, () =>
@@ -49,9 +62,14 @@ export const make = (backend: SessionBackend["Service"], namespace: string, time
         for (const reason of cause.reasons) {
           // A read is never applied, whatever the store's error says.
           if (reason._tag === "Fail") {
-            return failed(operation, outcome === "notApplied" ? outcome : reason.error.outcome, reason.error.cause)
+            return failed(
+              operation,
+              outcome === "notApplied" ? outcome : reason.error.outcome,
+              reason.error.cause,
+              tell
+            )
           }
-          if (reason._tag === "Die") return failed(operation, outcome, reason.defect)
+          if (reason._tag === "Die") return failed(operation, outcome, reason.defect, tell)
         }
         // What is left is an interruption.
         return Effect.failCause(cause as Cause.Cause<never>)
@@ -59,17 +77,28 @@ export const make = (backend: SessionBackend["Service"], namespace: string, time
     )
 
   /** A write that is late or dies may have been applied. */
-  const write = <B>(operation: Operation, call: () => Effect.Effect<B, SessionBackendError>, millis = timeout) =>
-    bounded(operation, "unknown", millis, Effect.suspend(call))
+  const write = <B>(
+    operation: Operation,
+    call: () => Effect.Effect<B, SessionBackendError>,
+    millis = timeout,
+    tell?: OnFailed
+  ) => bounded(operation, "unknown", millis, Effect.suspend(call), tell)
 
   /** Deletes are idempotent, so a quick failure is retried within the deadline. */
-  const deletion = <B>(operation: Operation, call: () => Effect.Effect<B, SessionBackendError>) =>
+  const deletion = <B>(
+    operation: Operation,
+    call: (isAfterUnknown: boolean) => Effect.Effect<B, SessionBackendError>
+  ) =>
     Effect.uninterruptible(
       write(operation, () =>
-        Effect.catch(call(), (first) =>
+        Effect.catch(call(false), (first) => {
+          const isUnknown = first.outcome === "unknown"
           // If the first may have been applied, so it may after the second has failed.
-          Effect.mapError(Effect.suspend(call), (second) => (first.outcome === "unknown" ? first : second))
-        )
+          return Effect.mapError(
+            Effect.suspend(() => call(isUnknown)),
+            (second) => (isUnknown ? first : second)
+          )
+        })
       )
     )
 
@@ -91,28 +120,33 @@ export const make = (backend: SessionBackend["Service"], namespace: string, time
           (call as Exit.Exit<Option.Option<SessionRecord>, never>)
         : bounded("read", "notApplied", timeout, call)
     },
-    /** Takes at most `millis`, where less is left than a call may take. */
-    update: (id: string, version: number, patch: SessionPatch, millis: number) =>
-      write("update", () => backend.update(namespace, id, version, patch), Math.min(millis, timeout)),
+    /** Takes at most `millis`, where less is left than a call may take. `tell` is told of a failure in place of the handler. */
+    update: (id: string, version: number, patch: SessionPatch, millis: number, tell?: OnFailed) =>
+      write("update", () => backend.update(namespace, id, version, patch), Math.min(millis, timeout), tell),
     touch: (id: string, seen: Pick<SessionRecord, "lastSeenAt" | "idleExpiresAt">, millis: number) =>
       write("touch", () => backend.touch(namespace, id, seen), millis),
-    delete: (id: string, options?: { readonly principal: string }) =>
-      deletion("delete", () => backend.delete(namespace, id, options)),
+    delete: (id: string, options?: { readonly principal: string }): Stored<Deleted> =>
+      deletion("delete", (isAfterUnknown) =>
+        Effect.map(backend.delete(namespace, id, options), (isDeleted) =>
+          isDeleted ? "deleted" : isAfterUnknown ? "perhaps" : "absent"
+        )
+      ),
     /**
-     * Deletes a principal's records in batches, each with a deadline of its own, and answers how many. Between two batches
-     * it rests, and may be interrupted: what is deleted stays deleted.
+     * Deletes a principal's records in batches, each with a deadline of its own, and answers how many. `onDeleted` gets those
+     * of each batch. Between two batches it rests, and may be interrupted: what is deleted stays deleted.
      */
     deleteByPrincipal: Effect.fnUntraced(function* (
       principal: string,
       options: { readonly except?: string | undefined } = {},
-      restore?: (rest: Effect.Effect<void>) => Effect.Effect<void>
+      restore?: (rest: Effect.Effect<void>) => Effect.Effect<void>,
+      onDeleted?: (deleted: ReadonlyArray<DeletedRecord>) => Effect.Effect<void>
     ) {
       const batch = deletion("deleteByPrincipal", () =>
         backend.deleteByPrincipal(namespace, principal, { limit: maxBatch, except: options.except })
       )
       let count = 0
       for (;;) {
-        const { deleted, more } = yield* Effect.mapErrorEager(rested(batch, restore), (error) =>
+        const { deleted, more } = yield* Effect.mapErrorEager(rested(batch, restore, onDeleted), (error) =>
           count === 0 ? error : new SessionUnavailable({ outcome: "unknown" })
         )
         count += deleted.length
@@ -125,6 +159,13 @@ export const make = (backend: SessionBackend["Service"], namespace: string, time
         "notApplied",
         timeout,
         Effect.suspend(() => backend.listByPrincipal(namespace, principal, options))
+      ),
+    scan: (options: { readonly limit: number; readonly after?: string | undefined }) =>
+      bounded(
+        "scan",
+        "notApplied",
+        timeout,
+        Effect.suspend(() => backend.scan(namespace, options))
       )
   }
 }

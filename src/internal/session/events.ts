@@ -27,12 +27,28 @@ export type EndedWhy = "logout" | "revoked" | "replaced" | "limit" | "reused" | 
 /**
  * Something that has happened to a definition's sessions. None has a token.
  *
- * - `Created`, `Rotated`, `Changed`: with the session as it is now
- * - `Ended`: once for each session, by whom it was noticed. A store that deletes expired sessions by itself notices none
- * - `Refused`: a token, or a request, that was answered with an error, with that error
- * - `Failed`: a call of the store that failed; the answer is `SessionUnavailable`
+ * - `Created`: a log-in is complete, also one by `reauthenticate` or `adopt`
+ * - `Rotated`: it has another token; `Changed`: other data, or another `client`. Several changes that were written together
+ *   are one event. All three have the session as it is now
+ * - `Ended`: whoever ended it says so, or whoever notices that it has expired
+ * - `Refused`: a token that was answered with an error, or a request that was refused without one, with that error. Of a
+ *   request with several tokens, each that is refused
+ * - `Failed`: a call of the store that failed
  *
- * A read that succeeds is no event.
+ * A read that succeeds is no event, nor is a touch, and a route that is open to all refuses nobody for lack of a token.
+ *
+ * **Details**
+ *
+ * - An expired session is told of when a request brings it, when somebody waits for its end, or when a sweep deletes it. A
+ *   store that deletes by itself, as Redis and the memory backend do, notices none. If a call ends it before anybody has
+ *   noticed, the event says that call's `why`.
+ * - `Ended` comes once for each session in a process, which remembers the last 10,000. Another process may say it again of
+ *   one that expired, or where the reply of a deletion was lost.
+ * - `principal` is `None` too where the store could not be read before the deletion.
+ * - Of what one batch of `revokeAll` deleted, and its reply was lost, nothing is told but `Failed`, and so of any write
+ *   whose reply was lost.
+ * - A log-in that fails before it is complete tells nothing of its session; if the user's sessions are ended just then, that
+ *   `Ended` may come without a `Created`.
  *
  * @category models
  * @since 0.1.0

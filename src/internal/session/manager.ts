@@ -161,7 +161,10 @@ export interface SessionManager<A, R extends ReadonlyArray<Tagged>> {
   readonly ended: (session: Session<A>) => Effect.Effect<Unauthenticated | Refusal<R>>
   /**
    * A page of all live sessions of the definition, for an administrator: in an order of the store's own, in Redis perhaps
-   * one of them twice.
+   * one of them twice. A page may hold none, and have a `next`. One that is there during the whole walk is in a page of it.
+   *
+   * A `limit` that is out of bounds is a defect. A cursor that is none of the store's is a `SessionUnavailable`, or the
+   * begin of a walk.
    */
   readonly scan: (options?: {
     /** How many records the page looks at: 1 to 1,000. @default 250 */
@@ -256,7 +259,13 @@ export interface LayerOptions {
 export interface ManagerOptions<A, R extends ReadonlyArray<Tagged>, RX = never> extends LayerOptions {
   /**
    * Is told what happens to sessions, after the store has answered and before the caller is. It changes no answer: if it
-   * dies, or takes longer than `backendTimeout`, that is logged.
+   * dies, or takes longer than `backendTimeout`, that is logged. It has the services of the caller besides its own.
+   *
+   * It may use the manager, and what it does is told of too. It must not wait for the request's own session, which waits
+   * for it. Of sessions that end in one batch it is told 16 at a time; if it takes more than ten times `backendTimeout` for
+   * them, that is logged, and it is told of no more of that `revokeAll` or sweep.
+   *
+   * With a handler, `destroy` and `revokeAny` read the session first: once it is deleted nobody knows whose it was.
    *
    * @default nothing is told
    */

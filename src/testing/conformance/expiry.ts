@@ -67,6 +67,10 @@ export const cases: ReadonlyArray<Case> = [
     yield* equal(yield* store.touch(record, touched), "touched", "touch of an expired record")
     yield* store.expectUpdate(touched, { data: `"y"` }, "update of an expired record")
   }),
+  makeSweepingCase("scan answers expired records, which only a deletion takes away", function* (store) {
+    const records = [yield* store.create(expired), yield* store.create({ ...expired, principal: undefined })]
+    yield* sameIds(yield* store.scanAll(), records, "ids found")
+  }),
   makeSweepingCase(
     "[R42] deleteExpired takes what is overdue, and nothing that a clock may be wrong about",
     function* (store) {

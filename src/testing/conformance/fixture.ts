@@ -167,6 +167,27 @@ export const makeStore = (backend: SessionBackend["Service"], now: number) => {
       return yield* new ConformanceError({ message: "listByPrincipal: the walk did not end after 1000 pages" })
     })
 
+  /** Walks over all records of a namespace, and answers each once. */
+  const scanAll = (
+    options?: { readonly in?: string; readonly limit?: number },
+    betweenPages: Effect.Effect<void, ConformanceError | SessionBackendError> = Effect.void
+  ) =>
+    Effect.gen(function* () {
+      const limit = options?.limit ?? 100
+      const found = new Map<string, SessionRecord>()
+      let after: string | undefined
+      // A store that is shared with others may answer many pages that hold none.
+      for (let pages = 0; pages < 100_000; pages++) {
+        const page = yield* backend.scan(options?.in ?? namespace, { limit, after })
+        yield* check(page.records.length <= limit, `a page of at most ${limit} holds ${page.records.length} records`)
+        for (const record of page.records) found.set(record.id, record)
+        if (page.next === undefined) return [...found.values()]
+        after = page.next
+        yield* betweenPages
+      }
+      return yield* new ConformanceError({ message: "scan: the walk did not end after 100,000 pages" })
+    })
+
   const expectStored = (expected: SessionRecord, what: string) =>
     Effect.flatMap(read(expected), (found) =>
       Option.isSome(found)
@@ -222,6 +243,7 @@ export const makeStore = (backend: SessionBackend["Service"], now: number) => {
     revokeAll,
     revoke,
     walk,
+    scanAll,
     expectStored,
     expectGone,
     expectListed,

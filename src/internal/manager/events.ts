@@ -1,0 +1,128 @@
+/**
+ * Tells an application what happens to its sessions. Without a handler there are no `Events`, and nobody pays for them.
+ *
+ * @internal
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Cause from "effect/Cause"
+import * as Option from "effect/Option"
+import type { EndedWhy, ManagerOptions, SessionEvent, SessionId, Tagged } from "../../Session.ts"
+import type { SessionRecord } from "../../SessionBackend.ts"
+import { describeCause } from "../describeCause.ts"
+import { withDeadline } from "./deadline.ts"
+
+/** How many of a batch's events the handler gets at once. */
+const maxAtOnce = 16
+
+/** How long the events of a batch may take in all, in deadlines of one event. */
+const maxBatchDeadlines = 10
+
+/** How many ended sessions are remembered. */
+const maxRemembered = 10_000
+
+export type Ended = Pick<SessionRecord, "id" | "principal">
+
+/** Waits for the handler, for a deadline at most. Never fails, and is not interrupted. */
+export type Tell<A, R extends ReadonlyArray<Tagged>> = (event: SessionEvent<A, R>) => Effect.Effect<void>
+
+/** What does not depend on the errors of a verifier. */
+export type OwnEvent<A> = Exclude<SessionEvent<A, readonly []>, { readonly _tag: "Refused" }>
+
+export interface Events<A> {
+  readonly tell: (event: OwnEvent<A>) => Effect.Effect<void>
+  /**
+   * Says that sessions have ended, but for those of which that was said. Answers `false` if the handler took too long for
+   * all of them: the rest is left out.
+   */
+  readonly ended: (sessions: ReadonlyArray<Ended>, why: EndedWhy) => Effect.Effect<boolean>
+}
+
+type OnEvent<A, R extends ReadonlyArray<Tagged>, RX> = NonNullable<ManagerOptions<A, R, RX>["onEvent"]>
+
+/** A handler with the context of its layer, of which the caller's is the newer part, bounded, and without failures. */
+export const tellOf =
+  <A, R extends ReadonlyArray<Tagged>, RX>(
+    onEvent: OnEvent<A, R, RX>,
+    context: Context.Context<RX>,
+    namespace: string,
+    millis: number
+  ): Tell<A, R> =>
+  (event) => {
+    const handled = Effect.updateContext(
+      Effect.suspend(() => onEvent(event)),
+      (caller: Context.Context<never>) => Context.merge(context, caller)
+    )
+    return Effect.uninterruptible(
+      Effect.catchCause(
+        withDeadline<unknown, unknown>(handled, millis, () => Exit.fail({ _tag: "TimedOut" })),
+        (cause) =>
+          Effect.annotateLogs(Effect.logWarning("onEvent failed"), {
+            namespace,
+            event: event._tag,
+            cause: Cause.hasInterruptsOnly(cause) ? "Interrupted" : describeCause(Cause.squash(cause))
+          })
+      )
+    ) as Effect.Effect<void>
+  }
+
+export const make = <A>(tell: Events<A>["tell"], namespace: string, millis: number): Events<A> => {
+  /** The sessions whose end was told, the latest last: a record may be noticed again until it is swept. */
+  const told = new Set<string>()
+
+  const isNews = ({ id }: Ended): boolean => {
+    if (told.has(id)) return false
+    if (told.size === maxRemembered) for (const oldest of told) if (told.delete(oldest)) break
+    told.add(id)
+    return true
+  }
+
+  const tellAll = (events: ReadonlyArray<OwnEvent<A>>): Effect.Effect<boolean> => {
+    if (events.length === 1) return Effect.as(tell(events[0]!), true)
+    let left = events.length
+    const all = Effect.forEach(
+      events,
+      (event) =>
+        Effect.map(tell(event), () => {
+          left--
+        }),
+      { concurrency: maxAtOnce, discard: true }
+    )
+    return Effect.uninterruptible(
+      Effect.suspend(() => withDeadline(all, maxBatchDeadlines * millis, () => Exit.void))
+    ).pipe(
+      Effect.andThen(
+        Effect.suspend(() =>
+          left === 0
+            ? Effect.succeed(true)
+            : Effect.as(
+                Effect.annotateLogs(
+                  Effect.logWarning("onEvent is too slow: it is not told of all sessions that have ended"),
+                  { namespace, left }
+                ),
+                false
+              )
+        )
+      )
+    )
+  }
+
+  return {
+    tell,
+    ended: (sessions, why) =>
+      Effect.suspend(() => {
+        const news = sessions.filter(isNews)
+        if (news.length === 0) return Effect.succeed(true)
+        return tellAll(
+          news.map(({ id, principal }) => ({
+            _tag: "Ended",
+            why,
+            // The store answers the id that the manager made.
+            id: id as SessionId,
+            principal: Option.fromUndefinedOr(principal)
+          }))
+        )
+      })
+  }
+}
