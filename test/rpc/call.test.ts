@@ -4,6 +4,7 @@ import { Effect, Layer, Option, Schema } from "effect"
 import { HttpServerResponse } from "effect/http"
 import { Rpc, RpcGroup, RpcMiddleware, RpcSerialization, RpcServer, RpcTest } from "effect/rpc"
 import { Session, SessionError, SessionMiddleware, SessionRpc } from "effect-sessions"
+import * as Events from "../support/events.ts"
 import * as Kit from "../support/rpcSupport.ts"
 import * as Stack from "../support/stack.ts"
 import * as Stage from "../support/stage.ts"
@@ -167,4 +168,33 @@ describe("a call", () => {
       assert.strictEqual(answer.headers.get("vary"), "Cookie")
     })
   })
+
+  it.live("that is refused is told of once, as any request is", () =>
+    Effect.gen(function* () {
+      const told = Events.make()
+      const server = yield* Kit.serve({ parts: { onEvent: told.onEvent } })
+      const session = yield* server.login(ada)
+      const cookie = Stage.cookieOf(session)
+      const calls = {
+        http: yield* Kit.overHttp(server).pipe(Effect.map(({ client }) => client)),
+        socket: yield* Kit.overSocket(server),
+        ended: yield* Kit.overSocket(server, { cookie }),
+        evil: yield* Kit.overSocket(server, { cookie, origin: "https://evil.example" }, "/ws/bare")
+      }
+      yield* calls.ended.WhoAmI()
+      yield* server.manager.destroy(session.token)
+      told.taken()
+      const refusals: Record<string, ReadonlyArray<string>> = {}
+      for (const [name, client] of Object.entries(calls)) {
+        yield* Effect.flip(client.WhoAmI())
+        refusals[name] = told.taken()
+      }
+      assert.deepStrictEqual(refusals, {
+        http: ["Refused SessionMissing"],
+        socket: ["Refused SessionMissing"],
+        ended: ["Refused SessionInvalid NotFound"],
+        evil: ["Refused SessionCrossOrigin"]
+      })
+    })
+  )
 })
