@@ -134,7 +134,8 @@ export type Opens<Id, Self> = [RpcMiddleware.Provides<Id>] extends [Self]
  */
 export interface GuardOptions<G> extends RouteOptions {
   /**
-   * How fresh a session must be.
+   * How fresh a session must be. The middleware then declares `SessionStale` besides `Session.errors`; without it the
+   * compiler asks for `onFailure`.
    *
    * @default any age will do
    */
