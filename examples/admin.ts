@@ -2,8 +2,8 @@
  * A command line over the sessions of basic.ts, for whoever runs it: over the same store, named by `SESSION_BACKEND` and the
  * variables of backend.ts. In memory each process has sessions of its own, so there is nothing to see.
  *
- *     SESSION_BACKEND=sqlite node examples/admin.ts sessions list
- *     SESSION_BACKEND=sqlite node examples/admin.ts sessions revoke --principal ada
+ *     SESSION_BACKEND=sqlite npm run example:admin -- sessions list
+ *     SESSION_BACKEND=sqlite npm run example:admin -- sessions revoke --principal ada
  */
 import { NodeCrypto, NodeRuntime, NodeServices } from "@effect/platform-node"
 import { Cause, Context, Effect, Layer, Logger, Redacted, References } from "effect"
@@ -35,7 +35,8 @@ const Store = Layer.effect(
   )
 )
 
-const Sessions = SessionManager.layer(UserSession).pipe(
+// The timeouts of basic.ts.
+const Sessions = SessionManager.layer(UserSession, { idleTimeout: "30 minutes", absoluteTimeout: "12 hours" }).pipe(
   Layer.provide([Store, SessionVerifier.layerExists(UserSession)]),
   Layer.provide(Keys),
   Layer.provide(NodeCrypto.layer)

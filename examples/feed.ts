@@ -1,7 +1,8 @@
 /**
  * A feed that ends with its session, whichever process ends that.
  *
- * The log-in is that of `basic.ts`. Run two of them on one store, with one secret, and log out at the other one:
+ * The log-in is that of `basic.ts`. Run two of them on one store, with one secret, one after the other, and log out at
+ * the other one:
  *
  *     export SESSION_BACKEND=redis SESSION_SECRET=$(openssl rand -base64 32)
  *     PORT=3000 npm run example:feed

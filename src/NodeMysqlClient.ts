@@ -39,6 +39,7 @@
  *
  * @since 0.1.0
  */
+
 /// <reference types="node" />
 import * as Config from "effect/Config"
 import * as Duration from "effect/Duration"

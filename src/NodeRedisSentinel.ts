@@ -50,6 +50,7 @@
  *
  * @since 0.1.0
  */
+
 import * as Config from "effect/Config"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"

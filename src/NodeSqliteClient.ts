@@ -38,6 +38,7 @@
  *
  * @since 0.1.0
  */
+
 /// <reference types="node" />
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"

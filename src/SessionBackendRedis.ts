@@ -92,6 +92,7 @@
  *
  * @since 0.1.0
  */
+
 import * as Digest from "effect/crypto/Digest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"

@@ -33,6 +33,7 @@
  *
  * @since 0.1.0
  */
+
 import * as HttpApiMiddleware from "effect/http-api/HttpApiMiddleware"
 import type { HttpApiSecurity } from "effect/http-api/HttpApiSecurity"
 import type * as Schema from "effect/Schema"

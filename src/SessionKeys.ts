@@ -17,6 +17,7 @@
  *
  * @since 0.1.0
  */
+
 import type * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import type * as Kdf from "effect/crypto/Kdf"

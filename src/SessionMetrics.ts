@@ -40,6 +40,7 @@
  *
  * @since 0.1.0
  */
+
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import { refusedWhy } from "./internal/session/refusedWhy.ts"

@@ -14,6 +14,7 @@
  *
  * @since 0.1.0
  */
+
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as HttpRouter from "effect/http/HttpRouter"

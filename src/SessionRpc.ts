@@ -55,6 +55,7 @@
  *
  * @since 0.1.0
  */
+
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as HttpRouter from "effect/http/HttpRouter"
@@ -133,7 +134,8 @@ export type Opens<Id, Self> = [RpcMiddleware.Provides<Id>] extends [Self]
  */
 export interface GuardOptions<G> extends RouteOptions {
   /**
-   * How fresh a session must be.
+   * How fresh a session must be. The middleware then declares `SessionStale` besides `Session.errors`; without it the
+   * compiler asks for `onFailure`.
    *
    * @default any age will do
    */

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+
 export * as Session from "./Session.ts"
 export * as SessionAdmin from "./SessionAdmin.ts"
 export * as SessionBackend from "./SessionBackend.ts"

@@ -1,7 +1,7 @@
 /** The recipes of docs/open-connections.md do what they say: their own code, on a real server with real clients. */
 import { NodeHttpServer } from "@effect/platform-node"
 import { afterAll, assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Layer, Redacted } from "effect"
+import { Context, Effect, Layer, Redacted, Stream } from "effect"
 import { HttpRouter, HttpServer } from "effect/http"
 import { SessionTest, type SessionManager } from "effect-sessions"
 import { rmSync } from "node:fs"
@@ -18,6 +18,7 @@ const recipe = (name: string): Promise<any> =>
 const { UserSession } = await recipe("session")
 const { Feed } = await recipe("feed")
 const { Echo } = await recipe("socket")
+const { untilEnded } = await recipe("goodbye")
 
 interface Data {
   readonly username: string
@@ -65,6 +66,19 @@ describe("docs/open-connections.md", () => {
       yield* Effect.timeout(rest, "10 seconds")
       assert.strictEqual((yield* ask).status, 401)
     })
+  )
+
+  it.live("a feed says last that its session has ended", () =>
+    Effect.gen(function* () {
+      const session = yield* UserSession as Effect.Effect<{ readonly destroy: Effect.Effect<void> }>
+      const events = Stream.succeed("data: 1\n\n").pipe(
+        Stream.concat(Stream.drain(Stream.fromEffect(session.destroy))),
+        Stream.concat(Stream.never)
+      )
+      const body = yield* untilEnded(events) as Effect.Effect<Stream.Stream<Uint8Array>>
+      const all = yield* body.pipe(Stream.decodeText, Stream.mkString)
+      assert.match(all, /^data: 1\n\nevent: ended\ndata: Session\w+\n\n$/)
+    }).pipe(Effect.provide(SessionTest.layerVerified(UserSession, { username: "ada" }) as Layer.Layer<never>))
   )
 
   it.live("[R88c] a WebSocket is closed with 1008", () =>

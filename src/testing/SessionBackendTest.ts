@@ -42,6 +42,7 @@
  *
  * @since 0.1.0
  */
+
 import * as Create from "./conformance/create.ts"
 import * as Delete from "./conformance/delete.ts"
 import * as Ended from "./conformance/ended.ts"

@@ -3,5 +3,6 @@
  *
  * @since 0.1.0
  */
+
 export * as SessionBackendTest from "./SessionBackendTest.ts"
 export * as SessionTest from "./SessionTest.ts"
