@@ -20,5 +20,6 @@ const Announced = Layer.effectDiscard(
 export const launch = <E>(server: Layer.Layer<never, E, Layer.Success<typeof Node>>): void => {
   // A test that is killed cannot end its server; its end of the pipe closes all the same.
   process.stdin.on("end", () => process.exit()).resume()
-  server.pipe(Layer.merge(Announced), Layer.provide(Node), Layer.launch, NodeRuntime.runMain)
+  // It says so once the server has its routes.
+  Announced.pipe(Layer.provide(server), Layer.provide(Node), Layer.launch, NodeRuntime.runMain)
 }
