@@ -30,8 +30,8 @@ export type Tell<A, R extends ReadonlyArray<Tagged>> = (event: SessionEvent<A, R
 /** What does not depend on the errors of a verifier. */
 export type OwnEvent<A> = Exclude<SessionEvent<A, readonly []>, { readonly _tag: "Refused" }>
 
-export interface Events<A> {
-  readonly tell: (event: OwnEvent<A>) => Effect.Effect<void>
+export interface Events<Event> {
+  readonly tell: (event: Event) => Effect.Effect<void>
   /**
    * Says that sessions have ended, but for those of which that was said. Answers `false` if the handler took too long for
    * all of them: the rest is left out.
@@ -67,7 +67,11 @@ export const tellOf =
     ) as Effect.Effect<void>
   }
 
-export const make = <A>(tell: Events<A>["tell"], namespace: string, millis: number): Events<A> => {
+export const make = <A, R extends ReadonlyArray<Tagged>>(
+  tell: Tell<A, R>,
+  namespace: string,
+  millis: number
+): Events<SessionEvent<A, R>> => {
   /** The sessions whose end was told, the latest last: a record may be noticed again until it is swept. */
   const told = new Set<string>()
 
@@ -78,7 +82,7 @@ export const make = <A>(tell: Events<A>["tell"], namespace: string, millis: numb
     return true
   }
 
-  const tellAll = (events: ReadonlyArray<OwnEvent<A>>): Effect.Effect<boolean> => {
+  const tellAll = (events: ReadonlyArray<SessionEvent<A, R>>): Effect.Effect<boolean> => {
     if (events.length === 1) return Effect.as(tell(events[0]!), true)
     let left = events.length
     const all = Effect.forEach(

@@ -75,7 +75,7 @@ export interface Parts<A> extends Settings {
   readonly dataVersion: number
   readonly storage: Storage.Storage
   /** Of a manager that has a handler. */
-  readonly events: Events.Events<A> | undefined
+  readonly events: Events.Events<Events.OwnEvent<A>> | undefined
   /** Deletes a session's record and says why it has ended. Answers whether this call deleted it. */
   readonly end: (id: string, why: EndedWhy, options?: EndOptions) => Effect.Effect<boolean, SessionUnavailable>
   readonly fence: Fence.Fence
@@ -92,7 +92,7 @@ export interface Parts<A> extends Settings {
 }
 
 const ending =
-  <A>(storage: Storage.Storage, events: Events.Events<A> | undefined): Parts<A>["end"] =>
+  <A>(storage: Storage.Storage, events: Events.Events<Events.OwnEvent<A>> | undefined): Parts<A>["end"] =>
   (id, why, { known, principal } = {}) => {
     const owner = principal === undefined ? undefined : { principal }
     const deleting = Effect.suspend(() => storage.delete(id, owner))
@@ -119,7 +119,7 @@ const found = (storage: Storage.Storage, id: string) =>
 export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<Tagged>>(
   definition: Definition<Self, A, R>,
   settings: Settings,
-  events: Events.Events<A> | undefined
+  events: Events.Events<Events.OwnEvent<A>> | undefined
 ): Effect.fn.Return<Parts<A>, never, Core> {
   const namespace = definition.key
   const keys = yield* SessionKeys
