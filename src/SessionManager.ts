@@ -87,7 +87,7 @@ import type {
   Tagged,
   VerifierOf
 } from "./Session.ts"
-import { type DeletedRecord, maxBatch, type SessionRecord } from "./SessionBackend.ts"
+import { maxBatch, type SessionRecord } from "./SessionBackend.ts"
 import { SessionConfigError, SessionRefused } from "./SessionError.ts"
 import type { SessionInvalid, SessionUnavailable } from "./SessionError.ts"
 
@@ -355,16 +355,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
         Effect.gen(function* () {
           const before = yield* Fence.timeOf(options.before)
           const raised = yield* Effect.exit(fence.raise(principal, before))
-          let isSlow = false
-          const told =
-            events &&
-            ((deleted: ReadonlyArray<DeletedRecord>) =>
-              isSlow
-                ? Effect.void
-                : Effect.map(events.ended(deleted, "revoked"), (isDone) => {
-                    isSlow = !isDone
-                  }))
-          const count = yield* storage.deleteByPrincipal(principal, options, restore, told)
+          const count = yield* storage.deleteByPrincipal(principal, options, restore, events?.endedInBatches("revoked"))
           // What was deleted stays so, but a log-in under way may have come through.
           if (Exit.isFailure(raised)) return yield* unavailable.unknown
           return count
@@ -442,7 +433,7 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
       const { problems, settings } = settingsOf(definition, options)
       yield* registry.check(key, [...new Set(taken), ...problems])
       const events = yield* eventsOf(definition, options, settings)
-      if (events !== undefined) yield* registry.onSwept(key, (records) => events.ended(records, "expired"))
+      if (events !== undefined) yield* registry.onSweep(key, () => events.endedInBatches("expired"))
       return yield* makeWith(definition, settings, events)
     })
     // `Layer.effect` takes `Scope` out of the requirements, which the compiler cannot do for an abstract `RX`.

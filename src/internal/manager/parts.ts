@@ -92,7 +92,7 @@ export interface Parts<A> extends Settings {
 }
 
 const ending =
-  <A>(storage: Storage.Storage, events: Events.Events<Events.OwnEvent<A>> | undefined): Parts<A>["end"] =>
+  (storage: Storage.Storage, events: Events.Events<never> | undefined): Parts<unknown>["end"] =>
   (id, why, { known, principal } = {}) => {
     const owner = principal === undefined ? undefined : { principal }
     const deleting = Effect.suspend(() => storage.delete(id, owner))
