@@ -69,6 +69,10 @@ export const beginning = (clock: Clock.Clock): (() => bigint) => {
   return () => clock.currentTimeNanosUnsafe() - (clock.monotonicTimeNanosUnsafe() - start)
 }
 
+/** Whether a request was upgraded to a WebSocket, and so has had its response. Only Node's server says so. */
+export const isUpgraded = (request: HttpServerRequest): boolean =>
+  (request as { readonly upgradedResponse?: unknown }).upgradedResponse !== undefined
+
 const twice = <S>(session: S): readonly [S, S] => [session, session]
 
 /**
@@ -552,9 +556,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
 
   /** Whether the response's headers are made, or never will be. */
   get isSealed(): boolean {
-    // A request upgraded to a WebSocket has had its response. Only Node's server says so, on its own request.
-    const { upgradedResponse } = this.#request as { readonly upgradedResponse?: unknown }
-    return this.#answer === "none" || this.#headers.isSealed || upgradedResponse !== undefined
+    return this.#answer === "none" || this.#headers.isSealed || isUpgraded(this.#request)
   }
 
   /** Whether a token that nobody has asked for will reach the client. A socket's handshake is answered without us. */
