@@ -95,12 +95,14 @@ const ending =
   (storage: Storage.Storage, events: Events.Events<never> | undefined): Parts<unknown>["end"] =>
   (id, why, { known, principal } = {}) => {
     const owner = principal === undefined ? undefined : { principal }
-    const deleting = Effect.suspend(() => storage.delete(id, owner))
+    const deleting = storage.delete(id, owner)
     if (events === undefined) return Effect.map(deleting, (deleted) => deleted === "deleted")
     return Effect.uninterruptible(
       Effect.gen(function* () {
         // Once it is deleted, nobody knows whose it was.
-        const session = known ?? (owner ? { id, principal } : Option.getOrUndefined(yield* found(storage, id)))
+        const session =
+          known ??
+          (owner ? { id, principal } : Option.getOrUndefined(Option.flatten(yield* Effect.option(storage.read(id)))))
         const deleted = yield* deleting
         const isToTell = deleted === "deleted" || (deleted === "perhaps" && session !== undefined)
         if (isToTell) yield* events.ended([session ?? { id, principal: undefined }], why)
@@ -108,13 +110,6 @@ const ending =
       })
     )
   }
-
-/** The session to be ended, if the store can say. */
-const found = (storage: Storage.Storage, id: string) =>
-  Effect.orElseSucceed(
-    Effect.suspend(() => storage.read(id)),
-    () => Option.none<SessionRecord>()
-  )
 
 export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<Tagged>>(
   definition: Definition<Self, A, R>,
