@@ -398,12 +398,6 @@ const make = Effect.fnUntraced(function* (
           THEN pg_logical_emit_message(true, 'effect-sessions', '')::text END`
       : Effect.void
 
-  if (listen !== undefined && beside < 1) {
-    yield* Effect.logWarning(
-      "session backend: the client has one connection, and statements need it, so that it does not listen: sessions that " +
-        "other processes end are noticed late"
-    )
-  }
   const hints: SqlHints.SqlHints =
     listen === undefined
       ? SqlHints.none

@@ -5,9 +5,9 @@
  * `SESSION_BACKEND` and what goes with it as in `examples/backend.ts`; `SESSION_SECRET`; `SESSION_NAME`, the definition's
  * identifier; `PUSH=off` takes the backend's push away; `IDLE_TIMEOUT` and `ABSOLUTE_TIMEOUT`.
  */
-import { NodeCrypto, NodeHttpServer, NodeRuntime } from "@effect/platform-node"
+import { NodeCrypto } from "@effect/platform-node"
 import { Config, Effect, Layer, Schema, Stream } from "effect"
-import { HttpRouter, HttpServer, HttpServerResponse } from "effect/http"
+import { HttpRouter, HttpServerResponse } from "effect/http"
 import {
   Session,
   SessionBackend,
@@ -16,8 +16,8 @@ import {
   SessionMiddleware,
   SessionVerifier
 } from "effect-sessions"
-import { createServer } from "node:http"
 import { Backend } from "../../examples/backend.ts"
+import { launch } from "./launch.ts"
 
 class UserSession extends Session.Service<UserSession>()(process.env["SESSION_NAME"] ?? "test/Feed", {
   data: Schema.Struct({ username: Schema.String }),
@@ -105,25 +105,8 @@ const Sessions = Layer.unwrap(
   Layer.provide(NodeCrypto.layer)
 )
 
-const Announced = Layer.effectDiscard(
-  Effect.gen(function* () {
-    const { address } = yield* HttpServer.HttpServer
-    if ("port" in address) console.log(`PORT=${address.port}`)
-  })
-)
-
-// A test that is killed cannot end its server; its end of the pipe closes all the same.
-process.stdin.on("end", () => process.exit()).resume()
-
-HttpRouter.serve(Layer.mergeAll(Open, Feeds, Used), { disableLogger: true, disableListenLog: true }).pipe(
-  Layer.merge(Announced),
-  Layer.provide(Sessions),
-  Layer.provide(
-    NodeHttpServer.layer(() => createServer({ keepAliveTimeout: 120_000, requestTimeout: 0 }), {
-      port: 0,
-      host: "127.0.0.1"
-    })
-  ),
-  Layer.launch,
-  NodeRuntime.runMain
+launch(
+  HttpRouter.serve(Layer.mergeAll(Open, Feeds, Used), { disableLogger: true, disableListenLog: true }).pipe(
+    Layer.provide(Sessions)
+  )
 )

@@ -6,10 +6,10 @@
  * `SESSION_SECRET`; `SESSION_NAME` is the definition's identifier, `TOUCH_INTERVAL` and `BACKEND_TIMEOUT` are its options.
  * With `POOL_SIZE` it is Postgres with so many connections.
  */
-import { NodeCrypto, NodeHttpServer, NodeRuntime } from "@effect/platform-node"
+import { NodeCrypto } from "@effect/platform-node"
 import { PgClient } from "@effect/sql-pg"
 import { Config, Effect, Layer, Schema } from "effect"
-import { HttpRouter, HttpServer, HttpServerResponse } from "effect/http"
+import { HttpRouter, HttpServerResponse } from "effect/http"
 import {
   Session,
   SessionBackendSql,
@@ -18,8 +18,8 @@ import {
   SessionMiddleware,
   SessionVerifier
 } from "effect-sessions"
-import { createServer } from "node:http"
 import { Backend as ExampleBackend } from "../../examples/backend.ts"
+import { launch } from "./launch.ts"
 import { watchLoop } from "./loopWatch.ts"
 import { movingRedis } from "./movingRedis.ts"
 
@@ -125,23 +125,8 @@ const Sessions = Layer.unwrap(
   Layer.provide(NodeCrypto.layer)
 )
 
-const Announced = Layer.effectDiscard(
-  Effect.gen(function* () {
-    const { address } = yield* HttpServer.HttpServer
-    if ("port" in address) console.log(`PORT=${address.port}`)
-  })
-)
-
-// A test that is killed cannot end its server; its end of the pipe closes all the same.
-process.stdin.on("end", () => process.exit()).resume()
-
-HttpRouter.serve(Layer.mergeAll(Open, Guarded, Blocked), { disableLogger: true, disableListenLog: true }).pipe(
-  Layer.merge(Announced),
-  Layer.provide(Sessions),
-  // Longer than a test pauses: a client that sends on a connection just being closed gets no answer.
-  Layer.provide(
-    NodeHttpServer.layer(() => createServer({ keepAliveTimeout: 120_000 }), { port: 0, host: "127.0.0.1" })
-  ),
-  Layer.launch,
-  NodeRuntime.runMain
+launch(
+  HttpRouter.serve(Layer.mergeAll(Open, Guarded, Blocked), { disableLogger: true, disableListenLog: true }).pipe(
+    Layer.provide(Sessions)
+  )
 )

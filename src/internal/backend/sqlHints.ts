@@ -113,7 +113,7 @@ export const make = ({
 }: {
   readonly sql: SqlClient.SqlClient
   readonly channel: string
-  /** `undefined` where no connection can be spared. */
+  /** `undefined` where no connection can be spared: it then tells, and does not listen. */
   readonly listen: Listen | undefined
   /** Runs a statement as those of sessions are. */
   readonly run: <A>(statement: Effect.Effect<A, SqlError>) => Effect.Effect<A, SqlError>
@@ -156,7 +156,13 @@ export const make = ({
 
     const shared =
       listen === undefined
-        ? undefined
+        ? yield* Effect.as(
+            Effect.logWarning(
+              "session backend: the client has one connection, and statements need it, so that it does not listen: " +
+                "sessions that other processes end are noticed late"
+            ),
+            undefined
+          )
         : yield* SharedHints.make({
             open: open(listen),
             // No pair.
