@@ -19,7 +19,6 @@ import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Semaphore from "effect/Semaphore"
 import type {
-  BoundFrontend,
   Changed,
   CreateOptions,
   Loaded,
@@ -38,7 +37,7 @@ import { carriedBy } from "../frontend/carried.ts"
 import { requestHeader } from "../frontend/requestHeader.ts"
 import { betweenLooks } from "../manager/ended.ts"
 import * as Span from "../session/span.ts"
-import type { Binding } from "./binding.ts"
+import { type Binding, refused } from "./binding.ts"
 import { chooseSession, endSessions, extractFrom } from "./credentials.ts"
 import { staleness } from "./freshness.ts"
 import * as LogIn from "./logIn.ts"
@@ -148,12 +147,11 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   }
 
   /** Says of a refusal that the manager does not know of: on the current span, and to the handler of one a request. */
-  refused(error: Parameters<NonNullable<BoundFrontend<A>["onRefused"]>>[0]): Effect.Effect<void> {
+  refused(error: Parameters<typeof refused>[1]): Effect.Effect<void> {
     return Effect.suspend(() => {
-      const { onRefused } = this.#binding.frontend
-      if (onRefused === undefined || this.#isRefused) return Span.refused(error)
+      if (this.#isRefused) return Span.refused(error)
       this.#isRefused = true
-      return Effect.andThen(Span.refused(error), onRefused(error))
+      return refused(this.#binding.frontend, error)
     })
   }
 
