@@ -183,12 +183,16 @@ const implement = <Id, S, Self, A, R extends ReadonlyArray<Tagged>>(
     })
   )
 
+/** Interrupts a handler, unless it is uninterruptible, and waits for it. By itself a race would interrupt any. */
+const until = (handler: Handled, ended: Effect.Effect<never, unknown>): Handled =>
+  Effect.uninterruptibleMask((restore) => restore(Effect.raceFirst(Effect.uninterruptible(restore(handler)), ended)))
+
 /**
  * Layer of a middleware for calls that require a verified session: it provides the request's session and
  * `UserSession.Verified`, and declares `Session.errors(UserSession)`, or the errors of `onFailure`.
  *
- * A stream fails with why its session ended, as soon as that has, and its handler is interrupted. A call that answers once
- * goes on: it may be the one that logs out.
+ * A stream fails with why its session ended, as soon as that has, and its handler is interrupted; one that is
+ * `Rpc.uninterruptible` fails at its end. A call that answers once goes on: it may be the one that logs out.
  *
  * Fails with a `SessionConfigError` on options that are not valid.
  *
@@ -224,8 +228,7 @@ export const layer: {
     guarding(
       session,
       RpcSchema.isStreamSchema(call.rpc.successSchema)
-        ? // The handler may be uninterruptible. What waits beside it must not be.
-          ({ ended }) => Effect.raceFirst(handler, Effect.interruptible(Effect.flatMap(ended, onFailure)))
+        ? ({ ended }) => until(handler, Effect.flatMap(ended, onFailure))
         : () => handler,
       onFailure,
       route

@@ -24,7 +24,7 @@ const ended = (why: Session.EndedWhy): Event => ({
 const refused = (error: Extract<Event, { readonly _tag: "Refused" }>["error"]): Event => ({ _tag: "Refused", error })
 
 describe("SessionMetrics.record", () => {
-  it.effect("[R85c] counts what has happened by why, reason, operation and outcome, and by nothing else", () =>
+  it.effect("[R84b] [R85c] counts what has happened by why, reason, operation and outcome, and by nothing else", () =>
     Effect.gen(function* () {
       const events: ReadonlyArray<Event> = [
         ...whys.map(ended),

@@ -7,12 +7,13 @@ import { Redis } from "effect/persistence"
 import * as Redacted from "effect/Redacted"
 import * as SqlClient from "effect/sql/SqlClient"
 import { randomUUID } from "node:crypto"
+import * as IoRedis from "../src/IoRedis.ts"
 import { type EndedHint, SessionBackend, type SessionBackendError } from "../src/SessionBackend.ts"
 import * as SessionBackendRedis from "../src/SessionBackendRedis.ts"
 import * as SessionBackendSql from "../src/SessionBackendSql.ts"
 import { capturing } from "./support/logs.ts"
 import { hasRedisServer, listens, needing, OwnRedis, until } from "./support/processes.ts"
-import { exampleSettings, newRecord, seen, silent } from "./support/redis.ts"
+import { documentedRights, documentedRightsOfEnded, exampleSettings, newRecord, seen, silent } from "./support/redis.ts"
 
 type Backend = SessionBackend["Service"]
 type Hints = Queue.Dequeue<EndedHint, SessionBackendError>
@@ -226,6 +227,30 @@ needing(hasRedisServer(), "there is no redis-server on the PATH to start")(
         })
       ))
 
+    it("the documented rights are enough, over node-redis and ioredis", () =>
+      run(
+        Effect.gen(function* () {
+          const rights = [...documentedRights, ...documentedRightsOfEnded].map((right) =>
+            right.replace("<prefix>", "t")
+          )
+          // What the clients ask for when they connect.
+          const handshake = "+hello +client +ping +info"
+          yield* Effect.promise(() => server.command(`ACL SETUSER app reset on >pw ${handshake} ${rights.join(" ")}`))
+          const other = yield* backend()
+          const hints = yield* subscribe(other)
+          const user = { username: "app", password: "pw" }
+          const overIoRedis = IoRedis.layer({ host: "127.0.0.1", port: server.port, ...user })
+          for (const own of [
+            yield* backend(user),
+            yield* build(SessionBackendRedis.layerWith({ prefix: "t" }).pipe(Layer.provide(overIoRedis)))
+          ]) {
+            yield* reaches(own, hints)
+            yield* Effect.scoped(Effect.flatMap(subscribe(own), (heard) => reaches(other, heard)))
+          }
+          yield* Effect.promise(() => until(async () => (await subscriptions()) === 1, "they have unsubscribed"))
+        })
+      ))
+
     it("a subscriber waits no longer than a few seconds for a Redis that does not answer", () =>
       run(
         Effect.gen(function* () {
@@ -350,8 +375,26 @@ needing(await listens(databaseUrl, 5432), "no Postgres at DATABASE_URL, nor at l
           // It compresses well, so that Postgres takes it as a key, though not as a notification.
           const long = newRecord({ namespace: "ü".repeat(1000), id: "x".repeat(7000) })
           yield* one.create(long)
-          assert.isTrue(yield* one.delete(long.namespace, long.id))
-          yield* reaches(one, hints)
+          const others = Array.from({ length: 60 }, () => newRecord({ namespace: randomUUID() }))
+          for (const record of others) yield* one.create(record)
+          // In few batches, and the long one in one of them.
+          yield* Effect.forEach(
+            [...others.slice(0, 15), long, ...others.slice(15)],
+            (record) => Effect.map(one.delete(record.namespace, record.id), (isDeleted) => assert.isTrue(isDeleted)),
+            { concurrency: "unbounded", discard: true }
+          )
+          for (const { id } of others) left.add(id)
+          while (left.size > 0) left.delete((yield* Effect.timeout(Queue.take(hints), "20 seconds")).id)
+        })
+      ))
+
+    it("a log-out in a transaction is heard before that ends, as it stands before that ends", () =>
+      run(
+        Effect.gen(function* () {
+          const both = yield* Layer.build(SessionBackendSql.layer.pipe(Layer.provideMerge(client())))
+          const [one, sql] = [Context.get(both, SessionBackend), Context.get(both, SqlClient.SqlClient)]
+          const hints = yield* subscribe(one)
+          yield* sql.withTransaction(Effect.andThen(sql`SELECT 1`, reaches(one, hints)))
         })
       ))
 
@@ -432,7 +475,7 @@ needing(await listens(databaseUrl, 5432), "no Postgres at DATABASE_URL, nor at l
                   WHERE usename = ${role} AND query NOT LIKE 'LISTEN%'`
               )
               const logsOut = Effect.promise(() =>
-                until(() => Effect.runPromise(Effect.isSuccess(logOut(one))), "sessions have the connection")
+                until(() => Effect.runPromise(Effect.isSuccess(logOut(one))), "sessions have the connection", 5000)
               )
               yield* logsOut
               yield* lost(hints)

@@ -46,6 +46,22 @@ const suite = (describe: ReturnType<typeof needing>, backend: string, variable: 
       assert.strictEqual((await send(second, "GET", "/whoami", ada)).status, 401)
     })
 
+    it("ends the feed of examples/feed.ts when another process ends its session", async () => {
+      const env = { SESSION_BACKEND: backend, [variable]: url, SESSION_SECRET: newSecret() }
+      const [one, other] = await Promise.all([examples.serving("feed.ts", env), examples.serving("feed.ts", env)])
+      const login = await fetch(`${one.url}/create_session/ada`, { method: "POST" })
+      const headers = { cookie: login.headers.getSetCookie()[0]!.split(";")[0]! }
+      const feed = await fetch(`${one.url}/feed`, { headers })
+      assert.strictEqual(feed.headers.get("content-type"), "text/event-stream")
+      const reader = feed.body!.getReader()
+      assert.match(new TextDecoder().decode((await reader.read()).value), /^data: \d{4}-\d\d-\d\dT/)
+
+      assert.strictEqual((await fetch(`${other.url}/delete_session`, { method: "POST", headers })).status, 200)
+      // To its end: a body that is cut off rejects. MariaDB does not push, so that the re-check finds it.
+      while (!(await reader.read()).done);
+      assert.strictEqual((await fetch(`${one.url}/feed`, { headers })).status, 401)
+    })
+
     it("says so where no store answers, and does not listen", async () => {
       // Port 1 is nobody's. SQL databases have to be there at the start; Redis is waited for.
       const { output, process } = await examples.run("basic.ts", {

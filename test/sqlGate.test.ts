@@ -5,7 +5,7 @@ import { ConnectionError, SqlError, UnknownError } from "effect/sql/SqlError"
 import { TestClock } from "effect/testing"
 import { SessionBackendSql } from "effect-sessions"
 import * as NodeSqliteClient from "effect-sessions/NodeSqliteClient"
-import { capacityOf, make } from "../src/internal/backend/sqlGate.ts"
+import { capacityBeside, capacityOf, make } from "../src/internal/backend/sqlGate.ts"
 import * as Random from "./support/random.ts"
 
 const failure = (code: string, operation: "connect" | "query") =>
@@ -68,6 +68,26 @@ describe("the gate of the SQL backend", () => {
       for (const { succeed } of statements.slice(2)) yield* Effect.andThen(settle, succeed)
       assert.deepStrictEqual(yield* Fiber.joinAll(fibers), [0, 1, 2, 3, 4])
       assert.deepStrictEqual(begun(statements), [1, 1, 1, 1, 1])
+    })
+  )
+
+  it.effect("admits fewer while a connection is held for something else, and all of them afterwards", () =>
+    Effect.gen(function* () {
+      let most = 3
+      const gate = make(3, () => most)
+      const statements = makeStatements(8)
+      const fibers = yield* startAll(gate, statements)
+      assert.deepStrictEqual(begun(statements), [1, 1, 1, 0, 0, 0, 0, 0])
+      most = 2
+      yield* Effect.andThen(statements[0]!.succeed, settle)
+      assert.deepStrictEqual(begun(statements), [1, 1, 1, 0, 0, 0, 0, 0])
+      yield* Effect.andThen(statements[1]!.succeed, settle)
+      assert.deepStrictEqual(begun(statements), [1, 1, 1, 1, 0, 0, 0, 0])
+      most = 3
+      yield* Effect.andThen(statements[2]!.succeed, settle)
+      assert.deepStrictEqual(begun(statements), [1, 1, 1, 1, 1, 1, 0, 0])
+      for (const { succeed } of statements.slice(3)) yield* Effect.andThen(settle, succeed)
+      assert.deepStrictEqual(yield* Fiber.joinAll(fibers), [0, 1, 2, 3, 4, 5, 6, 7])
     })
   )
 
@@ -429,6 +449,17 @@ describe("the gate of the SQL backend", () => {
     for (const client of [undefined, {}, { config: undefined }, { config: {} }, { config: { maxConnections: "7" } }]) {
       assert.strictEqual(capacityOf(client), 10)
     }
+  })
+
+  it("knows how many statements are left beside a connection that is held", () => {
+    const beside = (config: object, capacity?: number) => capacityBeside({ config }, capacity ?? capacityOf({ config }))
+    assert.strictEqual(beside({}), 9)
+    assert.strictEqual(beside({ maxConnections: 1 }), 0)
+    assert.strictEqual(beside({}, 1), 0)
+    assert.strictEqual(beside({}, 4), 3)
+    assert.strictEqual(beside({ maxConnections: 2, multiplex: true }), 32)
+    assert.strictEqual(beside({ maxConnections: 1, multiplex: true }), 0)
+    assert.strictEqual(beside({ maxConnections: 2, multiplex: true, multiplexConcurrency: 4 }, 3), 3)
   })
 
   it.effect("maxConnections must be a whole number of at least 1", () =>

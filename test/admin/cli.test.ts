@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as CliOutput from "effect/cli/CliOutput"
 import * as Effect from "effect/Effect"
+import * as Logger from "effect/Logger"
 import * as Schema from "effect/Schema"
 import * as TestClock from "effect/testing/TestClock"
 import * as Session from "../../src/Session.ts"
@@ -266,6 +267,19 @@ describe("count, show and revoke", () => {
             /^\nERROR\n {2}the store of the sessions is unavailable; what was ended before stays ended\n$/
           )
         }
+      })
+    )
+  )
+})
+
+describe("what is logged meanwhile", () => {
+  it.effect("goes to standard error, not between the answers", () =>
+    onManager({}, (_, watched) =>
+      Effect.gen(function* () {
+        const ran = run("list", "--json").pipe(Effect.provide(Logger.layer([Logger.defaultLogger])))
+        const { stderr, stdout } = yield* failing(watched, () => true, ran)
+        assert.strictEqual(stdout, "")
+        assert.include(stderr, "session backend failed")
       })
     )
   )

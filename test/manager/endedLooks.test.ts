@@ -226,6 +226,21 @@ describe("hints", () => {
     })
   )
 
+  it.effect("need not be waited for any longer once they are subscribed to, or are not to be had", () =>
+    Effect.gen(function* () {
+      for (const fails of [false, true]) {
+        const { backend, manager, session } = yield* make((memory) =>
+          Effect.andThen(settle, fails ? Effect.fail(broken) : memory.ended!)
+        )
+        yield* deletion(backend, session.id)
+        const { told } = yield* waitFor(manager.ended(session))
+        yield* settle
+        // No time has passed.
+        assert.strictEqual(told(), "SessionInvalid NotFound")
+      }
+    }).pipe(Effect.provide(silent))
+  )
+
   it.effect("of other sessions and namespaces cause no look, and hints in any number one look each", () =>
     Effect.gen(function* () {
       const queues: Array<Queue.Queue<EndedHint, SessionBackendError>> = []
@@ -364,9 +379,14 @@ describe("without hints", () => {
           Queue.offerUnsafe(queues[1]!, { namespace: UserSession.key, id: another.id })
           yield* settle
           assert.strictEqual(other.told(), "SessionInvalid NotFound", how)
+          // After a time in which it stood it is asked for at once.
+          yield* pass(20)
+          lose(queues[1]!)
+          yield* pass(1)
+          assert.strictEqual(queues.length, 3, how)
         }).pipe(Effect.provide(capturing(lines)))
         const logged = lines.filter((line) => line.startsWith("timestamp=") && line.includes("operation=ended"))
-        assert.strictEqual(logged.length, 1, how)
+        assert.strictEqual(logged.length, 2, how)
         assert.notInclude(lines.join(), "secret of a driver")
       }
     })
@@ -381,8 +401,13 @@ describe("without hints", () => {
         "hangs, and cannot be interrupted": [Effect.uninterruptible(Effect.never), 2, 4, 8]
       }
       for (const [how, [ended, seconds, least, most]] of Object.entries(rows)) {
-        let tries = 0
-        const { backend, manager, session } = yield* make(() => Effect.suspend(() => (tries++, ended)))
+        const tries: Array<number> = []
+        const { backend, manager, session } = yield* make(() =>
+          Effect.flatMap(Clock.currentTimeMillis, (now) => {
+            tries.push(now)
+            return ended
+          })
+        )
         yield* deletion(backend, session.id)
         const gone = yield* waitFor(manager.ended(session))
         yield* pass(seconds)
@@ -390,8 +415,10 @@ describe("without hints", () => {
         const { told } = yield* waitFor(manager.ended(yield* manager.create(ada)))
         yield* pass(60)
         assert.isUndefined(told())
-        assert.isAtLeast(tries, least, how)
-        assert.isAtMost(tries, most, how)
+        assert.isAtLeast(tries.length, least, how)
+        assert.isAtMost(tries.length, most, how)
+        // Processes that lost it together do not come back together.
+        assert.strictEqual(new Set(tries.map((now, i) => now - tries[i - 1]!)).size, tries.length, how)
       }
     }).pipe(Effect.provide(silent))
   )

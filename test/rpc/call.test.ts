@@ -1,9 +1,10 @@
 /** Which session a call has: its request's, or one of its own; and who is asked how often. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Schema } from "effect"
+import { Effect, Layer, Option, Schema } from "effect"
 import { HttpServerResponse } from "effect/http"
 import { Rpc, RpcGroup, RpcMiddleware, RpcSerialization, RpcServer, RpcTest } from "effect/rpc"
 import { Session, SessionError, SessionMiddleware, SessionRpc } from "effect-sessions"
+import * as Events from "../support/events.ts"
 import * as Kit from "../support/rpcSupport.ts"
 import * as Stack from "../support/stack.ts"
 import * as Stage from "../support/stage.ts"
@@ -50,10 +51,13 @@ describe("a call", () => {
       "test/Rpc/Second",
       { error: Schema.Union(Session.errors(UserSession)) }
     ) {}
+    class Outside extends RpcMiddleware.Service<Outside>()("test/Rpc/Outside") {}
     class Group extends RpcGroup.make(Rpc.make("Twice", { success: Schema.Boolean }))
       .middleware(Second)
       .middleware(Kit.Authenticated)
-      .middleware(Kit.Visitor) {}
+      .middleware(Kit.Visitor)
+      .middleware(Outside) {}
+    const leaked: Array<boolean> = []
     return Effect.gen(function* () {
       const stage = yield* Stage.make()
       const session = yield* stage.login(ada)
@@ -63,6 +67,14 @@ describe("a call", () => {
             Effect.map(Effect.all([UserSession, UserSession.Verified]), ([, verified]) => verified.id === session.id)
         }),
         SessionRpc.layer(Second, UserSession),
+        Layer.succeed(Outside, (handler) =>
+          Effect.tap(handler, () =>
+            Effect.map(
+              Effect.all([Effect.serviceOption(UserSession), Effect.serviceOption(UserSession.Verified)]),
+              (found) => leaked.push(found.some((one) => Option.isSome<unknown>(one)))
+            )
+          )
+        ),
         SessionRpc.layer(Kit.Authenticated, UserSession),
         SessionRpc.layerOptional(Kit.Visitor, UserSession) as Layer.Layer<
           Kit.Visitor,
@@ -83,6 +95,7 @@ describe("a call", () => {
         assert.strictEqual((yield* send("GET", "/", { cookie: Stage.cookieOf(session), headers })).text, "true")
         assert.strictEqual(stage.backend.count("read"), 1)
       }
+      assert.deepStrictEqual(leaked, [false, false])
     })
   })
 
@@ -155,4 +168,33 @@ describe("a call", () => {
       assert.strictEqual(answer.headers.get("vary"), "Cookie")
     })
   })
+
+  it.live("that is refused is told of once, as any request is", () =>
+    Effect.gen(function* () {
+      const told = Events.make()
+      const server = yield* Kit.serve({ parts: { onEvent: told.onEvent } })
+      const session = yield* server.login(ada)
+      const cookie = Stage.cookieOf(session)
+      const calls = {
+        http: yield* Kit.overHttp(server).pipe(Effect.map(({ client }) => client)),
+        socket: yield* Kit.overSocket(server),
+        ended: yield* Kit.overSocket(server, { cookie }),
+        evil: yield* Kit.overSocket(server, { cookie, origin: "https://evil.example" }, "/ws/bare")
+      }
+      yield* calls.ended.WhoAmI()
+      yield* server.manager.destroy(session.token)
+      told.taken()
+      const refusals: Record<string, ReadonlyArray<string>> = {}
+      for (const [name, client] of Object.entries(calls)) {
+        yield* Effect.flip(client.WhoAmI())
+        refusals[name] = told.taken()
+      }
+      assert.deepStrictEqual(refusals, {
+        http: ["Refused SessionMissing"],
+        socket: ["Refused SessionMissing"],
+        ended: ["Refused SessionInvalid NotFound"],
+        evil: ["Refused SessionCrossOrigin"]
+      })
+    })
+  )
 })

@@ -1,6 +1,6 @@
 /** Streams over RPC end with their session, wherever that is ended; calls that answer once go on. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Layer, Ref, Schema, Stream } from "effect"
+import { Effect, Exit, Fiber, Latch, Layer, Ref, Schema, Stream } from "effect"
 import { Rpc as EffectRpc, RpcGroup, RpcMiddleware, RpcTest } from "effect/rpc"
 import { TestClock } from "effect/testing"
 import type { Session } from "effect-sessions"
@@ -137,13 +137,25 @@ describe("a stream", () => {
     })
   )
 
-  it.live("of a handler that cannot be interrupted ends by itself", () =>
+  it.live("of a handler that cannot be interrupted comes to its end, and fails then if its session has ended", () =>
     Effect.gen(function* () {
       const server = yield* Rpc.serve()
       const session = yield* server.login(ada)
       const client = yield* Rpc.overSocket(server, { cookie: Stage.cookieOf(session) })
       const all = yield* Effect.timeout(Stream.runCollect(client.Uninterruptible()), "10 seconds")
       assert.deepStrictEqual(all, [1, 2, 3])
+      const seen: Array<number> = []
+      const ended = yield* client.Uninterruptible().pipe(
+        Stream.runForEach((n) =>
+          Effect.andThen(
+            Effect.sync(() => void seen.push(n)),
+            n === 1 ? Effect.orDie(server.manager.destroy(session.token)) : Effect.void
+          )
+        ),
+        Effect.flip,
+        Effect.timeout("10 seconds")
+      )
+      assert.deepStrictEqual([seen, ended._tag], [[1, 2, 3], "SessionInvalid"])
     })
   )
 
@@ -167,15 +179,17 @@ describe("a stream", () => {
     class Group extends RpcGroup.make(EffectRpc.make("Forever", { success: Schema.Int, stream: true })).middleware(
       Own
     ) {}
+    const begun = Latch.makeUnsafe()
     return Effect.gen(function* () {
       const client = yield* RpcTest.makeClient(Group)
       const fiber = yield* Effect.forkScoped(Effect.flip(Stream.runDrain(client.Forever())))
+      yield* begun.await
       yield* TestClock.adjust("2 hours")
       assert.deepStrictEqual(yield* Fiber.join(fiber), new Denied({ because: "SessionInvalid" }))
     }).pipe(
       Effect.provide(
         Layer.mergeAll(
-          Group.toLayer({ Forever: () => Stream.never }),
+          Group.toLayer({ Forever: () => Stream.onStart(Stream.never, begun.open) }),
           SessionTest.layerRpc(Own, UserSession, ada, {
             absoluteTimeout: "1 hour",
             idleTimeout: "1 hour",

@@ -2,7 +2,7 @@
  * `SessionAdmin` beside many sessions: how long it takes to count them, to look through them and to end them, how much memory
  * that takes, and the longest block of the event loop. It starts servers of its own, and prints a table.
  *
- *     node --import ./test/support/resolveSource.ts test/scale/admin.ts [sessions=100000]
+ *     node --import ./test/support/resolveSource.ts test/scale/admin.ts [sessions=100000 [looking]]
  */
 import { NodeCrypto, NodeRedis } from "@effect/platform-node"
 import { PgClient } from "@effect/sql-pg"
@@ -18,6 +18,7 @@ import * as Stack from "../support/stack.ts"
 import { record, round, timed } from "./measure.ts"
 
 const sessions = Number(process.argv[2] ?? 100_000)
+const isEnding = process.argv[3] !== "looking"
 
 class Scale extends Session.Service<Scale>()("scale", { data: Schema.Struct({ text: Schema.String }) }) {}
 
@@ -44,7 +45,7 @@ const measured = <E>(store: string, what: string, effect: Effect.Effect<number, 
     })
   })
 
-const program = (store: string) =>
+const program = <E>(store: string, settled: Effect.Effect<unknown, E>) =>
   Effect.gen(function* () {
     const backend = yield* SessionBackend
     yield* Effect.forEach(
@@ -53,6 +54,7 @@ const program = (store: string) =>
       (i) => backend.create(record({ principal: i % 5 === 0 ? undefined : `user-${Math.floor(i / 2)}` })),
       { concurrency: 50, discard: true }
     )
+    yield* settled
     const admin = yield* SessionAdmin.make(Scale)
     const streamed = Stream.runFold(
       admin.stream(),
@@ -70,13 +72,18 @@ const program = (store: string) =>
         (n) => n + 1
       )
     )
+    if (!isEnding) return
     yield* measured(store, "revokeAll", admin.revokeAll())
     yield* measured(store, "count", admin.count())
   })
 
-const run = (store: string, backend: Layer.Layer<SessionBackend, unknown>) =>
+const run = (
+  store: string,
+  backend: Layer.Layer<SessionBackend, unknown>,
+  settled: Effect.Effect<unknown> = Effect.void
+) =>
   Effect.runPromise(
-    program(store).pipe(
+    program(store, settled).pipe(
       Effect.provide(Stack.manager(Scale, { backend: Layer.orDie(backend), crypto: NodeCrypto.layer })),
       Effect.provide(Logger.layer([]))
     )
@@ -91,10 +98,10 @@ try {
 }
 const postgres = await OwnPostgres.start()
 try {
-  await run(
-    "Postgres",
-    SessionBackendSql.layer.pipe(Layer.provide(PgClient.layer({ url: Redacted.make(postgres.url) })))
-  )
+  const client = PgClient.layer({ url: Redacted.make(postgres.url) })
+  // As autovacuum does within a minute: until then it sorts the table for each page.
+  const analyze = Effect.promise(() => postgres.sql("ANALYZE effect_sessions", "app"))
+  await run("Postgres", SessionBackendSql.layer.pipe(Layer.provide(client)), analyze)
 } finally {
   await postgres.dispose()
 }

@@ -22,6 +22,9 @@ export const documentedRights: ReadonlyArray<string> = source
   .match(/`(~<prefix>:\* [^`]+)`/)![1]!
   .split(" ")
 
+/** Those it names for `ended`, beside the others. */
+export const documentedRightsOfEnded: ReadonlyArray<string> = source.match(/`(&<prefix>:ended [^`]+)`/)![1]!.split(" ")
+
 type ClientOptions = NonNullable<Parameters<typeof NodeRedis.layer>[0]>
 
 /** The client settings of the module's example, which its readers copy. */

@@ -7,7 +7,6 @@ import { Rpc, RpcClient, RpcGroup, RpcMiddleware, RpcSerialization, RpcServer, R
 import * as Socket from "effect/socket/Socket"
 import { Session, SessionError, SessionFrontend, SessionMiddleware, SessionRpc } from "effect-sessions"
 import * as Server from "./server.ts"
-import type * as Stack from "./stack.ts"
 import * as Stage from "./stage.ts"
 import { user, UserSession } from "./userSession.ts"
 
@@ -92,7 +91,10 @@ export const Handlers = All.toLayer(
         yield* Effect.sleep("200 millis")
         return "to the end"
       }),
-      Uninterruptible: () => Rpc.uninterruptible(Stream.make(1, 2, 3)),
+      Uninterruptible: () =>
+        Rpc.uninterruptible(
+          Stream.make(1, 2, 3).pipe(Stream.mapEffect((n) => Effect.delay(Effect.succeed(n), "100 millis")))
+        ),
       Plain: () => Effect.succeed("plain"),
       Wait: ({ millis }) => Effect.delay(Effect.succeed("waited"), millis),
       Ticks: ({ every }) =>
@@ -121,7 +123,7 @@ export const serializations = {
 /** The same group on five routes: with the middleware of the route, and without. */
 export const serve = Effect.fnUntraced(function* (options?: {
   readonly serialization?: Serialization
-  readonly parts?: Stack.HttpParts<UserSession>
+  readonly parts?: Parameters<typeof Stage.make>[0]
   readonly route?: SessionMiddleware.RouteOptions
   /** How many calls of one server run at once. */
   readonly concurrency?: number

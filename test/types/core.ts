@@ -11,6 +11,7 @@ import type * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import {
   Session,
+  SessionAdmin,
   SessionBackendMemory,
   SessionFrontend,
   SessionManager,
@@ -516,3 +517,13 @@ const suspended = () => new Suspended({ until: "" })
 SessionVerifier.layerPredicate(One, yes, () => ({}) as Refused)
 // @ts-expect-error an answer other than a boolean
 SessionVerifier.layerPredicate(One, word, suspended)
+
+// -----------------------------------------------------------------------------
+// Administration asks the manager of the definition, and needs nothing else
+// -----------------------------------------------------------------------------
+
+const admin = SessionAdmin.make(One)
+same<typeof admin, Effect.Effect<SessionAdmin.SessionAdmin<Data>, never, Session.ManagerOf<One>>>(true)
+same<E<A<typeof admin>["count"] extends (...args: any) => infer X ? X : never>, Unavailable>(true)
+const shown = Effect.flatMap(admin, ({ get }) => get({} as Session.SessionId))
+same<A<typeof shown>, Option.Option<Session.SessionInfo<Data | undefined>>>(true)

@@ -57,23 +57,24 @@ export const cases: ReadonlyArray<Case> = [
     "a record that is there during the whole walk is found, whatever comes and goes between its pages",
     function* (store) {
       const all = yield* Effect.forEach(range(60), () => store.create(), { concurrency: 4 })
-      const staying = all.filter((_, i) => i % 2 === 0)
-      const leaving = all.filter((_, i) => i % 2 === 1)
-      let isFirst = true
-      const changes = Effect.suspend(() => {
-        if (!isFirst) return Effect.void
-        isFirst = false
-        return Effect.andThen(
-          Effect.forEach(leaving, (record) => store.delete(record), { concurrency: 4, discard: true }),
-          Effect.forEach(range(30), () => store.create(), { concurrency: 4, discard: true })
-        )
-      })
-      const found = new Set(ids(yield* store.scanAll({ limit: 7 }, changes)))
-      yield* sameIds(
-        staying.filter(({ id }) => found.has(id)),
-        staying,
-        "records that stayed"
-      )
+      const staying = all.filter((_, i) => i % 3 === 0)
+      const leaving = all.filter((_, i) => i % 3 !== 0)
+      /** A walk with changes after its first page. Those of one kind: what comes could make up for what goes. */
+      const walkWhile = (changes: NonNullable<Parameters<typeof store.scanAll>[1]>) => {
+        let isFirst = true
+        const once = Effect.suspend(() => {
+          if (!isFirst) return Effect.void
+          isFirst = false
+          return changes
+        })
+        return Effect.flatMap(store.scanAll({ limit: 7 }, once), (records) => {
+          const found = new Set(ids(records))
+          const stayed = staying.filter(({ id }) => found.has(id))
+          return sameIds(stayed, staying, "records that stayed")
+        })
+      }
+      yield* walkWhile(Effect.forEach(leaving, (record) => store.delete(record), { concurrency: 4, discard: true }))
+      yield* walkWhile(Effect.forEach(range(40), () => store.create(), { concurrency: 4, discard: true }))
       const after = new Set(ids(yield* store.scanAll()))
       yield* check(!leaving.some(({ id }) => after.has(id)), "a record that was deleted is found")
       yield* equal(after.size, 60, "records found afterwards")
