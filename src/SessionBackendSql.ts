@@ -62,7 +62,6 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
-import * as Semaphore from "effect/Semaphore"
 import * as SqlClient from "effect/sql/SqlClient"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
 import * as SqlGate from "./internal/backend/sqlGate.ts"
@@ -339,13 +338,10 @@ const make = Effect.fnUntraced(function* (
   const statements = SqlStatements.make(sql, configuration.table, dialect)
   const outsideTransaction = outsideTransactionOf(configuration)
   // SQLite has no connections that a server could refuse.
-  let isListening = false
-  // One whose connection is dead may take long to be given up. It is not to take one connection after the other.
-  const held = Semaphore.makeUnsafe(1)
   const gate: SqlGate.Gate =
     dialect === "sqlite"
       ? (statement) => statement
-      : SqlGate.make(maxConnections, () => (isListening ? beside : maxConnections))
+      : SqlGate.make(maxConnections, () => (hints.isListening() ? beside : maxConnections))
 
   const run = <A>(
     operation: Operation,
@@ -355,7 +351,7 @@ const make = Effect.fnUntraced(function* (
     Effect.catch(outsideTransaction(gate(statement)), (cause) =>
       Effect.andThen(
         // There is no connection but the one that listens: statements need it more.
-        isListening && cause.reason.operation === "connect" ? hints.drop : Effect.void,
+        hints.isListening() && cause.reason.operation === "connect" ? hints.drop : Effect.void,
         Effect.fail(new SessionBackendError({ operation, outcome: outcome(cause), cause }))
       )
     )
@@ -403,31 +399,14 @@ const make = Effect.fnUntraced(function* (
           THEN pg_logical_emit_message(true, 'effect-sessions', '')::text END`
       : Effect.void
 
-  if (listen !== undefined && beside < 1) {
-    yield* Effect.logWarning(
-      "session backend: the client has one connection, and statements need it, so that it does not listen: sessions that " +
-        "other processes end are noticed late"
-    )
-  }
-  const hints =
+  const hints: SqlHints.SqlHints =
     listen === undefined
       ? SqlHints.none
       : yield* SqlHints.make({
           sql,
           channel: SqlHints.channelOf(configuration.table),
           listen: beside < 1 ? undefined : listen,
-          run: gate,
-          hold: Effect.acquireRelease(
-            Effect.map(held.take(1), () => {
-              isListening = true
-            }),
-            () =>
-              Effect.suspend(() => {
-                isListening = false
-                return held.release(1)
-              }),
-            { interruptible: true }
-          )
+          run: gate
         })
 
   return {

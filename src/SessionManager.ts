@@ -82,12 +82,13 @@ import type {
   ManagerOf,
   ManagerOptions,
   Refusal,
+  SessionEvent,
   SessionInfo,
   SessionManager,
   Tagged,
   VerifierOf
 } from "./Session.ts"
-import { type DeletedRecord, maxBatch, type SessionRecord } from "./SessionBackend.ts"
+import { maxBatch, type SessionRecord } from "./SessionBackend.ts"
 import { SessionConfigError, SessionRefused } from "./SessionError.ts"
 import type { SessionInvalid, SessionUnavailable } from "./SessionError.ts"
 
@@ -102,18 +103,20 @@ export type {
 } from "./Session.ts"
 
 /** What tells the handler, where the options have one. */
-const tellOf = <Self, A, R extends ReadonlyArray<Tagged>, RX>(
+const eventsOf = <Self, A, R extends ReadonlyArray<Tagged>, RX>(
   { key }: Definition<Self, A, R>,
   { onEvent }: ManagerOptions<A, R, RX>,
   { times: { backend } }: Settings
-): Effect.Effect<Events.Tell<A, R> | undefined, never, RX> =>
-  Effect.map(Effect.context<RX>(), (context) => onEvent && Events.tellOf(onEvent, context, key, backend))
+): Effect.Effect<Events.Events<SessionEvent<A, R>> | undefined, never, RX> =>
+  Effect.map(
+    Effect.context<RX>(),
+    (context) => onEvent && Events.make(Events.tellOf(onEvent, context, key, backend), key, backend)
+  )
 
 const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<Tagged>>(
   definition: Definition<Self, A, R>,
   settings: Settings,
-  tell: Events.Tell<A, R> | undefined,
-  events = tell && Events.make<A>(tell, definition.key, settings.times.backend)
+  events: Events.Events<SessionEvent<A, R>> | undefined
 ): Effect.fn.Return<SessionManager<A, R>, never, VerifierOf<Self> | Core | Scope.Scope> {
   type Refused = Refusal<R>
   type Accepted = Effect.Effect<LiveSession<A>, SessionInvalid | Refused | SessionUnavailable>
@@ -156,11 +159,11 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
   const telling = <B, E extends { readonly _tag: string }>(effect: Effect.Effect<B, E>): Effect.Effect<B, E> =>
     Effect.tapError(effect, (error) => {
       if (error._tag === "SessionUnavailable" || error._tag === "SessionConflict") return Effect.void
-      if (tell === undefined) return Span.refused(error)
+      if (events === undefined) return Span.refused(error)
       // No member that tells fails with anything else.
       return Effect.andThen(
         Span.refused(error),
-        tell({ _tag: "Refused", error: error as unknown as SessionInvalid | Refused })
+        events.tell({ _tag: "Refused", error: error as unknown as SessionInvalid | Refused })
       )
     })
   const accepting = Span.accepting(parts.spanAttributes)
@@ -353,16 +356,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
         Effect.gen(function* () {
           const before = yield* Fence.timeOf(options.before)
           const raised = yield* Effect.exit(fence.raise(principal, before))
-          let isSlow = false
-          const told =
-            events &&
-            ((deleted: ReadonlyArray<DeletedRecord>) =>
-              isSlow
-                ? Effect.void
-                : Effect.map(events.ended(deleted, "revoked"), (isDone) => {
-                    isSlow = !isDone
-                  }))
-          const count = yield* storage.deleteByPrincipal(principal, options, restore, told)
+          const count = yield* storage.deleteByPrincipal(principal, options, restore, events?.endedInBatches("revoked"))
           // What was deleted stays so, but a log-in under way may have come through.
           if (Exit.isFailure(raised)) return yield* unavailable.unknown
           return count
@@ -387,7 +381,7 @@ export const make = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
   const { problems, settings } = settingsOf(definition, options)
   return problems.length > 0
     ? Effect.fail(new SessionConfigError({ problems }))
-    : Effect.flatMap(tellOf(definition, options, settings), (tell) => makeWith(definition, settings, tell))
+    : Effect.flatMap(eventsOf(definition, options, settings), (events) => makeWith(definition, settings, events))
 }
 
 /**
@@ -439,10 +433,9 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
       )
       const { problems, settings } = settingsOf(definition, options)
       yield* registry.check(key, [...new Set(taken), ...problems])
-      const tell = yield* tellOf(definition, options, settings)
-      const events = tell && Events.make<A>(tell, key, settings.times.backend)
-      if (events !== undefined) yield* registry.onSwept(key, (records) => events.ended(records, "expired"))
-      return yield* makeWith(definition, settings, tell, events)
+      const events = yield* eventsOf(definition, options, settings)
+      if (events !== undefined) yield* registry.onSweep(key, () => events.endedInBatches("expired"))
+      return yield* makeWith(definition, settings, events)
     })
     // `Layer.effect` takes `Scope` out of the requirements, which the compiler cannot do for an abstract `RX`.
   ).pipe(Layer.provide(Registry.layer)) as Layer.Layer<

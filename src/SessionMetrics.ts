@@ -44,8 +44,7 @@
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import { refusedWhy } from "./internal/session/refusedWhy.ts"
-import type { EndedWhy } from "./Session.ts"
-import type { Operation } from "./SessionBackend.ts"
+import type { SessionEvent, Tagged } from "./Session.ts"
 
 /**
  * Counts sessions that were made: by a log-in, for a visitor, in place of another, or of another library's.
@@ -93,18 +92,6 @@ export const backendFailures: Metric.Counter<number> = Metric.counter("session_b
   incremental: true
 })
 
-/**
- * What is counted of an event. Every definition's `SessionEvent` is one.
- *
- * @category models
- * @since 0.1.0
- */
-export type Recorded =
-  | { readonly _tag: "Created" | "Rotated" | "Changed" }
-  | { readonly _tag: "Ended"; readonly why: EndedWhy }
-  | { readonly _tag: "Refused"; readonly error: { readonly _tag: string } }
-  | { readonly _tag: "Failed"; readonly operation: Operation; readonly outcome: "notApplied" | "unknown" }
-
 const count = (counter: Metric.Counter<number>, labels: Record<string, string>): Effect.Effect<void> =>
   Metric.update(Metric.withAttributes(counter, labels), 1)
 
@@ -135,7 +122,7 @@ const count = (counter: Metric.Counter<number>, labels: Record<string, string>):
  * @category combinators
  * @since 0.1.0
  */
-export const record = (event: Recorded): Effect.Effect<void> => {
+export const record = (event: SessionEvent<unknown, ReadonlyArray<Tagged>>): Effect.Effect<void> => {
   switch (event._tag) {
     case "Created":
       return Metric.update(sessionsCreated, 1)

@@ -20,7 +20,7 @@ import * as Effect from "effect/Effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as Layer from "effect/Layer"
-import { bindIn, bound, type HttpOptions, siteDataProblems } from "./internal/http/binding.ts"
+import { bindIn, bound, type HttpOptions, refused, siteDataProblems } from "./internal/http/binding.ts"
 import { chooseSession, extractFrom } from "./internal/http/credentials.ts"
 import {
   type App,
@@ -47,7 +47,7 @@ import type {
   VerifierOf
 } from "./Session.ts"
 import { SessionConfigError } from "./SessionError.ts"
-import type { SessionCrossOrigin, SessionStale, SessionUnavailable } from "./SessionError.ts"
+import type { SessionCrossOrigin, SessionInvalid, SessionStale, SessionUnavailable } from "./SessionError.ts"
 import { SessionFrontend } from "./SessionFrontend.ts"
 import * as SessionManager from "./SessionManager.ts"
 
@@ -277,7 +277,7 @@ export const fromRequest = <Self, A, R extends ReadonlyArray<Tagged>>(
 ): Effect.Effect<Session<A>, Unauthenticated | Refusal<R> | SessionUnavailable, Bound<Self>> =>
   Effect.contextWith((context: Context.Context<Bound<Self>>) => {
     const { frontend, manager } = bindIn(session, context)
-    const { onRefused } = frontend
+    const onRefused = (error: SessionInvalid) => refused(frontend, error)
     return Effect.flatMap(extractFrom(frontend, HttpServerRequest.fromWeb(request), onRefused), (credentials) =>
       Effect.map(
         chooseSession<A, R>(credentials, (token) => manager.resolve(token), onRefused),

@@ -62,9 +62,10 @@ import type * as HttpRouter from "effect/http/HttpRouter"
 import * as Layer from "effect/Layer"
 import type * as RpcMiddleware from "effect/rpc/RpcMiddleware"
 import * as RpcSchema from "effect/rpc/RpcSchema"
-import { type Binding, bindIn } from "./internal/http/binding.ts"
+import { bindIn } from "./internal/http/binding.ts"
 import { withCall } from "./internal/http/call.ts"
 import {
+  type Enter,
   entering,
   type GuardError,
   guarding,
@@ -169,17 +170,18 @@ type Call = Parameters<RpcMiddleware.Any>[1]
 const implement = <Id, S, Self, A, R extends ReadonlyArray<Tagged>>(
   middleware: Context.Key<Id, S>,
   session: Definition<Self, A, R>,
-  route: Route,
-  run: (binding: Binding<Self, A, R>, handler: Handled, call: Call) => Handled
+  options: (RouteOptions & { readonly fresh?: Fresh | undefined }) | undefined,
+  enter: (route: Route, handler: Handled, call: Call) => Enter<Self, A, R, RpcMiddleware.SuccessValue, unknown, unknown>
 ): Layer.Layer<Id, SessionConfigError, Bound<Self>> =>
   Layer.effect(
     middleware,
     Effect.gen(function* () {
+      const route = routeOf(options)
       const binding = bindIn(session, yield* Effect.context<Bound<Self>>())
       const problems = problemsOf(route).map((problem) => `${middleware.key}: ${problem}`)
       if (problems.length > 0) return yield* new SessionConfigError({ problems })
       // `S`, abstract here, is the function that every `RpcMiddleware.Service` has for its service.
-      return ((handler: Handled, call: Call) => run(binding, handler, call)) as S
+      return ((handler: Handled, call: Call) => withCall(binding, route, call, enter(route, handler, call))) as S
     })
   )
 
@@ -222,22 +224,16 @@ export const layer: {
   session: Definition<Self, A, R>,
   options?: GuardOptions<Fresh | undefined> | OwnErrorOptions<Id, R>
 ): Layer.Layer<Id, SessionConfigError, Bound<Self>> => {
-  const route = routeOf(options)
   const onFailure: (error: GuardError<R> | SessionStale) => Effect.Effect<never, unknown> =
     options?.onFailure ?? Effect.fail
-  return implement(middleware, session, route, (binding, handler, call) =>
-    withCall(
-      binding,
-      route,
-      call,
-      guarding(
-        session,
-        RpcSchema.isStreamSchema(call.rpc.successSchema)
-          ? ({ ended }) => until(handler, Effect.flatMap(ended, onFailure))
-          : () => handler,
-        onFailure,
-        route
-      )
+  return implement(middleware, session, options, (route, handler, call) =>
+    guarding(
+      session,
+      RpcSchema.isStreamSchema(call.rpc.successSchema)
+        ? ({ ended }) => until(handler, Effect.flatMap(ended, onFailure))
+        : () => handler,
+      onFailure,
+      route
     )
   )
 }
@@ -295,14 +291,7 @@ export const layerOptional = <Id extends RpcMiddleware.AnyId, S, Self, A, R exte
   middleware: Context.Key<Id, S>,
   session: Definition<Self, A, R> & Opens<Id, Self>,
   options?: RouteOptions
-): Layer.Layer<Id, SessionConfigError, Bound<Self> | HttpRouter.Request<"Requires", Self>> => {
-  const route = routeOf(options)
-  return implement(middleware, session, route, (binding, handler, call) =>
-    withCall(
-      binding,
-      route,
-      call,
-      entering<Self, A, R, RpcMiddleware.SuccessValue, unknown, unknown>(session, handler, route)
-    )
+): Layer.Layer<Id, SessionConfigError, Bound<Self> | HttpRouter.Request<"Requires", Self>> =>
+  implement(middleware, session, options, (route, handler) =>
+    entering<Self, A, R, RpcMiddleware.SuccessValue, unknown, unknown>(session, handler, route)
   )
-}

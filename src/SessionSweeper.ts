@@ -16,7 +16,7 @@ import { withDeadline } from "./internal/manager/deadline.ts"
 import { rested } from "./internal/manager/rest.ts"
 import * as Registry from "./internal/registry.ts"
 import { describeCause } from "./internal/describeCause.ts"
-import { type DeletedBatch, maxBatch, SessionBackend, SessionBackendError } from "./SessionBackend.ts"
+import { maxBatch, SessionBackend, SessionBackendError } from "./SessionBackend.ts"
 import { SessionConfigError } from "./SessionError.ts"
 
 /**
@@ -77,12 +77,7 @@ export const layer = (options: SessionSweeperOptions = {}): Layer.Layer<never, S
         withDeadline(backend.deleteExpired({ now, limit }), batchTimeout, timedOut)
       )
       const batches = Effect.suspend(() => {
-        /** A handler that was too slow once does not slow the round again. */
-        const slow = new Set<string>()
-        const tell = (deleted: DeletedBatch["deleted"]) =>
-          Effect.map(registry.swept(deleted.filter(({ namespace }) => !slow.has(namespace))), (late) => {
-            for (const namespace of late) slow.add(namespace)
-          })
+        const tell = registry.sweep()
         // What is deleted is told of, though the application stops meanwhile.
         const told = Effect.uninterruptibleMask((restore) => rested(restore(batch), restore, tell))
         return Effect.repeat(told, { while: ({ more }) => more })

@@ -52,7 +52,11 @@ describe("SessionMetrics.record", () => {
 
   it.effect("counts a session once it is made, and no change of it", () =>
     Effect.gen(function* () {
-      for (const _tag of ["Created", "Rotated", "Changed", "Created"] as const) yield* SessionMetrics.record({ _tag })
+      // Nothing of the session is counted by.
+      const session = {} as Session.SessionInfo<unknown>
+      for (const _tag of ["Created", "Rotated", "Changed", "Created"] as const) {
+        yield* SessionMetrics.record({ _tag, session })
+      }
       assert.strictEqual((yield* Metric.value(SessionMetrics.sessionsCreated)).count, 2)
       assert.strictEqual((yield* Metric.snapshot).length, 1)
     }).pipe(Effect.provideService(Metric.MetricRegistry, new Map()))

@@ -3,8 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Queue, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import * as SharedHints from "../src/internal/backend/sharedHints.ts"
-
-const noop = Effect.yieldNow
+import { settle } from "./support/waiting.ts"
 
 /** A store whose messages come back at once, unless it is told otherwise. */
 const store = () => {
@@ -34,18 +33,16 @@ const store = () => {
   return { source, state, queues, publish }
 }
 
-const rest = Effect.forEach([1, 2, 3, 4, 5, 6, 7, 8], () => noop, { discard: true })
-
 describe("one subscription for all", () => {
   it.effect("opens with the first, closes after the last, and opens anew", () =>
     Effect.gen(function* () {
       const { source, state } = store()
       const { subscribe } = yield* SharedHints.make(source)
-      yield* rest
+      yield* settle
       assert.strictEqual(state.opened, 0)
       for (const times of [1, 2]) {
         yield* Effect.scoped(Effect.all([subscribe, subscribe, subscribe], { concurrency: 3 }))
-        yield* rest
+        yield* settle
         assert.deepStrictEqual([state.opened, state.closed], [times, times])
       }
     })

@@ -1,6 +1,7 @@
 /**
- * What the session layers of one application share: which definition uses which name, and the configuration problems of
- * each. The layer is a constant, so Layer's own memoisation builds one registry for each application.
+ * What the session layers of one application share: which definition uses which name, the configuration problems of
+ * each, and who is told of sweeps. The layer is a constant, so Layer's own memoisation builds one registry for each
+ * application.
  *
  * @internal
  */
@@ -8,20 +9,15 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
+import type { DeletedRecord } from "../SessionBackend.ts"
 import { SessionConfigError } from "../SessionError.ts"
 
 interface Owner {
   readonly key: string
 }
 
-interface Swept {
-  readonly namespace: string
-  readonly id: string
-  readonly principal: string | undefined
-}
-
-/** Answers `false` if it took too long. */
-type TellSwept = (records: ReadonlyArray<Swept>) => Effect.Effect<boolean>
+/** Is told, batch after batch, of what a sweep has deleted. */
+type Sweep = (deleted: ReadonlyArray<DeletedRecord>) => Effect.Effect<void>
 
 export class Registry extends Context.Service<
   Registry,
@@ -36,10 +32,10 @@ export class Registry extends Context.Service<
       layer: string,
       problems: ReadonlyArray<string>
     ) => Effect.Effect<void, SessionConfigError, Scope.Scope>
-    /** Has a function told of the records of a namespace that expired and were swept, until the scope closes. */
-    readonly onSwept: (namespace: string, tell: TellSwept) => Effect.Effect<void, never, Scope.Scope>
-    /** Tells of them. Answers the namespaces whose function took too long. */
-    readonly swept: (records: ReadonlyArray<Swept>) => Effect.Effect<ReadonlyArray<string>>
+    /** Has each sweep tell of the records of a namespace, until the scope closes. */
+    readonly onSweep: (namespace: string, begin: () => Sweep) => Effect.Effect<void, never, Scope.Scope>
+    /** Begins a sweep. */
+    readonly sweep: () => Sweep
   }
 >()("effect-sessions/internal/Registry") {}
 
@@ -47,7 +43,7 @@ export const layer: Layer.Layer<Registry> = Layer.sync(Registry, () => {
   /** How many layers of its owner use a name. */
   const uses = new Map<string, { readonly owner: Owner; count: number }>()
   /** Of a definition that has several managers the first one tells. */
-  const tellers = new Map<string, Set<TellSwept>>()
+  const tellers = new Map<string, Set<() => Sweep>>()
   const found = new Set<{ readonly layer: string; readonly problems: ReadonlyArray<string> }>()
 
   return {
@@ -68,41 +64,36 @@ export const layer: Layer.Layer<Registry> = Layer.sync(Registry, () => {
         )
       }).pipe(Effect.map((problems) => problems.flat())),
 
-    onSwept: (namespace, tell) =>
+    onSweep: (namespace, begin) =>
       Effect.asVoid(
         Effect.acquireRelease(
           Effect.sync(() => {
             const own = tellers.get(namespace) ?? new Set()
-            tellers.set(namespace, own.add(tell))
+            tellers.set(namespace, own.add(begin))
           }),
           () =>
             Effect.sync(() => {
               const own = tellers.get(namespace)
-              if (own?.delete(tell) && own.size === 0) tellers.delete(namespace)
+              if (own?.delete(begin) && own.size === 0) tellers.delete(namespace)
             })
         )
       ),
 
-    swept: (records) =>
-      Effect.suspend(() => {
-        if (tellers.size === 0) return Effect.succeed([])
-        const slow: Array<string> = []
-        const byNamespace = Map.groupBy(records, ({ namespace }) => namespace)
-        return Effect.as(
-          Effect.forEach(
-            byNamespace,
-            ([namespace, own]) => {
-              const [tell] = tellers.get(namespace) ?? []
-              if (tell === undefined) return Effect.void
-              return Effect.map(tell(own), (isDone) => {
-                if (!isDone) slow.push(namespace)
-              })
-            },
-            { concurrency: "unbounded", discard: true }
-          ),
-          slow
+    sweep: () => {
+      const begun = new Map<() => Sweep, Sweep>()
+      return (deleted) =>
+        Effect.forEach(
+          Map.groupBy(deleted, ({ namespace }) => namespace),
+          ([namespace, own]) => {
+            const [begin] = tellers.get(namespace) ?? []
+            if (begin === undefined) return Effect.void
+            const tell = begun.get(begin) ?? begin()
+            begun.set(begin, tell)
+            return tell(own)
+          },
+          { concurrency: "unbounded", discard: true }
         )
-      }),
+    },
 
     check: (layer, problems) => {
       if (problems.length === 0) return Effect.void

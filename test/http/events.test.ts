@@ -3,30 +3,20 @@ import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Layer, Option, type Redacted, Result } from "effect"
 import type { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup, HttpApiSecurity } from "effect/http-api"
-import {
-  type Session,
-  SessionError,
-  SessionFrontend,
-  SessionHttpApi,
-  SessionMiddleware,
-  SessionTest,
-  SessionVerifier
-} from "effect-sessions"
+import { type Session, SessionFrontend, SessionHttpApi, SessionMiddleware, SessionTest } from "effect-sessions"
 import { TestClock } from "effect/testing"
 import * as Client from "../support/client.ts"
 import * as Events from "../support/events.ts"
 import { empty, text, verified } from "../support/httpSupport.ts"
 import * as Stack from "../support/stack.ts"
 import * as Stage from "../support/stage.ts"
-import { ada, addWord, eve, nobody, UserSession } from "../support/userSession.ts"
+import { ada, addWord, banned, eve, nobody, refusingBanned, UserSession } from "../support/userSession.ts"
 
 type Stage = Effect.Success<ReturnType<typeof Stage.make>>
 type Handle = (typeof UserSession)["Service"]
 type Told = ReturnType<typeof Events.make>
 
-const verifier = SessionVerifier.layer(UserSession, ({ data }) =>
-  data.count === 13 ? Effect.fail(new SessionError.SessionRefused({ message: "no" })) : Effect.void
-)
+const verifier = refusingBanned()
 
 const frontend = SessionFrontend.layerFirst([SessionFrontend.layerCookie(), SessionFrontend.layerBearer()])
 
@@ -121,7 +111,7 @@ const refusals: Record<string, Refusal> = {
   "that the verifier refuses": {
     status: 403,
     told: ["Refused SessionRefused"],
-    send: guarded((stage) => Effect.map(stage.login({ ...ada, count: 13 }), Stage.cookieOf))
+    send: guarded((stage) => Effect.map(stage.login(banned), Stage.cookieOf))
   },
   "with two sessions": {
     status: 401,

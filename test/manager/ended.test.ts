@@ -1,15 +1,15 @@
 /** What ends those who wait for the end of a session, and what does not. */
-import { NodeCrypto } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Layer, Redacted } from "effect"
+import { Effect, Redacted } from "effect"
 import { TestClock } from "effect/testing"
 import * as Extension from "../../src/internal/manager/extension.ts"
 import type { LayerOptions, Session } from "../../src/Session.ts"
 import * as SessionVerifier from "../../src/SessionVerifier.ts"
 import { SessionRefused, SessionUnavailable } from "../../src/SessionError.ts"
 import { capturing, silent } from "../support/logs.ts"
+import { managerOn } from "../support/onManager.ts"
 import { outcome } from "../support/outcome.ts"
-import * as Stack from "../support/stack.ts"
+import type * as Stack from "../support/stack.ts"
 import { ada, addWord, UserSession } from "../support/userSession.ts"
 import type { Data, Manager } from "../support/userSession.ts"
 import { pass, settle, waitFor } from "../support/waiting.ts"
@@ -17,20 +17,13 @@ import * as WatchedBackend from "../support/watchedBackend.ts"
 
 type Parts = LayerOptions & Pick<Stack.Parts<UserSession>, "verifier">
 
-/** A process of its own, on a backend that others use too. */
-const process = (backend: WatchedBackend.WatchedBackend, parts: Parts = {}) =>
-  Effect.map(
-    Layer.build(Stack.manager(UserSession, { crypto: NodeCrypto.layer, ...parts, backend: backend.layer })),
-    (context) => Context.get(context, UserSession.Manager)
-  )
-
 /** Two processes, a session, and somebody who waits for its end in the first. */
 const stage = Effect.fnUntraced(function* (
   parts: Parts = {},
   backend: WatchedBackend.WatchedBackend = WatchedBackend.make()
 ) {
-  const here = yield* process(backend, parts)
-  const there = yield* process(backend, parts)
+  const here = yield* managerOn(backend, parts)
+  const there = yield* managerOn(backend, parts)
   const session = yield* here.create(ada)
   const waiting = yield* waitFor(here.ended(session))
   assert.isUndefined(waiting.told())

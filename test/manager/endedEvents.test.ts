@@ -1,4 +1,4 @@
-/** What is told of sessions that end: the table of all ways, on memory and SQLite, and what goes wrong on the way. */
+/** What is told of sessions that end: the table of all ways, on memory and SQLite. */
 import { layer } from "@effect/vitest"
 import * as NodeSqliteClient from "../../src/NodeSqliteClient.ts"
 import { rows } from "../support/endings.ts"

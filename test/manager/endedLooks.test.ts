@@ -1,23 +1,18 @@
 /** How those who wait for the end of a session look at it: together, after each hint, and without hints. */
-import { NodeCrypto } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Clock, Context, Effect, Exit, Layer, Queue, Redacted, Scope } from "effect"
+import { Cause, Clock, Effect, Exit, Queue, Redacted, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { SessionBackendError } from "../../src/SessionBackend.ts"
 import type { EndedHint } from "../../src/SessionBackend.ts"
 import { capturing, silent } from "../support/logs.ts"
+import { managerOn } from "../support/onManager.ts"
 import { outcome } from "../support/outcome.ts"
-import * as Stack from "../support/stack.ts"
+import type * as Stack from "../support/stack.ts"
 import { ada, UserSession } from "../support/userSession.ts"
 import { pass, settle, waitFor } from "../support/waiting.ts"
 import * as WatchedBackend from "../support/watchedBackend.ts"
 
 type Subscription = NonNullable<Stack.Backend["ended"]>
-
-const managerOn = (backend: WatchedBackend.WatchedBackend) =>
-  Effect.map(Layer.build(Stack.manager(UserSession, { crypto: NodeCrypto.layer, backend: backend.layer })), (context) =>
-    Context.get(context, UserSession.Manager)
-  )
 
 /** A backend whose subscription is the test's, and a manager on it. */
 const make = Effect.fnUntraced(function* (ended?: (memory: Stack.Backend) => Subscription | undefined) {
@@ -448,11 +443,7 @@ describe("a copy of a session, which the manager did not make", () => {
 
   it.effect("with a token that a scheduled rotation has replaced is no stolen copy of it", () =>
     Effect.gen(function* () {
-      const backend = WatchedBackend.make()
-      const context = yield* Layer.build(
-        Stack.manager(UserSession, { rotateEvery: "5 minutes", backend: backend.layer })
-      )
-      const manager = Context.get(context, UserSession.Manager)
+      const manager = yield* managerOn(WatchedBackend.make(), { rotateEvery: "5 minutes" })
       const session = yield* manager.create(ada)
       yield* TestClock.adjust("6 minutes")
       const rotated = yield* manager.resolve(session.token, { rotate: true })

@@ -8,18 +8,16 @@ import * as Redacted from "effect/Redacted"
 import * as TestClock from "effect/testing/TestClock"
 import type * as Session from "../../src/Session.ts"
 import { type Operation } from "../../src/SessionBackend.ts"
-import { SessionRefused } from "../../src/SessionError.ts"
 import * as SessionManager from "../../src/SessionManager.ts"
-import * as SessionVerifier from "../../src/SessionVerifier.ts"
 import { everyCall } from "../support/everyCall.ts"
 import * as Events from "../support/events.ts"
 import { capturing } from "../support/logs.ts"
-import { adaWith, failing, onManager, visitor } from "../support/onManager.ts"
+import { adaWith, callsWith, failing, onManager, visitor } from "../support/onManager.ts"
 import { outcome } from "../support/outcome.ts"
 import { requestWith } from "../support/request.ts"
 import { every } from "../support/rotating.ts"
 import * as Stack from "../support/stack.ts"
-import { ada, addWord, type Data, eve, type Manager, UserSession } from "../support/userSession.ts"
+import { ada, addWord, banned, type Data, type Manager, refusingBanned, UserSession } from "../support/userSession.ts"
 import * as WatchedBackend from "../support/watchedBackend.ts"
 
 type Given = Parameters<typeof onManager>[0]
@@ -128,38 +126,24 @@ describe("onEvent", () => {
     })
   )
 
-  it.effect("[R85c] is told of each token that is refused, with its error, by whatever was asked with it", () => {
-    const verifier = SessionVerifier.layer(UserSession, ({ data }) =>
-      data.count === 13 ? Effect.fail(new SessionRefused({ message: "no" })) : Effect.void
-    )
-    return telling({ verifier }, (manager, { taken }) =>
+  it.effect("[R85c] is told of each token that is refused, with its error, by whatever was asked with it", () =>
+    telling({ verifier: refusingBanned() }, (manager, { taken }) =>
       Effect.gen(function* () {
         const session = yield* manager.create(ada)
-        const banned = yield* manager.create({ ...eve, count: 13 })
+        const refused = yield* manager.create(banned)
         taken()
         yield* outcome(manager.resolve(Redacted.make("junk")))
         const forged = Redacted.value(session.token).replace(/.$/, (last) => (last === "A" ? "E" : "A"))
         yield* outcome(manager.resolve(Redacted.make(forged)))
-        yield* outcome(manager.resolve(banned.token))
+        yield* outcome(manager.resolve(refused.token))
         assert.deepStrictEqual(taken(), [
           "Refused SessionInvalid Malformed",
           "Refused SessionInvalid Signature",
           "Refused SessionRefused"
         ])
-        const { token } = session
-        yield* manager.rotate(token)
+        yield* manager.rotate(session)
         taken()
-        const calls: Record<string, Effect.Effect<unknown, unknown>> = {
-          resolve: manager.resolve(token),
-          modify: manager.modify(token, addWord("x")),
-          "modify of a session": manager.modify(session, addWord("x")),
-          replace: manager.replace(session, ada),
-          describe: manager.describe(token, {}),
-          rotate: manager.rotate(token),
-          reauthenticate: manager.reauthenticate(token),
-          createFrom: manager.createFrom(session, () => ada)
-        }
-        for (const [name, call] of Object.entries(calls)) {
+        for (const [name, call] of Object.entries(callsWith(manager, session))) {
           yield* outcome(call)
           assert.deepStrictEqual(taken(), ["Refused SessionInvalid NotFound"], name)
         }
@@ -171,7 +155,7 @@ describe("onEvent", () => {
         assert.deepStrictEqual(taken(), ["Refused SessionInvalid Superseded"])
       })
     )
-  })
+  )
 
   it.effect("[R85c] is told of no end where a handler held its session for long, and another request is at it", () =>
     telling({}, (manager, { taken }) =>

@@ -1,11 +1,9 @@
 /** Scheduled rotations beside other requests, and over a store that fails. */
-import { NodeCrypto } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import * as Layer from "effect/Layer"
 import * as TestClock from "effect/testing/TestClock"
+import { managerOn } from "../support/onManager.ts"
 import { outcome } from "../support/outcome.ts"
 import { recordOf } from "../support/records.ts"
 import {
@@ -21,7 +19,6 @@ import {
   times
 } from "../support/rotating.ts"
 import type { Live } from "../support/rotating.ts"
-import * as Stack from "../support/stack.ts"
 import { ada, addWord, UserSession } from "../support/userSession.ts"
 import type { Manager } from "../support/userSession.ts"
 import * as WatchedBackend from "../support/watchedBackend.ts"
@@ -36,17 +33,10 @@ describe("a race with a scheduled rotation", () => {
       return Effect.andThen(Effect.ignore(act), run)
     }
   }
-  /** A second process on the same store. */
-  const elsewhere = (watched: WatchedBackend.WatchedBackend) =>
-    Effect.map(
-      Layer.build(Stack.manager(UserSession, { ...times, backend: watched.layer, crypto: NodeCrypto.layer })),
-      Context.get(UserSession.Manager)
-    )
-
   const raced = Effect.fnUntraced(function* (watched: WatchedBackend.WatchedBackend) {
     const begun = yield* begin
     yield* TestClock.adjust(every)
-    return { ...begun, other: yield* elsewhere(watched) }
+    return { ...begun, other: yield* managerOn(watched, times) }
   })
 
   it.effect("[R55] its loser is let in with the token it came with, which stands as long", () => {

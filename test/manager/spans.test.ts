@@ -4,12 +4,11 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as TestClock from "effect/testing/TestClock"
-import { SessionConflict, SessionRefused, SessionUnavailable } from "../../src/SessionError.ts"
-import * as SessionVerifier from "../../src/SessionVerifier.ts"
-import { onManager } from "../support/onManager.ts"
+import { SessionConflict, SessionUnavailable } from "../../src/SessionError.ts"
+import { callsWith, onManager } from "../support/onManager.ts"
 import { outcome } from "../support/outcome.ts"
 import * as Stack from "../support/stack.ts"
-import { ada, addWord, eve, nobody, UserSession } from "../support/userSession.ts"
+import { ada, addWord, banned, nobody, refusingBanned, UserSession } from "../support/userSession.ts"
 import * as WatchedBackend from "../support/watchedBackend.ts"
 
 /** What the span around a call says. */
@@ -20,31 +19,18 @@ const said = <A, E, R>(call: Effect.Effect<A, E, R>) =>
   }).pipe(Effect.withSpan("call"))
 
 describe("the current span", () => {
-  it.effect("[R85c] says why a token or a session is refused, whatever was asked with it", () => {
-    const verifier = SessionVerifier.layer(UserSession, ({ data }) =>
-      data.count === 13 ? Effect.fail(new SessionRefused({ message: "no" })) : Effect.void
-    )
-    return onManager({ verifier }, (manager) =>
+  it.effect("[R85c] says why a token or a session is refused, whatever was asked with it", () =>
+    onManager({ verifier: refusingBanned() }, (manager) =>
       Effect.gen(function* () {
         const session = yield* manager.create(ada)
         const { token } = session
-        const banned = yield* manager.create({ ...eve, count: 13 })
+        const refused = yield* manager.create(banned)
         assert.deepStrictEqual(yield* said(manager.resolve(token)), {})
         assert.deepStrictEqual(yield* said(manager.modify(token, addWord("x"))), {})
         assert.deepStrictEqual(yield* said(manager.resolve(Redacted.make("junk"))), { "session.refused": "Malformed" })
-        assert.deepStrictEqual(yield* said(manager.resolve(banned.token)), { "session.refused": "SessionRefused" })
+        assert.deepStrictEqual(yield* said(manager.resolve(refused.token)), { "session.refused": "SessionRefused" })
         yield* manager.rotate(token)
-        const calls: Record<string, Effect.Effect<unknown, unknown>> = {
-          resolve: manager.resolve(token),
-          modify: manager.modify(token, addWord("x")),
-          "modify of a session": manager.modify(session, addWord("x")),
-          replace: manager.replace(session, ada),
-          describe: manager.describe(token, {}),
-          rotate: manager.rotate(token),
-          reauthenticate: manager.reauthenticate(token),
-          createFrom: manager.createFrom(session, () => ada)
-        }
-        for (const [name, call] of Object.entries(calls)) {
+        for (const [name, call] of Object.entries(callsWith(manager, session))) {
           assert.deepStrictEqual(yield* said(call), { "session.refused": "NotFound" }, name)
         }
         yield* TestClock.adjust("1 hour")
@@ -54,19 +40,17 @@ describe("the current span", () => {
         })
       })
     )
-  })
+  )
 
   it.effect("says nothing of a conflict, nor of a verifier that could not look", () => {
-    const verifier = SessionVerifier.layer(UserSession, ({ data }) =>
-      data.count === 13 ? Effect.fail(new SessionUnavailable({ outcome: "notApplied" })) : Effect.void
-    )
+    const verifier = refusingBanned(new SessionUnavailable({ outcome: "notApplied" }))
     return onManager({ verifier }, (manager) =>
       Effect.gen(function* () {
         const session = yield* manager.create(ada)
         yield* manager.modify(session, addWord("x"))
         assert.strictEqual(yield* outcome(manager.replace(session, ada)), new SessionConflict()._tag)
         assert.deepStrictEqual(yield* said(manager.replace(session, ada)), {})
-        const unseen = yield* manager.create({ ...ada, count: 13 })
+        const unseen = yield* manager.create(banned)
         assert.strictEqual(yield* outcome(manager.resolve(unseen.token)), "SessionUnavailable notApplied")
         assert.deepStrictEqual(yield* said(manager.resolve(unseen.token)), {})
       })

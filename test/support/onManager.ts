@@ -1,5 +1,8 @@
 /** A manager over a watched memory backend, for a test of its own. */
+import { NodeCrypto } from "@effect/platform-node"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Session from "../../src/Session.ts"
 import * as Extension from "../../src/internal/manager/extension.ts"
@@ -7,7 +10,7 @@ import * as SessionBackend from "../../src/SessionBackend.ts"
 import { silent } from "./logs.ts"
 import { recordOf } from "./records.ts"
 import * as Stack from "./stack.ts"
-import { ada, UserSession } from "./userSession.ts"
+import { ada, addWord, UserSession } from "./userSession.ts"
 import type { Data, Manager } from "./userSession.ts"
 import * as WatchedBackend from "./watchedBackend.ts"
 
@@ -25,6 +28,28 @@ export const onManager = <A, E>(
     Effect.provide([Stack.manager(UserSession, { ...given, backend: watched.layer }), silent])
   )
 }
+
+/** A manager as another process on the same backend has it, until the test ends. */
+export const managerOn = (watched: Watched, given: Stack.Parts<UserSession> = {}) =>
+  Effect.map(
+    Layer.build(Stack.manager(UserSession, { crypto: NodeCrypto.layer, ...given, backend: watched.layer })),
+    Context.get(UserSession.Manager)
+  )
+
+/** Each call that may be made with a session, or its token. */
+export const callsWith = (
+  manager: Manager,
+  session: Session.Session<Data>
+): Record<string, Effect.Effect<unknown, unknown>> => ({
+  resolve: manager.resolve(session.token),
+  modify: manager.modify(session.token, addWord("x")),
+  "modify of a session": manager.modify(session, addWord("x")),
+  replace: manager.replace(session, ada),
+  describe: manager.describe(session.token, {}),
+  rotate: manager.rotate(session.token),
+  reauthenticate: manager.reauthenticate(session.token),
+  createFrom: manager.createFrom(session, () => ada)
+})
 
 /** Fails, while `during` runs, the calls that `which` chooses. */
 export const failing = <A, E, R>(

@@ -19,6 +19,7 @@ import {
   SessionVerifier
 } from "effect-sessions"
 import { Backend as ExampleBackend } from "../../examples/backend.ts"
+import { launch } from "./launch.ts"
 import { watchLoop } from "./loopWatch.ts"
 import { movingRedis } from "./movingRedis.ts"
 import { launch } from "./launch.ts"

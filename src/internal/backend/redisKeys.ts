@@ -21,7 +21,7 @@ export const prefixProblems = (prefix: string): ReadonlyArray<string> => {
 /** An id is a part of the key unchanged; one with characters that base64url does not have is `~` and its base64url. */
 const idPart = (id: string): string => (/^[\w-]+$/.test(id) ? id : `~${Base64Url.encode(id)}`)
 
-/** The id of a record whose key ends with this part. */
+/** The id of a record whose key ends with this part. One that does not decode is answered as it is. */
 export const idOfPart = (part: string): string =>
   part.startsWith("~") ? Result.getOrElse(Base64Url.decodeString(part.slice(1)), () => part) : part
 
@@ -50,9 +50,8 @@ export const channel = (prefix: string): string => `${prefix}:ended`
 export const hintsOf = (message: string): ReadonlyArray<EndedHint> => {
   const [namespacePart = "", part = "", ...rest] = message.split(":")
   if (namespacePart === "" || part === "" || rest.length > 0) return []
-  const namespace = Result.getOrUndefined(Base64Url.decodeString(namespacePart))
-  const id = part.startsWith("~") ? Result.getOrUndefined(Base64Url.decodeString(part.slice(1))) : part
-  if (namespace === undefined || id === undefined) return []
+  const namespace = Result.getOrElse(Base64Url.decodeString(namespacePart), () => "")
+  const id = idOfPart(part)
   return Base64Url.encode(namespace) === namespacePart && idPart(id) === part ? [{ namespace, id }] : []
 }
 

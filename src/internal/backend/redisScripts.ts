@@ -1,8 +1,9 @@
 /**
  * The Lua scripts of the Redis backend. `redisRecord.ts` describes the text of a record.
  *
- * Each script uses one key, and the channel of `ended`, which is no key. Numbers are copied as text, so that Lua does not round them. The first write of a script is a
- * command that Redis may refuse (out of memory, read-only), so a refusal means that nothing was written.
+ * Each script uses one key, and the channel of `ended`, which is no key. Numbers are copied as text, so that Lua does
+ * not round them. The first write of a script is a command that Redis may refuse (out of memory, read-only), so a refusal
+ * means that nothing was written.
  *
  * A script that finds no record deletes it all the same: that does nothing on a primary, and a replica, which may lack
  * what its primary has, refuses it instead of saying that the record is gone.

@@ -16,6 +16,7 @@ import { hasProperty } from "effect/Predicate"
 import type * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 import type * as SqlClient from "effect/sql/SqlClient"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
 import type { EndedHint } from "../../SessionBackend.ts"
@@ -78,47 +79,62 @@ const hintsOf = ({ payload }: Notification): ReadonlyArray<EndedHint> =>
 
 /** The payloads for hints, few for many. What is too long for one is left out. */
 const payloadsOf = (hints: ReadonlyArray<EndedHint>): ReadonlyArray<string> => {
-  const namespaces = new Map<string, Array<string>>()
-  for (const { id, namespace } of hints) {
-    const ids = namespaces.get(namespace)
-    if (ids === undefined) namespaces.set(namespace, [id])
-    else ids.push(id)
-  }
   const encoder = new TextEncoder()
-  return [...namespaces]
-    .flatMap(([namespace, ids]) => Arr.chunksOf(ids, idsPerPayload).map((some) => JSON.stringify([namespace, some])))
+  return [...Map.groupBy(hints, ({ namespace }) => namespace)]
+    .flatMap(([namespace, own]) =>
+      Arr.chunksOf(own, idsPerPayload).map((some) => JSON.stringify([namespace, some.map(({ id }) => id)]))
+    )
     .filter((payload) => encoder.encode(payload).length < payloadLimit)
 }
 
 export interface SqlHints {
   readonly ended: SharedHints.SharedHints["subscribe"] | undefined
-  /** Gives the connection of the subscription back, if there is one. */
+  /** Whether the subscription holds a connection. */
+  readonly isListening: () => boolean
+  /** Gives that connection back, if there is one. */
   readonly drop: Effect.Effect<void>
   /** Notifies of what has ended, once the caller has gone on. */
   readonly tell: (hints: ReadonlyArray<EndedHint>) => Effect.Effect<void>
 }
 
 /** For a store that does not push. */
-export const none: SqlHints = { ended: undefined, drop: Effect.void, tell: () => Effect.void }
+export const none: SqlHints = {
+  ended: undefined,
+  isListening: () => false,
+  drop: Effect.void,
+  tell: () => Effect.void
+}
 
 export const make = ({
   channel,
-  hold,
   listen,
   run,
   sql
 }: {
   readonly sql: SqlClient.SqlClient
   readonly channel: string
-  /** `undefined` where no connection can be spared. */
+  /** `undefined` where no connection can be spared: it then tells, and does not listen. */
   readonly listen: Listen | undefined
   /** Runs a statement as those of sessions are. */
   readonly run: <A>(statement: Effect.Effect<A, SqlError>) => Effect.Effect<A, SqlError>
-  /** Says that a connection is held, for as long as it is. */
-  readonly hold: Effect.Effect<void, never, Scope.Scope>
 }): Effect.Effect<SqlHints, never, Scope.Scope> =>
   Effect.gen(function* () {
     const notify = (payload: string) => run(sql`SELECT pg_notify(${channel}, ${payload})`)
+
+    let isListening = false
+    // One whose connection is dead may take long to be given up. It is not to take one connection after the other.
+    const held = Semaphore.makeUnsafe(1)
+    const hold = Effect.acquireRelease(
+      Effect.map(held.take(1), () => {
+        isListening = true
+      }),
+      () =>
+        Effect.suspend(() => {
+          isListening = false
+          return held.release(1)
+        }),
+      { interruptible: true }
+    )
 
     let restsUntil = -Infinity
     /** Listens, unless that leaves no connection to the statements: then it tries again in a minute at the earliest. */
@@ -140,7 +156,13 @@ export const make = ({
 
     const shared =
       listen === undefined
-        ? undefined
+        ? yield* Effect.as(
+            Effect.logWarning(
+              "session backend: the client has one connection, and statements need it, so that it does not listen: " +
+                "sessions that other processes end are noticed late"
+            ),
+            undefined
+          )
         : yield* SharedHints.make({
             open: open(listen),
             // No pair.
@@ -180,5 +202,5 @@ export const make = ({
       sender === undefined ? Effect.void : Effect.timeoutOption(Fiber.await(sender), closeLimit)
     )
 
-    return { ended: shared?.subscribe, drop: shared?.drop ?? Effect.void, tell }
+    return { ended: shared?.subscribe, isListening: () => isListening, drop: shared?.drop ?? Effect.void, tell }
   })

@@ -18,15 +18,17 @@ import type {
   ManagerOptions,
   SessionManager,
   SiteData,
-  Tagged
+  Tagged,
+  Unauthenticated
 } from "../../Session.ts"
-import type { SessionUnavailable } from "../../SessionError.ts"
+import type { SessionCrossOrigin, SessionStale, SessionUnavailable } from "../../SessionError.ts"
 import type { SessionFrontend } from "../../SessionFrontend.ts"
 import { describeCause } from "../describeCause.ts"
 import { withDeadline } from "../manager/deadline.ts"
 import { millisOf } from "../manager/deadlines.ts"
 import { tellOf } from "../manager/events.ts"
 import { unavailable } from "../manager/storage.ts"
+import * as Span from "../session/span.ts"
 
 /** What a frontend with a cookie says of origins. */
 export interface CrossOriginPolicy {
@@ -201,6 +203,13 @@ const derive = (frontend: AnyFrontend): FrontendPolicy => {
     hasLookedAtTracer: false
   }
 }
+
+/** Says of a refusal that no manager knows of: on the current span, and to the handler where there is one. */
+export const refused = (
+  { onRefused }: Pick<BoundFrontend<unknown>, "onRefused">,
+  error: Unauthenticated | SessionStale | SessionCrossOrigin
+): Effect.Effect<void> =>
+  onRefused === undefined ? Span.refused(error) : Effect.andThen(Span.refused(error), onRefused(error))
 
 /** A type would be enough, were these names not written into a header. */
 const siteData: ReadonlySet<string> = new Set<SiteData>([

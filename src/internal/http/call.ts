@@ -14,8 +14,8 @@ import type { Tagged } from "../../Session.ts"
 import { requestHeader } from "../frontend/requestHeader.ts"
 import type { Binding, FrontendPolicy } from "./binding.ts"
 import { admit } from "./crossOrigin.ts"
-import { beginning, RequestSessionLive } from "./requestSession.ts"
-import type { Enter, Route } from "./route.ts"
+import { beginning, isUpgraded, RequestSessionLive } from "./requestSession.ts"
+import { type Enter, handleIn, type Route } from "./route.ts"
 
 type Request = HttpServerRequest.HttpServerRequest
 
@@ -27,9 +27,7 @@ interface Call {
 
 /** Whether this is the handshake of a socket: its calls come for as long as that is open. */
 const isHandshake = (request: Request): boolean =>
-  /websocket/i.test(requestHeader(request, "upgrade") ?? "") ||
-  // Only Node's server says so, on its own request.
-  (request as { readonly upgradedResponse?: unknown }).upgradedResponse !== undefined
+  /websocket/i.test(requestHeader(request, "upgrade") ?? "") || isUpgraded(request)
 
 /** A call that came without HTTP, from a worker or over TCP. */
 const withoutHttp = (): Request =>
@@ -66,12 +64,8 @@ export const withCall = <Self, A, R extends ReadonlyArray<Tagged>, B, E, RB>(
     const { context } = fiber
     const http = Context.getOrUndefined(context, HttpServerRequest.HttpServerRequest)
     const request = requestOf(http ?? withoutHttp(), binding.policy, call)
-    const outer: unknown = Context.getOrUndefined(context, binding.definition)
-    // Found under this definition's key, so it is this definition's.
-    const found =
-      outer instanceof RequestSessionLive && outer.hasServices(binding)
-        ? (outer as RequestSessionLive<Self, A, R>)
-        : undefined
+    const outer = handleIn(context, binding.definition)
+    const found = outer?.hasServices(binding) === true ? outer : undefined
     const isAdmitted = http === undefined || found?.isOf(http) === true
     const isShared =
       found !== undefined &&

@@ -10,8 +10,7 @@ import type { Tagged } from "../../Session.ts"
 import { SessionCrossOrigin } from "../../SessionError.ts"
 import { failure } from "../exit.ts"
 import { requestHeader } from "../frontend/requestHeader.ts"
-import * as Span from "../session/span.ts"
-import type { Binding, CrossOriginPolicy } from "./binding.ts"
+import { type Binding, type CrossOriginPolicy, refused } from "./binding.ts"
 
 /** Methods that change nothing (RFC 9110 9.2.1, and QUERY), and so need no protection. */
 const isSafe = (method: string): boolean =>
@@ -26,7 +25,7 @@ const plainHttpHint =
   'refused a request of the app\'s own page, which is served over plain http: no browser sends a secure cookie there. Serve it over https, or to develop set "secure: false" in SessionFrontend.layerCookie'
 
 const crossOriginError = new SessionCrossOrigin()
-const crossOrigin = Effect.andThen(Span.refused(crossOriginError), failure(crossOriginError))
+const crossOrigin = failure(crossOriginError)
 
 /**
  * The host the request was sent to. `Host` decides where there is one; a request without, as a framework makes it in
@@ -84,15 +83,14 @@ export const admit = <Self, A, R extends ReadonlyArray<Tagged>>(
 ): Effect.Effect<void, SessionCrossOrigin> => {
   const problem = policy.origins === undefined ? undefined : problemOf(request, policy.origins, trustedHere)
   if (problem === undefined) return Exit.void
-  const { onRefused } = frontend
-  const refused = onRefused === undefined ? crossOrigin : Effect.andThen(onRefused(crossOriginError), crossOrigin)
+  const refusal = Effect.andThen(refused(frontend, crossOriginError), crossOrigin)
   const refuse = Effect.suspend(() => {
     // Once for each frontend: an attacker must not be able to fill the log.
-    if (problem === "otherOrigin" || policy.hasHinted) return refused
+    if (problem === "otherOrigin" || policy.hasHinted) return refusal
     policy.hasHinted = true
     return Effect.andThen(
       Effect.annotateLogs(Effect.logWarning(plainHttpHint), { namespace: definition.key }),
-      () => refused
+      () => refusal
     )
   })
   return Effect.matchEffect(frontend.extract(request), {

@@ -19,7 +19,6 @@ import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Semaphore from "effect/Semaphore"
 import type {
-  BoundFrontend,
   Changed,
   CreateOptions,
   Loaded,
@@ -38,7 +37,7 @@ import { carriedBy } from "../frontend/carried.ts"
 import { requestHeader } from "../frontend/requestHeader.ts"
 import { betweenLooks } from "../manager/ended.ts"
 import * as Span from "../session/span.ts"
-import type { Binding } from "./binding.ts"
+import { type Binding, refused } from "./binding.ts"
 import { chooseSession, endSessions, extractFrom } from "./credentials.ts"
 import { staleness } from "./freshness.ts"
 import * as LogIn from "./logIn.ts"
@@ -68,6 +67,10 @@ export const beginning = (clock: Clock.Clock): (() => bigint) => {
   const start = clock.monotonicTimeNanosUnsafe()
   return () => clock.currentTimeNanosUnsafe() - (clock.monotonicTimeNanosUnsafe() - start)
 }
+
+/** Whether a request was upgraded to a WebSocket, and so has had its response. Only Node's server says so. */
+export const isUpgraded = (request: HttpServerRequest): boolean =>
+  (request as { readonly upgradedResponse?: unknown }).upgradedResponse !== undefined
 
 const twice = <S>(session: S): readonly [S, S] => [session, session]
 
@@ -144,12 +147,11 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   }
 
   /** Says of a refusal that the manager does not know of: on the current span, and to the handler of one a request. */
-  refused(error: Parameters<NonNullable<BoundFrontend<A>["onRefused"]>>[0]): Effect.Effect<void> {
+  refused(error: Parameters<typeof refused>[1]): Effect.Effect<void> {
     return Effect.suspend(() => {
-      const { onRefused } = this.#binding.frontend
-      if (onRefused === undefined || this.#isRefused) return Span.refused(error)
+      if (this.#isRefused) return Span.refused(error)
       this.#isRefused = true
-      return Effect.andThen(Span.refused(error), onRefused(error))
+      return refused(this.#binding.frontend, error)
     })
   }
 
@@ -552,9 +554,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
 
   /** Whether the response's headers are made, or never will be. */
   get isSealed(): boolean {
-    // A request upgraded to a WebSocket has had its response. Only Node's server says so, on its own request.
-    const { upgradedResponse } = this.#request as { readonly upgradedResponse?: unknown }
-    return this.#answer === "none" || this.#headers.isSealed || upgradedResponse !== undefined
+    return this.#answer === "none" || this.#headers.isSealed || isUpgraded(this.#request)
   }
 
   /** Whether a token that nobody has asked for will reach the client. A socket's handshake is answered without us. */

@@ -67,6 +67,16 @@ export const problemsOf = ({ fresh, trusted }: Route): ReadonlyArray<string> => 
   ...(fresh === undefined ? [] : Freshness.problemsOf(fresh))
 ]
 
+/** The handle that a context has for a definition, whatever request it is of. */
+export const handleIn = <Self, A, R extends ReadonlyArray<Tagged>>(
+  context: Context.Context<never>,
+  definition: Definition<Self, A, R>
+): RequestSessionLive<Self, A, R> | undefined => {
+  const handle: unknown = Context.getOrUndefined(context, definition)
+  // Found under this definition's key, so it is this definition's.
+  return handle instanceof RequestSessionLive ? (handle as RequestSessionLive<Self, A, R>) : undefined
+}
+
 /** What is done with the handle of a request, or of a call. */
 export type Enter<Self, A, R extends ReadonlyArray<Tagged>, B, E, RB> = (
   handle: RequestSessionLive<Self, A, R>,
@@ -145,19 +155,16 @@ const withHandle = <Self, A, R extends ReadonlyArray<Tagged>, E, RA>(
   Effect.withFiber((fiber) => {
     const { context } = fiber
     const request = Context.getUnsafe(context, HttpServerRequest)
-    const outer: unknown = Context.getOrUndefined(context, binding.definition)
-    const isNested = outer instanceof RequestSessionLive
-    if (isNested && outer.isOf(request) && outer.hasServices(binding)) {
-      // Found under this definition's key, so it is this definition's.
-      const handle = outer as RequestSessionLive<Self, A, R>
-      return Effect.onExitPrimitive(app(handle, fiber, Exit.void), () => {
+    const outer = handleIn(context, binding.definition)
+    if (outer?.isOf(request) === true && outer.hasServices(binding)) {
+      return Effect.onExitPrimitive(app(outer, fiber, Exit.void), () => {
         fiber.setContext(context)
         return undefined
       })
     }
     // The app was called with another request, by a handler of one with a session. That handler gets the response, and
     // may pass it on to a client whose session this is not: no new token may go out with it.
-    const isForCaller = isNested && !outer.isOf(request)
+    const isForCaller = outer?.isOf(request) === false
     const began = beginning(fiber.getRef(Clock.Clock))
     const handle = new RequestSessionLive(request, binding, began, isForCaller ? "caller" : "response")
     const warning = TracedHeaders.warnOnce(fiber, binding.policy, binding.definition.key)

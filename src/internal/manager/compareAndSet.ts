@@ -152,7 +152,7 @@ export const make = <A, E>({
   }
 
   /** Says that a session has expired, if it has: the record that was given may have been touched since. */
-  const notice = (id: string, now: () => number, ended: Events<A>["ended"]): Effect.Effect<unknown> =>
+  const notice = (id: string, now: () => number, ended: Events<unknown>["ended"]): Effect.Effect<unknown> =>
     Effect.ignore(
       Effect.flatMap(
         Effect.suspend(() => storage.read(id)),

@@ -30,13 +30,12 @@ export type Tell<A, R extends ReadonlyArray<Tagged>> = (event: SessionEvent<A, R
 /** What does not depend on the errors of a verifier. */
 export type OwnEvent<A> = Exclude<SessionEvent<A, readonly []>, { readonly _tag: "Refused" }>
 
-export interface Events<A> {
-  readonly tell: (event: OwnEvent<A>) => Effect.Effect<void>
-  /**
-   * Says that sessions have ended, but for those of which that was said. Answers `false` if the handler took too long for
-   * all of them: the rest is left out.
-   */
-  readonly ended: (sessions: ReadonlyArray<Ended>, why: EndedWhy) => Effect.Effect<boolean>
+export interface Events<Event> {
+  readonly tell: (event: Event) => Effect.Effect<void>
+  /** Says that sessions have ended, but for those of which that was said. */
+  readonly ended: (sessions: ReadonlyArray<Ended>, why: EndedWhy) => Effect.Effect<void>
+  /** The same for one batch after the other: if the handler takes too long for one, nothing more is told. */
+  readonly endedInBatches: (why: EndedWhy) => (sessions: ReadonlyArray<Ended>) => Effect.Effect<void>
 }
 
 type OnEvent<A, R extends ReadonlyArray<Tagged>, RX> = NonNullable<ManagerOptions<A, R, RX>["onEvent"]>
@@ -67,7 +66,11 @@ export const tellOf =
     ) as Effect.Effect<void>
   }
 
-export const make = <A>(tell: Events<A>["tell"], namespace: string, millis: number): Events<A> => {
+export const make = <A, R extends ReadonlyArray<Tagged>>(
+  tell: Tell<A, R>,
+  namespace: string,
+  millis: number
+): Events<SessionEvent<A, R>> => {
   /** The sessions whose end was told, the latest last: a record may be noticed again until it is swept. */
   const told = new Set<string>()
 
@@ -78,8 +81,9 @@ export const make = <A>(tell: Events<A>["tell"], namespace: string, millis: numb
     return true
   }
 
-  const tellAll = (events: ReadonlyArray<OwnEvent<A>>): Effect.Effect<boolean> => {
-    if (events.length === 1) return Effect.as(tell(events[0]!), true)
+  /** Tells of some at once. Answers whether the handler took too long for all of them: the rest is left out. */
+  const isTooSlow = (events: ReadonlyArray<SessionEvent<A, R>>): Effect.Effect<boolean> => {
+    if (events.length === 1) return Effect.as(tell(events[0]!), false)
     let left = events.length
     const all = Effect.forEach(
       events,
@@ -95,34 +99,37 @@ export const make = <A>(tell: Events<A>["tell"], namespace: string, millis: numb
       Effect.andThen(
         Effect.suspend(() =>
           left === 0
-            ? Effect.succeed(true)
+            ? Effect.succeed(false)
             : Effect.as(
                 Effect.annotateLogs(
                   Effect.logWarning("onEvent is too slow: it is not told of all sessions that have ended"),
                   { namespace, left }
                 ),
-                false
+                true
               )
         )
       )
     )
   }
 
-  return {
-    tell,
-    ended: (sessions, why) =>
+  const endedInBatches: Events<never>["endedInBatches"] = (why) => {
+    let isSlow = false
+    return (sessions) =>
       Effect.suspend(() => {
-        const news = sessions.filter(isNews)
-        if (news.length === 0) return Effect.succeed(true)
-        return tellAll(
-          news.map(({ id, principal }) => ({
-            _tag: "Ended",
-            why,
-            // The store answers the id that the manager made.
-            id: id as SessionId,
-            principal: Option.fromUndefinedOr(principal)
-          }))
-        )
+        const news = isSlow ? [] : sessions.filter(isNews)
+        if (news.length === 0) return Effect.void
+        const events = news.map(({ id, principal }) => ({
+          _tag: "Ended" as const,
+          why,
+          // The store answers the id that the manager made.
+          id: id as SessionId,
+          principal: Option.fromUndefinedOr(principal)
+        }))
+        return Effect.map(isTooSlow(events), (slow) => {
+          isSlow = slow
+        })
       })
   }
+
+  return { tell, endedInBatches, ended: (sessions, why) => endedInBatches(why)(sessions) }
 }

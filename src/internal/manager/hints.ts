@@ -34,7 +34,7 @@ export interface Hints {
   readonly isOpening: () => boolean
 }
 
-export interface Listener {
+interface Listener {
   readonly hinted: (id: string) => void
   /** The first try is over. */
   readonly opened: () => void

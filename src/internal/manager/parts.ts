@@ -75,7 +75,7 @@ export interface Parts<A> extends Settings {
   readonly dataVersion: number
   readonly storage: Storage.Storage
   /** Of a manager that has a handler. */
-  readonly events: Events.Events<A> | undefined
+  readonly events: Events.Events<Events.OwnEvent<A>> | undefined
   /** Deletes a session's record and says why it has ended. Answers whether this call deleted it. */
   readonly end: (id: string, why: EndedWhy, options?: EndOptions) => Effect.Effect<boolean, SessionUnavailable>
   readonly fence: Fence.Fence
@@ -92,15 +92,17 @@ export interface Parts<A> extends Settings {
 }
 
 const ending =
-  <A>(storage: Storage.Storage, events: Events.Events<A> | undefined): Parts<A>["end"] =>
+  (storage: Storage.Storage, events: Events.Events<never> | undefined): Parts<unknown>["end"] =>
   (id, why, { known, principal } = {}) => {
     const owner = principal === undefined ? undefined : { principal }
-    const deleting = Effect.suspend(() => storage.delete(id, owner))
+    const deleting = storage.delete(id, owner)
     if (events === undefined) return Effect.map(deleting, (deleted) => deleted === "deleted")
     return Effect.uninterruptible(
       Effect.gen(function* () {
         // Once it is deleted, nobody knows whose it was.
-        const session = known ?? (owner ? { id, principal } : Option.getOrUndefined(yield* found(storage, id)))
+        const session =
+          known ??
+          (owner ? { id, principal } : Option.getOrUndefined(Option.flatten(yield* Effect.option(storage.read(id)))))
         const deleted = yield* deleting
         const isToTell = deleted === "deleted" || (deleted === "perhaps" && session !== undefined)
         if (isToTell) yield* events.ended([session ?? { id, principal: undefined }], why)
@@ -109,17 +111,10 @@ const ending =
     )
   }
 
-/** The session to be ended, if the store can say. */
-const found = (storage: Storage.Storage, id: string) =>
-  Effect.orElseSucceed(
-    Effect.suspend(() => storage.read(id)),
-    () => Option.none<SessionRecord>()
-  )
-
 export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<Tagged>>(
   definition: Definition<Self, A, R>,
   settings: Settings,
-  events: Events.Events<A> | undefined
+  events: Events.Events<Events.OwnEvent<A>> | undefined
 ): Effect.fn.Return<Parts<A>, never, Core> {
   const namespace = definition.key
   const keys = yield* SessionKeys

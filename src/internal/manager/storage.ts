@@ -76,6 +76,9 @@ export const make = (backend: SessionBackend["Service"], namespace: string, time
       }
     )
 
+  const query = <B>(operation: Operation, call: () => Effect.Effect<B, SessionBackendError>) =>
+    bounded(operation, "notApplied", timeout, Effect.suspend(call))
+
   /** A write that is late or dies may have been applied. */
   const write = <B>(
     operation: Operation,
@@ -154,18 +157,8 @@ export const make = (backend: SessionBackend["Service"], namespace: string, time
       }
     }),
     listByPrincipal: (principal: string, options: { readonly limit: number; readonly after?: string | undefined }) =>
-      bounded(
-        "listByPrincipal",
-        "notApplied",
-        timeout,
-        Effect.suspend(() => backend.listByPrincipal(namespace, principal, options))
-      ),
+      query("listByPrincipal", () => backend.listByPrincipal(namespace, principal, options)),
     scan: (options: { readonly limit: number; readonly after?: string | undefined }) =>
-      bounded(
-        "scan",
-        "notApplied",
-        timeout,
-        Effect.suspend(() => backend.scan(namespace, options))
-      )
+      query("scan", () => backend.scan(namespace, options))
   }
 }
