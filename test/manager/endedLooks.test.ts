@@ -5,6 +5,7 @@ import { Cause, Clock, Context, Effect, Exit, Layer, Queue, Redacted, Scope } fr
 import { TestClock } from "effect/testing"
 import { SessionBackendError } from "../../src/SessionBackend.ts"
 import type { EndedHint } from "../../src/SessionBackend.ts"
+import { ahead } from "../support/aheadClock.ts"
 import { capturing, silent } from "../support/logs.ts"
 import { outcome } from "../support/outcome.ts"
 import * as Stack from "../support/stack.ts"
@@ -49,6 +50,29 @@ describe("looks at a session", () => {
       yield* settle
       assert.strictEqual(backend.count("read"), 1)
       assert.deepStrictEqual([...new Set(all.map(({ told }) => told()))], ["SessionInvalid NotFound"])
+    })
+  )
+
+  it.effect("that bring no news cost nothing to those who wait already", () =>
+    Effect.gen(function* () {
+      const { backend, manager, session } = yield* make()
+      const clock = yield* Clock.clockWith(Effect.succeed)
+      let asked = 0
+      const counting: Clock.Clock = {
+        ...clock,
+        currentTimeMillisUnsafe: () => {
+          asked++
+          return clock.currentTimeMillisUnsafe()
+        }
+      }
+      const counted = Effect.provideService(manager.ended(session), Clock.Clock, counting)
+      const waiting = yield* Effect.forEach(Array.from({ length: 20 }), () => waitFor(counted))
+      asked = 0
+      for (let i = 0; i < 20; i++) yield* (yield* waitFor(manager.ended(session))).leave
+      assert.deepStrictEqual([backend.count("read"), asked], [40, 0])
+      yield* manager.destroy(session.token)
+      yield* settle
+      assert.deepStrictEqual([...new Set(waiting.map(({ told }) => told()))], ["SessionInvalid NotFound"])
     })
   )
 
@@ -328,6 +352,21 @@ describe("without hints", () => {
       assert.isUndefined(told())
       yield* pass(12)
       assert.strictEqual(told(), "SessionInvalid NotFound")
+    })
+  )
+
+  it.effect("an end is found within 30 seconds where the time of day is set back, or put forward", () =>
+    Effect.gen(function* () {
+      for (const jump of [-3600, -20, 20]) {
+        const { backend, manager, session } = yield* make(() => undefined)
+        const by = { millis: 0 }
+        const waiting = yield* waitFor(ahead(by)(manager.ended(session)))
+        yield* pass(1)
+        by.millis = jump * 1000
+        yield* deletion(backend, session.id)
+        yield* pass(30)
+        assert.strictEqual(waiting.told(), "SessionInvalid NotFound", `${jump} s`)
+      }
     })
   )
 
