@@ -227,8 +227,15 @@ export const layer: {
       guarding(
         session,
         RpcSchema.isStreamSchema(call.rpc.successSchema)
-          ? // The handler may be uninterruptible. What waits beside it must not be.
-            ({ ended }) => Effect.raceFirst(handler, Effect.interruptible(Effect.flatMap(ended, onFailure)))
+          ? ({ ended }) =>
+              Effect.flatten(
+                // The handler ends at once, however long `onFailure` takes.
+                Effect.raceFirst(
+                  Effect.map(handler, Effect.succeed),
+                  // The handler may be uninterruptible. What waits beside it must not be.
+                  Effect.interruptible(Effect.map(ended, onFailure))
+                )
+              )
           : () => handler,
         onFailure,
         route
