@@ -34,6 +34,19 @@ const make = Effect.fnUntraced(function* (ended?: (memory: Stack.Backend) => Sub
 /** Deletes a record past everybody, so that no hint is sent but by a subscription of the memory's own. */
 const deletion = (backend: WatchedBackend.WatchedBackend, id: string) => backend.service.delete(UserSession.key, id)
 
+/** The clock at hand, and how often it was asked for the time of day: by each who waits whenever they wake. */
+const countingClock = Clock.clockWith((clock) => {
+  const count = { asked: 0 }
+  const counting: Clock.Clock = {
+    ...clock,
+    currentTimeMillisUnsafe: () => {
+      count.asked++
+      return clock.currentTimeMillisUnsafe()
+    }
+  }
+  return Effect.succeed({ clock: counting, count })
+})
+
 const broken = new SessionBackendError({ operation: "ended", outcome: "notApplied", cause: new Error("reset") })
 
 describe("looks at a session", () => {
@@ -56,20 +69,12 @@ describe("looks at a session", () => {
   it.effect("that bring no news cost nothing to those who wait already", () =>
     Effect.gen(function* () {
       const { backend, manager, session } = yield* make()
-      const clock = yield* Clock.clockWith(Effect.succeed)
-      let asked = 0
-      const counting: Clock.Clock = {
-        ...clock,
-        currentTimeMillisUnsafe: () => {
-          asked++
-          return clock.currentTimeMillisUnsafe()
-        }
-      }
-      const counted = Effect.provideService(manager.ended(session), Clock.Clock, counting)
+      const { clock, count } = yield* countingClock
+      const counted = Effect.provideService(manager.ended(session), Clock.Clock, clock)
       const waiting = yield* Effect.forEach(Array.from({ length: 20 }), () => waitFor(counted))
-      asked = 0
+      count.asked = 0
       for (let i = 0; i < 20; i++) yield* (yield* waitFor(manager.ended(session))).leave
-      assert.deepStrictEqual([backend.count("read"), asked], [40, 0])
+      assert.deepStrictEqual([backend.count("read"), count.asked], [40, 0])
       yield* manager.destroy(session.token)
       yield* settle
       assert.deepStrictEqual([...new Set(waiting.map(({ told }) => told()))], ["SessionInvalid NotFound"])
@@ -230,6 +235,40 @@ describe("hints", () => {
       yield* settle
       assert.strictEqual(backend.count("read"), 2)
       assert.strictEqual(told(), "SessionInvalid NotFound")
+    })
+  )
+
+  it.effect("during a look wake those who wait once, however many they are", () =>
+    Effect.gen(function* () {
+      const queues: Array<Queue.Queue<EndedHint, SessionBackendError>> = []
+      const { backend, manager, session } = yield* make(() =>
+        Effect.tap(Queue.unbounded<EndedHint, SessionBackendError>(), (queue) => Effect.sync(() => queues.push(queue)))
+      )
+      const { clock, count } = yield* countingClock
+      const counted = Effect.provideService(manager.ended(session), Clock.Clock, clock)
+      const waiting = yield* Effect.forEach(Array.from({ length: 20 }), () => waitFor(counted))
+      let resume = () => {}
+      backend.wire = (operation, run) =>
+        operation === "read"
+          ? Effect.andThen(
+              Effect.callback<void>((done) => {
+                resume = () => done(Effect.void)
+              }),
+              run
+            )
+          : run
+      count.asked = 0
+      for (let i = 0; i < 100; i++) {
+        Queue.offerUnsafe(queues[0]!, { namespace: UserSession.key, id: session.id })
+        yield* settle
+      }
+      assert.isAtMost(count.asked, 100)
+      yield* deletion(backend, session.id)
+      for (let i = 0; i < 2; i++) {
+        resume()
+        yield* settle
+      }
+      assert.deepStrictEqual([...new Set(waiting.map(({ told }) => told()))], ["SessionInvalid NotFound"])
     })
   )
 

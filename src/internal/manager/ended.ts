@@ -201,7 +201,8 @@ export const make = Effect.fnUntraced(function* <A, R extends ReadonlyArray<Tagg
 
   const hinted = (id: string) => {
     const entry = entries.get(id)
-    if (entry === undefined) return
+    // A look that has yet to begin serves this hint too.
+    if (entry === undefined || entry.wanted > entry.begun) return
     entry.wanted = entry.begun + 1
     for (const waiter of entry.waiters) waiter.wake()
   }
