@@ -99,9 +99,14 @@ const ending =
     if (events === undefined) return Effect.map(deleting, (deleted) => deleted === "deleted")
     return Effect.uninterruptible(
       Effect.gen(function* () {
+        const failures: Array<Events.OwnEvent<A>> = []
+        const onFailed: Storage.OnFailed = (operation, outcome) =>
+          Effect.sync(() => failures.push({ _tag: "Failed", operation, outcome }))
         // Once it is deleted, nobody knows whose it was.
-        const session = known ?? (owner ? { id, principal } : Option.getOrUndefined(yield* found(storage, id)))
-        const deleted = yield* deleting
+        const session =
+          known ?? (owner ? { id, principal } : Option.getOrUndefined(yield* found(storage, id, onFailed)))
+        // No handler holds up the deletion.
+        const deleted = yield* Effect.onExit(deleting, () => Effect.forEach(failures, events.tell, { discard: true }))
         const isToTell = deleted === "deleted" || (deleted === "perhaps" && session !== undefined)
         if (isToTell) yield* events.ended([session ?? { id, principal: undefined }], why)
         return deleted === "deleted"
@@ -110,9 +115,9 @@ const ending =
   }
 
 /** The session to be ended, if the store can say. */
-const found = (storage: Storage.Storage, id: string) =>
+const found = (storage: Storage.Storage, id: string, onFailed: Storage.OnFailed) =>
   Effect.orElseSucceed(
-    Effect.suspend(() => storage.read(id)),
+    Effect.suspend(() => storage.read(id, onFailed)),
     () => Option.none<SessionRecord>()
   )
 
