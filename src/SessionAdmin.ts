@@ -115,14 +115,15 @@ export const make = <Self, A, R extends ReadonlyArray<Tagged>>(
           )
         : Stream.fromEffect(manager.list(selection.principal))
 
-    const end = (sessions: ReadonlyArray<SessionInfo<A | undefined>>) => {
-      const principals = new Set(sessions.flatMap(({ principal }) => Option.toArray(principal)))
-      const anonymous = new Set(sessions.flatMap(({ id, principal }) => (Option.isNone(principal) ? [id] : [])))
-      return [
-        ...Array.from(principals, (principal) => manager.revokeAll(principal)),
-        ...Array.from(anonymous, (id) => Effect.map(manager.revokeAny(id), Number))
-      ]
-    }
+    const endById = (sessions: ReadonlyArray<SessionInfo<A | undefined>>) =>
+      Array.from(new Set(sessions.map(({ id }) => id)), (id) => Effect.map(manager.revokeAny(id), Number))
+
+    const end = (sessions: ReadonlyArray<SessionInfo<A | undefined>>) => [
+      ...Array.from(new Set(sessions.flatMap(({ principal }) => Option.toArray(principal))), (principal) =>
+        manager.revokeAll(principal)
+      ),
+      ...endById(sessions.filter(({ principal }) => Option.isNone(principal)))
+    ]
 
     return {
       count: ({ onProgress, ...selection } = {}) =>
@@ -147,9 +148,11 @@ export const make = <Self, A, R extends ReadonlyArray<Tagged>>(
             const before = count
             yield* Stream.runForEach(pages({}), (page) => {
               const meant = isFirst ? page : page.filter(({ createdAt }) => createdAt.epochMilliseconds <= began)
+              // What is still there the store may not find by its principal: Redis may have lost the entry of an index.
+              const ending = isFirst ? end(meant) : [...end(meant), ...endById(meant)]
               return Effect.andThen(
                 Effect.forEach(
-                  end(meant),
+                  ending,
                   Effect.map((ended) => {
                     count += ended
                   }),
@@ -158,7 +161,7 @@ export const make = <Self, A, R extends ReadonlyArray<Tagged>>(
                 Effect.suspend(() => onProgress?.(count) ?? Effect.void)
               )
             }).pipe(Effect.mapError((error) => (count === 0 ? error : new SessionUnavailable({ outcome: "unknown" }))))
-            if (count === before) return count
+            if (count === before && !isFirst) return count
           }
         })
     }

@@ -238,7 +238,12 @@ export const command = <Self, A, R extends ReadonlyArray<Tagged>, const Name ext
 // internal
 // -----------------------------------------------------------------------------
 
-const principal = Flag.String("principal").pipe(Flag.withDescription("Of this principal alone"), Flag.optional)
+// An empty one is a variable that a script has not set: no session is of nobody.
+const principal = Flag.String("principal").pipe(
+  Flag.withDescription("Of this principal alone"),
+  Flag.withSchema(Schema.NonEmptyString),
+  Flag.optional
+)
 const asJson = Flag.Boolean("json").pipe(Flag.withDescription("Answer one JSON object a line"), Flag.withDefault(false))
 const data = Flag.Boolean("data").pipe(Flag.withDescription("Show the sessions' data too"), Flag.withDefault(false))
 const limit = Flag.Int("limit").pipe(

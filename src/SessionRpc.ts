@@ -185,9 +185,16 @@ const implement = <Id, S, Self, A, R extends ReadonlyArray<Tagged>>(
     })
   )
 
-/** Interrupts a handler, unless it is uninterruptible, and waits for it. By itself a race would interrupt any. */
-const until = (handler: Handled, ended: Effect.Effect<never, unknown>): Handled =>
-  Effect.uninterruptibleMask((restore) => restore(Effect.raceFirst(Effect.uninterruptible(restore(handler)), ended)))
+/**
+ * Interrupts a handler, unless it is uninterruptible, and waits for it; then fails, however long that takes. By itself a
+ * race would interrupt any.
+ */
+const until = (handler: Handled, ended: Effect.Effect<Effect.Effect<never, unknown>>): Handled =>
+  Effect.flatten(
+    Effect.uninterruptibleMask((restore) =>
+      restore(Effect.raceFirst(Effect.uninterruptible(restore(Effect.map(handler, Effect.succeed))), ended))
+    )
+  )
 
 /**
  * Layer of a middleware for calls that require a verified session: it provides the request's session and
@@ -230,7 +237,7 @@ export const layer: {
     guarding(
       session,
       RpcSchema.isStreamSchema(call.rpc.successSchema)
-        ? ({ ended }) => until(handler, Effect.flatMap(ended, onFailure))
+        ? ({ ended }) => until(handler, Effect.map(ended, onFailure))
         : () => handler,
       onFailure,
       route

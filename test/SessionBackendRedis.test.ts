@@ -135,6 +135,17 @@ describe("SessionBackendRedis", () => {
       })
     )
 
+    it("a message on the channel is a hint if it is written as a key, and takes no room if it is long", () => {
+      const [, place] = recordKey.split(":s:")
+      assert.deepStrictEqual(RedisKeys.hintsOf(place!), [{ namespace: record.namespace, id: record.id }])
+      for (const message of ["", ":", `${place}:`, place!.replace(":", "::"), `${place}!`, `~${place}`]) {
+        assert.deepStrictEqual(RedisKeys.hintsOf(message), [], message)
+      }
+      const before = process.memoryUsage().heapUsed
+      assert.deepStrictEqual(RedisKeys.hintsOf(":".repeat(4_000_000)), [])
+      assert.isBelow(process.memoryUsage().heapUsed - before, 10_000_000)
+    })
+
     it.effect("[R74] create writes the record with its time-to-live, then the entry, and only then answers", () =>
       Effect.gen(function* () {
         const { backend, commands } = yield* backendOver(willing)

@@ -157,6 +157,22 @@ describe("ending", () => {
     )
   )
 
+  it.effect("ends by its id what the store does not find by its principal", () =>
+    onManager({}, (manager, watched) =>
+      Effect.gen(function* () {
+        const admin = yield* adminOf
+        yield* manager.create(ada)
+        yield* manager.create(ada)
+        yield* TestClock.adjust(1)
+        // As Redis whose index was evicted.
+        watched.wire = (operation, run) =>
+          operation === "deleteByPrincipal" ? (Effect.succeed({ deleted: [], more: false }) as never) : run
+        assert.strictEqual(yield* admin.revokeAll(), 2)
+        assert.deepStrictEqual(yield* watched.records, [])
+      })
+    )
+  )
+
   it.effect("what it has ended before the store fails stays ended, and the error says that something was", () =>
     onManager({}, (manager, watched) =>
       Effect.gen(function* () {

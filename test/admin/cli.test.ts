@@ -194,6 +194,8 @@ describe("count, show and revoke", () => {
           assert.strictEqual(exitCode, 1)
           assert.include(stderr, "give one of an id, --principal and --all")
         }
+        // As a script says it whose variable is not set.
+        assert.strictEqual((yield* run("revoke", "--principal", "")).exitCode, 1)
         yield* manager.create(ada)
         yield* manager.create(eve)
         assert.strictEqual((yield* run("revoke", "--principal", "ada")).stdout, "2 sessions of ada ended\n")

@@ -4,6 +4,7 @@ import { Cause, Clock, Effect, Exit, Queue, Redacted, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { SessionBackendError } from "../../src/SessionBackend.ts"
 import type { EndedHint } from "../../src/SessionBackend.ts"
+import { ahead } from "../support/aheadClock.ts"
 import { capturing, silent } from "../support/logs.ts"
 import { managerOn } from "../support/onManager.ts"
 import { outcome } from "../support/outcome.ts"
@@ -28,6 +29,19 @@ const make = Effect.fnUntraced(function* (ended?: (memory: Stack.Backend) => Sub
 /** Deletes a record past everybody, so that no hint is sent but by a subscription of the memory's own. */
 const deletion = (backend: WatchedBackend.WatchedBackend, id: string) => backend.service.delete(UserSession.key, id)
 
+/** The clock at hand, and how often it was asked for the time of day: by each who waits whenever they wake. */
+const countingClock = Clock.clockWith((clock) => {
+  const count = { asked: 0 }
+  const counting: Clock.Clock = {
+    ...clock,
+    currentTimeMillisUnsafe: () => {
+      count.asked++
+      return clock.currentTimeMillisUnsafe()
+    }
+  }
+  return Effect.succeed({ clock: counting, count })
+})
+
 const broken = new SessionBackendError({ operation: "ended", outcome: "notApplied", cause: new Error("reset") })
 
 describe("looks at a session", () => {
@@ -44,6 +58,21 @@ describe("looks at a session", () => {
       yield* settle
       assert.strictEqual(backend.count("read"), 1)
       assert.deepStrictEqual([...new Set(all.map(({ told }) => told()))], ["SessionInvalid NotFound"])
+    })
+  )
+
+  it.effect("that bring no news cost nothing to those who wait already", () =>
+    Effect.gen(function* () {
+      const { backend, manager, session } = yield* make()
+      const { clock, count } = yield* countingClock
+      const counted = Effect.provideService(manager.ended(session), Clock.Clock, clock)
+      const waiting = yield* Effect.forEach(Array.from({ length: 20 }), () => waitFor(counted))
+      count.asked = 0
+      for (let i = 0; i < 20; i++) yield* (yield* waitFor(manager.ended(session))).leave
+      assert.deepStrictEqual([backend.count("read"), count.asked], [40, 0])
+      yield* manager.destroy(session.token)
+      yield* settle
+      assert.deepStrictEqual([...new Set(waiting.map(({ told }) => told()))], ["SessionInvalid NotFound"])
     })
   )
 
@@ -204,6 +233,40 @@ describe("hints", () => {
     })
   )
 
+  it.effect("during a look wake those who wait once, however many they are", () =>
+    Effect.gen(function* () {
+      const queues: Array<Queue.Queue<EndedHint, SessionBackendError>> = []
+      const { backend, manager, session } = yield* make(() =>
+        Effect.tap(Queue.unbounded<EndedHint, SessionBackendError>(), (queue) => Effect.sync(() => queues.push(queue)))
+      )
+      const { clock, count } = yield* countingClock
+      const counted = Effect.provideService(manager.ended(session), Clock.Clock, clock)
+      const waiting = yield* Effect.forEach(Array.from({ length: 20 }), () => waitFor(counted))
+      let resume = () => {}
+      backend.wire = (operation, run) =>
+        operation === "read"
+          ? Effect.andThen(
+              Effect.callback<void>((done) => {
+                resume = () => done(Effect.void)
+              }),
+              run
+            )
+          : run
+      count.asked = 0
+      for (let i = 0; i < 100; i++) {
+        Queue.offerUnsafe(queues[0]!, { namespace: UserSession.key, id: session.id })
+        yield* settle
+      }
+      assert.isAtMost(count.asked, 100)
+      yield* deletion(backend, session.id)
+      for (let i = 0; i < 2; i++) {
+        resume()
+        yield* settle
+      }
+      assert.deepStrictEqual([...new Set(waiting.map(({ told }) => told()))], ["SessionInvalid NotFound"])
+    })
+  )
+
   it.effect("are asked for before the first look, so that no end falls in between", () =>
     Effect.gen(function* () {
       const order: Array<string> = []
@@ -338,6 +401,21 @@ describe("without hints", () => {
       assert.isUndefined(told())
       yield* pass(12)
       assert.strictEqual(told(), "SessionInvalid NotFound")
+    })
+  )
+
+  it.effect("an end is found within 30 seconds where the time of day is set back, or put forward", () =>
+    Effect.gen(function* () {
+      for (const jump of [-3600, -20, 20]) {
+        const { backend, manager, session } = yield* make(() => undefined)
+        const by = { millis: 0 }
+        const waiting = yield* waitFor(ahead(by)(manager.ended(session)))
+        yield* pass(1)
+        by.millis = jump * 1000
+        yield* deletion(backend, session.id)
+        yield* pass(30)
+        assert.strictEqual(waiting.told(), "SessionInvalid NotFound", `${jump} s`)
+      }
     })
   )
 

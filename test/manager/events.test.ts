@@ -423,6 +423,28 @@ describe("a handler", () => {
     )
   }
 
+  it.effect("[R85c] that hangs holds up no deletion, where the store fails to say whose session it was", () => {
+    const told: Array<string> = []
+    const onEvent: OnEvent = ({ _tag }) => {
+      told.push(_tag)
+      return hang
+    }
+    return onManager({ onEvent }, (manager, watched) =>
+      Effect.gen(function* () {
+        const creating = yield* Effect.forkChild(manager.create(ada))
+        yield* TestClock.adjust("1 second")
+        const { token } = yield* Fiber.join(creating)
+        const destroy = failing(watched, (operation) => operation === "read", manager.destroy(token))
+        const destroying = yield* Effect.forkChild(destroy)
+        yield* TestClock.adjust(1)
+        assert.deepStrictEqual(yield* watched.records, [])
+        yield* TestClock.adjust("2 seconds")
+        assert.isTrue(yield* Fiber.join(destroying))
+        assert.deepStrictEqual(told, ["Created", "Failed", "Ended"])
+      })
+    )
+  })
+
   it.effect("[R85c] that hangs is given up after backendTimeout, once for each event, and said so in the log", () => {
     const lines: Array<string> = []
     return onManager({ onEvent: () => hang, backendTimeout: "300 millis" }, (manager) =>

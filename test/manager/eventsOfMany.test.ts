@@ -75,6 +75,28 @@ describe("many that end at once", () => {
       }).pipe(Effect.provide(capturing(lines)))
     )
   })
+
+  it.effect("[R49] [R85c] a handler that hangs holds up a walk no longer where the store's batches are small", () =>
+    Effect.gen(function* () {
+      let isOn = false
+      const watched = WatchedBackend.make({
+        // As Redis does.
+        replace: ({ deleteByPrincipal }) => ({
+          deleteByPrincipal: (namespace, principal, options) =>
+            deleteByPrincipal(namespace, principal, { ...options, limit: 100 })
+        })
+      })
+      const onEvent: OnEvent = () => (isOn ? hang : Effect.void)
+      const layer = Stack.manager(UserSession, { onEvent, maxPerPrincipal: false, backend: watched.layer })
+      const manager = Context.get(yield* Layer.build(layer), UserSession.Manager)
+      yield* many(manager, 1000)
+      isOn = true
+      const fiber = yield* Effect.forkChild(manager.revokeAll("ada"))
+      for (let i = 0; i < 120; i++) yield* TestClock.adjust(100)
+      assert.strictEqual((yield* watched.records).length, 0)
+      assert.strictEqual(yield* Fiber.join(fiber), 1000)
+    }).pipe(Effect.provide(silent))
+  )
 })
 
 describe("the sweeper and handlers", () => {

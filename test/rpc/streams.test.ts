@@ -8,6 +8,7 @@ import { SessionTest } from "effect-sessions/testing"
 import * as Rpc from "../support/rpcSupport.ts"
 import * as Stage from "../support/stage.ts"
 import { ada, UserSession } from "../support/userSession.ts"
+import { settle } from "../support/waiting.ts"
 
 type Client = Effect.Success<ReturnType<typeof Rpc.overSocket>>
 
@@ -74,6 +75,12 @@ for (const [name, serialization] of Object.entries(Rpc.serializations)) {
     )
   })
 }
+
+/** Lets all run, without time, until something is so. */
+const until = Effect.fnUntraced(function* (isSo: () => boolean) {
+  for (let i = 0; i < 200 && !isSo(); i++) yield* settle
+  assert.isTrue(isSo())
+})
 
 describe("a stream", () => {
   it.live("as json over HTTP answers with the error when its session is ended", () =>
@@ -194,6 +201,45 @@ describe("a stream", () => {
             absoluteTimeout: "1 hour",
             idleTimeout: "1 hour",
             onFailure: (error) => Effect.fail(new Denied({ because: error._tag }))
+          })
+        )
+      )
+    )
+  })
+
+  it.effect("is over at once, however long the application takes to say why", () => {
+    class Denied extends Schema.TaggedError<Denied>()("Denied", {}) {}
+    class Own extends RpcMiddleware.Service<Own, { provides: Session.Provided<typeof UserSession> }>()("test/Rpc/Own", {
+      error: Denied
+    }) {}
+    class Group extends RpcGroup.make(EffectRpc.make("Forever", { success: Schema.Int, stream: true })).middleware(
+      Own
+    ) {}
+    let isOn = false
+    let isOver = false
+    return Effect.gen(function* () {
+      const client = yield* RpcTest.makeClient(Group)
+      const fiber = yield* Effect.forkScoped(Effect.flip(Stream.runDrain(client.Forever())))
+      yield* until(() => isOn)
+      yield* TestClock.adjust("1 hour")
+      yield* until(() => isOver)
+      assert.isUndefined(fiber.pollUnsafe())
+      yield* TestClock.adjust("1 hour")
+      assert.deepStrictEqual(yield* Fiber.join(fiber), new Denied())
+    }).pipe(
+      Effect.provide(
+        Layer.mergeAll(
+          Group.toLayer({
+            Forever: () =>
+              Stream.never.pipe(
+                Stream.onStart(Effect.sync(() => (isOn = true))),
+                Stream.ensuring(Effect.sync(() => (isOver = true)))
+              )
+          }),
+          SessionTest.layerRpc(Own, UserSession, ada, {
+            absoluteTimeout: "1 hour",
+            idleTimeout: "1 hour",
+            onFailure: () => Effect.delay(Effect.fail(new Denied()), "1 hour")
           })
         )
       )

@@ -22,7 +22,6 @@ import { Backend as ExampleBackend } from "../../examples/backend.ts"
 import { launch } from "./launch.ts"
 import { watchLoop } from "./loopWatch.ts"
 import { movingRedis } from "./movingRedis.ts"
-import { launch } from "./launch.ts"
 
 const Backend = movingRedis ?? ExampleBackend
 

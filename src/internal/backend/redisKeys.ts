@@ -46,8 +46,12 @@ export const make = (prefix: string) => {
 /** The channel of `ended`. Its messages are the last two parts of the key of a record. */
 export const channel = (prefix: string): string => `${prefix}:ended`
 
+/** More than the key of any record has: a message may have 512 MB, and its parts take forty times as much. */
+const maxMessage = 8192
+
 /** What a message on the channel says. Anybody may publish there: what is not written as a key has it is no hint. */
 export const hintsOf = (message: string): ReadonlyArray<EndedHint> => {
+  if (message.length > maxMessage) return []
   const [namespacePart = "", part = "", ...rest] = message.split(":")
   if (namespacePart === "" || part === "" || rest.length > 0) return []
   const namespace = Result.getOrElse(Base64Url.decodeString(namespacePart), () => "")

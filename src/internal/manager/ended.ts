@@ -42,6 +42,9 @@ export const betweenLooks: Effect.Effect<void> = Effect.withFiber((fiber) =>
   Effect.sleep(untilNextLook(fiber.getRef(Random.Random)))
 )
 
+/** Milliseconds of a clock that nobody sets: what was to be done soon is not put off where the time of day is set back. */
+const elapsed = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe() / 1_000_000n)
+
 /** What a look has seen. `undefined` where the store or the verifier failed: that says nothing of the session. */
 type Seen<E> =
   | { readonly _tag: "gone" }
@@ -56,18 +59,20 @@ interface Waiter {
   readonly hash: string | undefined
   /** The last look that is known to this one, or began before it came and does not count for it. */
   judged: number
-  /** When it wants the next look, at the latest. */
+  /** When it wants the next look, at the latest, by `elapsed`. */
   next: number
   expiresAt: number
   absoluteExpiresAt: number
-  /** How long it waits for the subscription before it looks. */
+  /** How long it waits for the subscription before it looks, by `elapsed`. */
   readonly hintsUntil: number
+  /** Whether it sleeps until the look that is under way has ended. */
+  isWatching: boolean
   wake: () => void
 }
 
 /** A look that is under way. */
 interface Looking {
-  /** Past that it says nothing. On Workers the request that looks may be gone. */
+  /** Past that, by `elapsed`, it says nothing. On Workers the request that looks may be gone. */
   readonly until: number
   stop: () => void
 }
@@ -81,14 +86,14 @@ interface Entry<E> {
   /** Which look must be made: none, where it has begun. A hint asks for the next one to begin, also during a look. */
   wanted: number
   looking: Looking | undefined
-  /** The last look that has ended. */
-  last: { readonly number: number; readonly seen: Seen<E> }
+  /** The last look that has ended, and when, by `elapsed`. */
+  last: { readonly number: number; readonly seen: Seen<E>; readonly at: number }
 }
 
 const notFound = new SessionInvalid({ reason: "NotFound" })
 const expired = new SessionInvalid({ reason: "Expired" })
 const timedOut = { _tag: "TimedOut" }
-const nothing = { number: 0, seen: undefined }
+const nothing = { number: 0, seen: undefined, at: 0 }
 
 export const make = Effect.fnUntraced(function* <A, R extends ReadonlyArray<Tagged>>(
   parts: Parts<A>,
@@ -167,22 +172,27 @@ export const make = Effect.fnUntraced(function* <A, R extends ReadonlyArray<Tagg
       }
     )
 
-  const finish = (entry: Entry<Refused>, looking: Looking, seen: Seen<Refused>) => {
+  /** Whether a look brings no news to one who waits: it stands as it did, or nothing is known. */
+  const isNoNews = (waiter: Waiter, seen: Seen<Refused>): boolean =>
+    seen === undefined || (seen._tag === "there" && seen.why === undefined && isOf(waiter, seen.record, seen.line))
+
+  const finish = (entry: Entry<Refused>, looking: Looking, seen: Seen<Refused>, at: number) => {
     // It was given up, and another may be under way.
     if (entry.looking !== looking) return
     entry.looking = undefined
-    entry.last = { number: entry.begun, seen }
-    for (const waiter of entry.waiters) waiter.wake()
+    entry.last = { number: entry.begun, seen, at }
+    // The others learn of it once they wake by themselves: one who comes costs nothing to the thousands who wait already.
+    for (const waiter of entry.waiters) if (waiter.isWatching || !isNoNews(waiter, seen)) waiter.wake()
   }
 
   /** Looks in a fiber of its own: who began it may leave, and the others still want to know. */
-  const begin = (entry: Entry<Refused>, fiber: Fiber.Fiber<unknown, unknown>, now: number) => {
-    const looking: Looking = { until: now + lookTimeout, stop: () => {} }
+  const begin = (entry: Entry<Refused>, fiber: Fiber.Fiber<unknown, unknown>, clock: Clock.Clock) => {
+    const looking: Looking = { until: elapsed(clock) + lookTimeout, stop: () => {} }
     entry.begun++
     entry.looking = looking
     const call = Effect.runForkWith(fiber.context)(look(entry))
     looking.stop = () => call.interruptUnsafe()
-    call.addObserver((exit) => finish(entry, looking, Exit.isSuccess(exit) ? exit.value : undefined))
+    call.addObserver((exit) => finish(entry, looking, Exit.isSuccess(exit) ? exit.value : undefined, elapsed(clock)))
   }
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -191,7 +201,8 @@ export const make = Effect.fnUntraced(function* <A, R extends ReadonlyArray<Tagg
 
   const hinted = (id: string) => {
     const entry = entries.get(id)
-    if (entry === undefined) return
+    // A look that has yet to begin serves this hint too.
+    if (entry === undefined || entry.wanted > entry.begun) return
     entry.wanted = entry.begun + 1
     for (const waiter of entry.waiters) waiter.wake()
   }
@@ -205,10 +216,16 @@ export const make = Effect.fnUntraced(function* <A, R extends ReadonlyArray<Tagg
   })
 
   /** What a look means to one who waits: why its session has ended, or when to look again. */
-  const judge = (waiter: Waiter, seen: Seen<Refused>, now: number, random: Random.Random): Refused | undefined => {
-    waiter.next = now + untilNextLook(random)
+  const judge = (
+    waiter: Waiter,
+    { at, seen }: Entry<Refused>["last"],
+    now: number,
+    mark: number,
+    random: Random.Random
+  ): Refused | undefined => {
+    waiter.next = at + untilNextLook(random)
     if (seen === undefined) {
-      if (now < waiter.expiresAt) waiter.next = Math.min(waiter.next, waiter.expiresAt)
+      if (now < waiter.expiresAt) waiter.next = Math.min(waiter.next, mark + waiter.expiresAt - now)
       return undefined
     }
     if (seen._tag === "gone") return notFound
@@ -219,12 +236,12 @@ export const make = Effect.fnUntraced(function* <A, R extends ReadonlyArray<Tagg
       waiter.absoluteExpiresAt = absoluteExpiresAt
       waiter.expiresAt = expiresAt
       // If that has passed since the look, the next one says so.
-      waiter.next = Math.min(waiter.next, Math.max(expiresAt, now + 1))
+      waiter.next = Math.min(waiter.next, mark + Math.max(expiresAt - now, 1))
       return undefined
     }
     // The log-in that has sealed it may fail, and takes the seal off again.
     if (!isSealedNow(record, now)) return notFound
-    waiter.next = now + sealedInterval
+    waiter.next = mark + sealedInterval
     return undefined
   }
 
@@ -233,26 +250,31 @@ export const make = Effect.fnUntraced(function* <A, R extends ReadonlyArray<Tagg
     const clock = fiber.getRef(Clock.Clock)
     for (;;) {
       const now = clock.currentTimeMillisUnsafe()
+      const mark = elapsed(clock)
       const { last, looking } = entry
+      waiter.isWatching = false
       if (last.number > waiter.judged) {
         waiter.judged = last.number
-        const why = judge(waiter, last.seen, now, fiber.getRef(Random.Random))
+        const why = judge(waiter, last, now, mark, fiber.getRef(Random.Random))
         if (why !== undefined) return why
       }
       if (now >= waiter.absoluteExpiresAt) return expired
       // A millisecond at least, also until a time between two of them.
-      const until = (time: number) => Math.max(1, Math.ceil(Math.min(time, waiter.absoluteExpiresAt) - now))
+      const until = (time: number) => Math.max(1, Math.ceil(Math.min(time - mark, waiter.absoluteExpiresAt - now)))
       // First the subscription, then the look: what ends in between is in neither otherwise.
-      if (now < waiter.hintsUntil && hints.isOpening()) return until(waiter.hintsUntil)
+      if (mark < waiter.hintsUntil && hints.isOpening()) return until(waiter.hintsUntil)
       if (looking !== undefined) {
-        if (now < looking.until) return until(looking.until)
+        if (mark < looking.until) {
+          waiter.isWatching = true
+          return until(looking.until)
+        }
         looking.stop()
-        finish(entry, looking, undefined)
+        finish(entry, looking, undefined, mark)
         continue
       }
-      if (now >= waiter.next) entry.wanted = Math.max(entry.wanted, waiter.judged + 1)
+      if (mark >= waiter.next) entry.wanted = Math.max(entry.wanted, waiter.judged + 1)
       if (entry.wanted <= entry.begun) return until(waiter.next)
-      begin(entry, fiber, now)
+      begin(entry, fiber, clock)
     }
   }
 
@@ -301,16 +323,17 @@ export const make = Effect.fnUntraced(function* <A, R extends ReadonlyArray<Tagg
     Effect.suspend(() => {
       let left = () => {}
       const waited = Clock.clockWith((clock) => {
-        const now = clock.currentTimeMillisUnsafe()
+        const mark = elapsed(clock)
         const entry = entryOf(id)
         const waiter: Waiter = {
           ...known,
           token,
           judged: entry.begun,
-          next: now,
+          next: mark,
           expiresAt: expiresAt.epochMilliseconds,
           absoluteExpiresAt: absoluteExpiresAt.epochMilliseconds,
-          hintsUntil: now + times.backend,
+          hintsUntil: mark + times.backend,
+          isWatching: false,
           wake: () => {}
         }
         entry.waiters.add(waiter)

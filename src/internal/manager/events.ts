@@ -3,6 +3,7 @@
  *
  * @internal
  */
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -81,36 +82,38 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
     return true
   }
 
-  /** Tells of some at once. Answers whether the handler took too long for all of them: the rest is left out. */
-  const isTooSlow = (events: ReadonlyArray<SessionEvent<A, R>>): Effect.Effect<boolean> => {
-    if (events.length === 1) return Effect.as(tell(events[0]!), false)
-    let left = events.length
-    const all = Effect.forEach(
-      events,
-      (event) =>
-        Effect.map(tell(event), () => {
-          left--
-        }),
-      { concurrency: maxAtOnce, discard: true }
-    )
-    return Effect.uninterruptible(
-      Effect.suspend(() => withDeadline(all, maxBatchDeadlines * millis, () => Exit.void))
-    ).pipe(
-      Effect.andThen(
-        Effect.suspend(() =>
-          left === 0
-            ? Effect.succeed(false)
-            : Effect.as(
-                Effect.annotateLogs(
-                  Effect.logWarning("onEvent is too slow: it is not told of all sessions that have ended"),
-                  { namespace, left }
-                ),
-                true
-              )
+  /** Tells of some at once. Answers whether the handler took too long: what is left is left out, and so is what follows. */
+  const isTooSlow = (events: ReadonlyArray<SessionEvent<A, R>>): Effect.Effect<boolean> =>
+    Clock.clockWith((clock) => {
+      const began = clock.currentTimeMillisUnsafe()
+      let left = events.length
+      const all = Effect.forEach(
+        events,
+        (event) =>
+          Effect.map(tell(event), () => {
+            left--
+          }),
+        { concurrency: maxAtOnce, discard: true }
+      )
+      /** Whether each took nearly as long as it may: where a store's batches are small, those of a walk take minutes. */
+      const isStuck = () =>
+        clock.currentTimeMillisUnsafe() - began >= 0.9 * millis * Math.ceil(events.length / maxAtOnce)
+      return Effect.uninterruptible(
+        Effect.suspend(() => withDeadline(all, maxBatchDeadlines * millis, () => Exit.void))
+      ).pipe(
+        Effect.andThen(
+          Effect.suspend(() => {
+            if (left === 0 && !isStuck()) return Effect.succeed(false)
+            const warning = Effect.annotateLogs(
+              Effect.logWarning("onEvent is too slow: it may not be told of all sessions that have ended"),
+              { namespace, left }
+            )
+            // Of one that was late there is a line already.
+            return Effect.as(events.length === 1 ? Effect.void : warning, true)
+          })
         )
       )
-    )
-  }
+    })
 
   const endedInBatches: Events<never>["endedInBatches"] = (why) => {
     let isSlow = false

@@ -92,24 +92,34 @@ export interface Parts<A> extends Settings {
 }
 
 const ending =
-  (storage: Storage.Storage, events: Events.Events<never> | undefined): Parts<unknown>["end"] =>
+  <A>(storage: Storage.Storage, events: Events.Events<Events.OwnEvent<A>> | undefined): Parts<A>["end"] =>
   (id, why, { known, principal } = {}) => {
     const owner = principal === undefined ? undefined : { principal }
     const deleting = storage.delete(id, owner)
     if (events === undefined) return Effect.map(deleting, (deleted) => deleted === "deleted")
     return Effect.uninterruptible(
       Effect.gen(function* () {
+        const failures: Array<Events.OwnEvent<A>> = []
+        const onFailed: Storage.OnFailed = (operation, outcome) =>
+          Effect.sync(() => failures.push({ _tag: "Failed", operation, outcome }))
         // Once it is deleted, nobody knows whose it was.
         const session =
-          known ??
-          (owner ? { id, principal } : Option.getOrUndefined(Option.flatten(yield* Effect.option(storage.read(id)))))
-        const deleted = yield* deleting
+          known ?? (owner ? { id, principal } : Option.getOrUndefined(yield* found(storage, id, onFailed)))
+        // No handler holds up the deletion.
+        const deleted = yield* Effect.onExit(deleting, () => Effect.forEach(failures, events.tell, { discard: true }))
         const isToTell = deleted === "deleted" || (deleted === "perhaps" && session !== undefined)
         if (isToTell) yield* events.ended([session ?? { id, principal: undefined }], why)
         return deleted === "deleted"
       })
     )
   }
+
+/** The session to be ended, if the store can say. */
+const found = (storage: Storage.Storage, id: string, onFailed: Storage.OnFailed) =>
+  Effect.orElseSucceed(
+    Effect.suspend(() => storage.read(id, onFailed)),
+    () => Option.none<SessionRecord>()
+  )
 
 export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<Tagged>>(
   definition: Definition<Self, A, R>,

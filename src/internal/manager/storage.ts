@@ -110,8 +110,11 @@ export const make = (backend: SessionBackend["Service"], namespace: string, time
     /** The subscription to what ends, if the backend has one. It has no deadline here. */
     ended: backend.ended,
     create: (record: SessionRecord) => write("create", () => backend.create(record)),
-    /** Asks the backend when it is called, not when it runs: to be called when the record is needed. */
-    read: (id: string): Stored<Option.Option<SessionRecord>> => {
+    /**
+     * Asks the backend when it is called, not when it runs: to be called when the record is needed. `tell` is told of a
+     * failure in place of the handler.
+     */
+    read: (id: string, tell?: OnFailed): Stored<Option.Option<SessionRecord>> => {
       let call: ReturnType<typeof backend.read>
       try {
         call = backend.read(namespace, id)
@@ -121,7 +124,7 @@ export const make = (backend: SessionBackend["Service"], namespace: string, time
       return Exit.isExit(call) && Exit.isSuccess(call)
         ? // A success has no error, whatever its type says of failures.
           (call as Exit.Exit<Option.Option<SessionRecord>, never>)
-        : bounded("read", "notApplied", timeout, call)
+        : bounded("read", "notApplied", timeout, call, tell)
     },
     /** Takes at most `millis`, where less is left than a call may take. `tell` is told of a failure in place of the handler. */
     update: (id: string, version: number, patch: SessionPatch, millis: number, tell?: OnFailed) =>
