@@ -7,7 +7,7 @@ import type { LayerOptions, Session } from "../../src/Session.ts"
 import * as SessionVerifier from "../../src/SessionVerifier.ts"
 import { SessionRefused, SessionUnavailable } from "../../src/SessionError.ts"
 import { capturing, silent } from "../support/logs.ts"
-import { managerOn } from "../support/onManager.ts"
+import { type Given, managerOn } from "../support/onManager.ts"
 import { outcome } from "../support/outcome.ts"
 import type * as Stack from "../support/stack.ts"
 import { ada, addWord, UserSession } from "../support/userSession.ts"
@@ -261,6 +261,26 @@ describe("a session that expires", () => {
       assert.strictEqual(told(), "SessionInvalid Expired")
     }).pipe(Effect.provide(silent))
   )
+
+  it.effect("while the store is down is said once, in the log and to the handler, however many wait", () => {
+    const lines: Array<string> = []
+    const told: Array<string> = []
+    const onEvent: NonNullable<Given["onEvent"]> = (event) =>
+      Effect.sync(() => void (event._tag === "Failed" && told.push(event.operation)))
+    return Effect.gen(function* () {
+      const backend = WatchedBackend.make()
+      const manager = yield* managerOn(backend, { onEvent })
+      for (let i = 0; i < 20; i++) yield* waitFor(manager.ended(yield* manager.create(ada)))
+      for (const failures of [1, 2]) {
+        backend.wire = (operation, run) => (operation === "read" ? WatchedBackend.failure("read") : run)
+        yield* pass(120)
+        const failed = lines.filter((line) => line.startsWith("timestamp=") && line.includes("session backend failed"))
+        assert.deepStrictEqual([failed.length, told.length], [failures, failures])
+        backend.wire = (_, run) => run
+        yield* pass(60)
+      }
+    }).pipe(Effect.provide(capturing(lines)))
+  })
 })
 
 describe("the verifier", () => {

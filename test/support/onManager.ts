@@ -16,8 +16,11 @@ import * as WatchedBackend from "./watchedBackend.ts"
 
 type Watched = WatchedBackend.WatchedBackend
 
+/** The parts of a manager, and its handler. */
+export type Given = Stack.Parts<UserSession> & Stack.Told<Data, (typeof UserSession)["refused"]>
+
 export const onManager = <A, E>(
-  given: Stack.Parts<UserSession> & Stack.Told<Data, (typeof UserSession)["refused"]>,
+  given: Given,
   test: (
     manager: Manager,
     watched: Watched
@@ -30,7 +33,7 @@ export const onManager = <A, E>(
 }
 
 /** A manager as another process on the same backend has it, until the test ends. */
-export const managerOn = (watched: Watched, given: Stack.Parts<UserSession> = {}) =>
+export const managerOn = (watched: Watched, given: Given = {}) =>
   Effect.map(
     Layer.build(Stack.manager(UserSession, { crypto: NodeCrypto.layer, ...given, backend: watched.layer })),
     Context.get(UserSession.Manager)

@@ -15,6 +15,7 @@ import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import type * as Redacted from "effect/Redacted"
+import * as References from "effect/References"
 import type * as Scope from "effect/Scope"
 import type { Refusal, Session, SessionManager, Tagged } from "../../Session.ts"
 import type { SessionRecord } from "../../SessionBackend.ts"
@@ -105,6 +106,7 @@ export const make = Effect.fnUntraced(function* <A, R extends ReadonlyArray<Tagg
   const lookTimeout = 2.25 * times.backend
   const entries = new Map<string, Entry<Refused>>()
   let isVerifierFailing = false
+  let isStoreFailing = false
 
   // -------------------------------------------------------------------------------------------------------------------
   // The look
@@ -153,24 +155,37 @@ export const make = Effect.fnUntraced(function* <A, R extends ReadonlyArray<Tagg
       }
     )
 
-  const look = (entry: Entry<Refused>): Effect.Effect<Seen<Refused>> =>
-    Effect.matchEffect(
-      Effect.suspend(() => storage.read(entry.id)),
-      {
-        onFailure: () => Effect.undefined,
-        onSuccess: (found): Effect.Effect<Seen<Refused>> => {
-          if (Option.isNone(found)) return Effect.succeed({ _tag: "gone" })
-          const record = found.value
-          const line = lineOf(record)
-          const standing = [...entry.waiters].find((waiter) => isOf(waiter, record, line))
-          if (standing === undefined) return Effect.succeed({ _tag: "there", record, line, why: undefined })
-          return Effect.map(
-            verdict(record, standing.token),
-            (verdict) => verdict && { _tag: "there", record, line, why: verdict.why }
+  /** Of a store that is down one look says so, and not thousands: in the log, and to the handler. */
+  const read = (id: string) =>
+    Effect.suspend(() =>
+      isStoreFailing
+        ? Effect.provideService(
+            storage.read(id, () => Effect.void),
+            References.MinimumLogLevel,
+            "None"
           )
-        }
-      }
+        : storage.read(id)
     )
+
+  const look = (entry: Entry<Refused>): Effect.Effect<Seen<Refused>> =>
+    Effect.matchEffect(read(entry.id), {
+      onFailure: () => {
+        isStoreFailing = true
+        return Effect.undefined
+      },
+      onSuccess: (found): Effect.Effect<Seen<Refused>> => {
+        isStoreFailing = false
+        if (Option.isNone(found)) return Effect.succeed({ _tag: "gone" })
+        const record = found.value
+        const line = lineOf(record)
+        const standing = [...entry.waiters].find((waiter) => isOf(waiter, record, line))
+        if (standing === undefined) return Effect.succeed({ _tag: "there", record, line, why: undefined })
+        return Effect.map(
+          verdict(record, standing.token),
+          (verdict) => verdict && { _tag: "there", record, line, why: verdict.why }
+        )
+      }
+    })
 
   /** Whether a look brings no news to one who waits: it stands as it did, or nothing is known. */
   const isNoNews = (waiter: Waiter, seen: Seen<Refused>): boolean =>
