@@ -86,6 +86,9 @@ export interface SessionAdmin<A> {
    *
    * It walks over all of them, and over those that are older than the call again, until a walk ends none. So sessions that
    * begin meanwhile may stay, and users who log in again are not logged out for ever.
+   *
+   * Where the store refuses to end a principal's, as one that is full does, it ends them by their ids, goes on, and fails
+   * at the end.
    */
   readonly revokeAll: (options?: Progress) => Effect.Effect<number, SessionUnavailable>
 }
@@ -118,11 +121,20 @@ export const make = <Self, A, R extends ReadonlyArray<Tagged>>(
     const endById = (sessions: ReadonlyArray<SessionInfo<A | undefined>>) =>
       Array.from(new Set(sessions.map(({ id }) => id)), (id) => Effect.map(manager.revokeAny(id), Number))
 
-    const end = (sessions: ReadonlyArray<SessionInfo<A | undefined>>) => [
-      ...Array.from(new Set(sessions.flatMap(({ principal }) => Option.toArray(principal))), (principal) =>
-        manager.revokeAll(principal)
-      ),
-      ...endById(sessions.filter(({ principal }) => Option.isNone(principal)))
+    /** Those of principals with all that these have; where that fails, by their ids, which a store that is full may do yet. */
+    const end = (sessions: ReadonlyArray<SessionInfo<A | undefined>>, onFailed: () => void) => [
+      ...Array.from(
+        Map.groupBy(sessions, ({ principal }) => Option.getOrUndefined(principal)),
+        ([principal, own]) =>
+          principal === undefined
+            ? endById(own)
+            : [
+                Effect.catch(manager.revokeAll(principal), () => {
+                  onFailed()
+                  return Effect.map(Effect.all(endById(own)), (ended) => ended.reduce((sum, one) => sum + one, 0))
+                })
+              ]
+      ).flat()
     ]
 
     return {
@@ -143,13 +155,17 @@ export const make = <Self, A, R extends ReadonlyArray<Tagged>>(
         Effect.gen(function* () {
           const began = yield* Clock.currentTimeMillis
           let count = 0
+          let hasFailed = false
+          const onFailed = () => {
+            hasFailed = true
+          }
           // The first walk ends all: of a session that seems to be younger, the server's clock may be wrong.
           for (let isFirst = true; ; isFirst = false) {
             const before = count
             yield* Stream.runForEach(pages({}), (page) => {
               const meant = isFirst ? page : page.filter(({ createdAt }) => createdAt.epochMilliseconds <= began)
               // What is still there the store may not find by its principal: Redis may have lost the entry of an index.
-              const ending = isFirst ? end(meant) : [...end(meant), ...endById(meant)]
+              const ending = isFirst ? end(meant, onFailed) : [...end(meant, onFailed), ...endById(meant)]
               return Effect.andThen(
                 Effect.forEach(
                   ending,
@@ -161,8 +177,10 @@ export const make = <Self, A, R extends ReadonlyArray<Tagged>>(
                 Effect.suspend(() => onProgress?.(count) ?? Effect.void)
               )
             }).pipe(Effect.mapError((error) => (count === 0 ? error : new SessionUnavailable({ outcome: "unknown" }))))
-            if (count === before && !isFirst) return count
+            if (count === before && !isFirst) break
           }
+          // Sessions are gone, but log-ins under way may have come through.
+          return hasFailed ? yield* new SessionUnavailable({ outcome: "unknown" }) : count
         })
     }
   })

@@ -173,6 +173,21 @@ describe("ending", () => {
     )
   )
 
+  for (const refused of [["create"], ["create", "deleteByPrincipal"]]) {
+    it.effect(`ends all, and fails at the end, where the store refuses ${refused.join(" and ")}`, () =>
+      onManager({}, (manager, watched) =>
+        Effect.gen(function* () {
+          const admin = yield* adminOf
+          yield* Effect.forEach([ada, ada, eve, nobody], (data) => manager.create(data))
+          const revoking = Effect.flip(admin.revokeAll())
+          const error = yield* failing(watched, (operation) => refused.includes(operation), revoking)
+          assert.strictEqual(error.outcome, "unknown")
+          assert.deepStrictEqual(yield* watched.records, [])
+        })
+      )
+    )
+  }
+
   it.effect("what it has ended before the store fails stays ended, and the error says that something was", () =>
     onManager({}, (manager, watched) =>
       Effect.gen(function* () {
