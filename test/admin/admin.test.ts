@@ -188,6 +188,23 @@ describe("ending", () => {
     )
   }
 
+  it.effect("stops at the first that the store ends in no way", () =>
+    onManager({}, (manager, watched) =>
+      Effect.gen(function* () {
+        const admin = yield* adminOf
+        yield* Effect.forEach(Array.from({ length: 100 }), (_, i) => manager.create(user(`user${i}`)))
+        watched.calls.length = 0
+        yield* failing(
+          watched,
+          (operation) => operation !== "scan" && operation !== "read",
+          Effect.flip(admin.revokeAll())
+        )
+        assert.isBelow(watched.count("deleteByPrincipal"), 50)
+        assert.lengthOf(yield* watched.records, 100)
+      })
+    )
+  )
+
   it.effect("what it has ended before the store fails stays ended, and the error says that something was", () =>
     onManager({}, (manager, watched) =>
       Effect.gen(function* () {
