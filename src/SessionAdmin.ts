@@ -122,20 +122,17 @@ export const make = <Self, A, R extends ReadonlyArray<Tagged>>(
       Array.from(new Set(sessions.map(({ id }) => id)), (id) => Effect.map(manager.revokeAny(id), Number))
 
     /** Those of principals with all that these have; where that fails, by their ids, which a store that is full may do yet. */
-    const end = (sessions: ReadonlyArray<SessionInfo<A | undefined>>, onFailed: () => void) => [
-      ...Array.from(
+    const end = (sessions: ReadonlyArray<SessionInfo<A | undefined>>, onFailed: () => void) =>
+      Array.from(
         Map.groupBy(sessions, ({ principal }) => Option.getOrUndefined(principal)),
         ([principal, own]) =>
           principal === undefined
             ? endById(own)
-            : [
-                Effect.catch(manager.revokeAll(principal), () => {
-                  onFailed()
-                  return Effect.map(Effect.all(endById(own)), (ended) => ended.reduce((sum, one) => sum + one, 0))
-                })
-              ]
+            : Effect.catch(manager.revokeAll(principal), () => {
+                onFailed()
+                return Effect.map(Effect.all(endById(own)), (ended) => ended.reduce((sum, one) => sum + one, 0))
+              })
       ).flat()
-    ]
 
     return {
       count: ({ onProgress, ...selection } = {}) =>
