@@ -227,7 +227,7 @@ const makeClient = (client: IoRedisClient | Cluster, log: (error: unknown) => vo
   }
 
   /**
-   * A connection for subscriptions, opened with the first and closed after the last: whoever subscribes anew, since it
+   * A connection for subscriptions, opened with the first and closed after the last: a caller who subscribes anew, since it
    * hears nothing, is not to get the one to a frozen server again.
    */
   let subscriber: IoRedisClient | Cluster | undefined

@@ -171,7 +171,7 @@ const compiler = Statement.makeCompiler({
 
 // -----------------------------------------------------------------------------
 // The pool. That of `mysql2` gives no hold on a connection that is still being opened, and keeps the place in the queue
-// of whoever has gone.
+// of a caller who has gone.
 // -----------------------------------------------------------------------------
 
 const makePool = (
@@ -297,7 +297,7 @@ const openSession = (options: NodeMysqlClientOptions, onClose: () => void): Sess
     isOpen = false
     onClose()
     for (const fail of waiting) fail(cause)
-    // With a farewell, for the server's log, that nobody waits for: it may be frozen.
+    // With a farewell, for the server's log, that no caller waits for: it may be frozen.
     if (isReady) driver.end()
     driver.destroy()
     // `destroy` leaves it to the server to close the socket. The types leave the socket out.
@@ -305,7 +305,7 @@ const openSession = (options: NodeMysqlClientOptions, onClose: () => void): Sess
     if (stream.writableLength === 0 || !isReady) stream.destroy()
     else stream.destroySoon()
   }
-  // An error that nobody listens to ends the process.
+  // An error without a listener ends the process.
   driver.on("error", (cause: Mysql.QueryError) => end(cause))
   driver.on("end", () => end())
   const close = () => end()
@@ -324,7 +324,7 @@ const openSession = (options: NodeMysqlClientOptions, onClose: () => void): Sess
       send((cause, result) => {
         waiting.delete(fail)
         if (cause === null) return resume(Effect.succeed(result))
-        // First, for whoever is told goes on at once, perhaps with this connection.
+        // First, for the caller who is told goes on at once, perhaps with this connection.
         if (isLast(cause)) close()
         resume(Effect.fail(sqlError(cause, operation)))
       })

@@ -21,7 +21,7 @@
  * - The layer fails with a `RedisError` if no node can be asked for the Cluster's topology within five seconds. With
  *   `startupTimeout` it goes on trying. It is built even if a shard has no master just now.
  * - A subscription is renewed on another node when its own is lost. What was published meanwhile is missed, and a message
- *   just then may come twice. `reserve` opens a client of its own, whose connections nobody shares.
+ *   just then may come twice. `reserve` opens a client of its own, whose connections no other caller shares.
  * - Errors of the connections are logged as warnings, by their code alone. Scope closing waits a second for the commands
  *   under way.
  *
@@ -266,7 +266,7 @@ const makeClient = (options: NodeRedisClusterOptions, log: (error: unknown) => v
 // The client of the Cluster as it is now
 // -----------------------------------------------------------------------------
 
-/** Whether a master gives a sign of life in time. Nobody waits for its connection: it may be as long in coming. */
+/** Whether a master gives a sign of life in time. No request waits for its connection: it may be as long in coming. */
 const isAlive = ({ cluster }: ClusterClient, master: Master): Effect.Effect<boolean> =>
   Effect.gen(function* () {
     while (master.client !== undefined && !master.client.isReady) yield* Effect.sleep("50 millis")

@@ -1,5 +1,5 @@
 /**
- * All sessions of a definition, for whoever runs the application: to count them, to look through them, and to end them.
+ * All sessions of a definition, for an operator of the application: to count them, to look through them, and to end them.
  *
  * **When to use**
  *

@@ -241,7 +241,7 @@ export class SessionBackend extends Context.Service<
     ) => Effect.Effect<SessionPage, SessionBackendError>
     /**
      * Deletes at most `limit` records, 1 to `maxBatch`, of all namespaces, whose idle or absolute deadline was
-     * `clockSlack` or more before `now`: a server whose clock is ahead by less ends nobody's session. A record touched in
+     * `clockSlack` or more before `now`: a server whose clock is ahead by less ends no live session. A record touched in
      * the meantime stays. One whose deadline was less than half an hour before `now` may be left for later.
      */
     readonly deleteExpired: (options: {
@@ -260,7 +260,7 @@ export class SessionBackend extends Context.Service<
     /**
      * Subscribes to records that are deleted or given another secret, in any process and of all namespaces; what
      * `deleteExpired` deletes may be left out. Once it has answered, each of them is a hint in the queue. Hints may come
-     * late, twice, or not at all, and a queue that is not emptied may lose some: whoever gets one looks at the record, and
+     * late, twice, or not at all, and a queue that is not emptied may lose some: the subscriber looks at the record, and
      * looks at intervals besides. The queue fails when the subscription is lost; one that the store's client renews by
      * itself has missed what came meanwhile. It fails if it cannot subscribe within a few seconds: try again later.
      *

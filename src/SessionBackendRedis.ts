@@ -31,8 +31,8 @@
  *   `~<prefix>:* +evalsha +eval +exists +get +getex +set +getrange +setrange +del +pttl +pexpire +time +zadd +zcard
  *   +zrandmember +zrange +zrem`, and `+info` for the check of the eviction policy. `scan`, an administrator's, needs `+scan`.
  * - `ended` needs more rights: `&<prefix>:ended +publish +subscribe +unsubscribe`. The scripts that end a session, or give
- *   it another secret, say so on that channel; the layer has one subscription, while anybody waits. Without these rights
- *   everything works, and what another process ends is noticed by the manager's next look; where somebody waits, it is
+ *   it another secret, say so on that channel; the layer has one subscription, while a caller waits. Without these rights
+ *   everything works, and what another process ends is noticed by the manager's next look; where a caller waits, it is
  *   logged once. A subscription that has heard nothing for 15 seconds sends itself a message, and fails if that does not
  *   come back: so one on a frozen server is noticed.
  * - The layer fails over a server of a Cluster whose client does not send each command to the right server. A Redis that

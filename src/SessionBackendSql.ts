@@ -13,7 +13,7 @@
  * - A schema is chosen by the `search_path` of the role or the connection, as for `SqlMessageStorage` in Effect; in MySQL
  *   the table is in the database of the connection.
  * - Over a `PgClient` of `@effect/sql-pg` it has `ended`: what is deleted, or given another secret, is notified on the
- *   channel `<table>_ended`, in a transaction of its own after the write, and 10 ms apart at least. While anybody waits,
+ *   channel `<table>_ended`, in a transaction of its own after the write, and 10 ms apart at least. While a caller waits,
  *   one connection of the pool is held to `LISTEN`, and the sessions have one less. A pool of one is left to them: the
  *   layer logs that it does not listen. A pooler that shares connections between transactions loses a `LISTEN`: its
  *   subscriptions fail. Other clients, SQLite, MySQL and MariaDB have no `ended`: what another process ends is noticed by
@@ -389,7 +389,7 @@ const make = Effect.fnUntraced(function* (
                 ELSE ${later}(last_seen_at, ${lastSeenAt}) END`
 
   /**
-   * Waits for synchronous standbys, where there are any. A delete that finds nothing writes nothing and waits for nobody,
+   * Waits for synchronous standbys, where there are any. A delete that finds nothing writes nothing and waits for no standby,
    * and the one before it may have been cancelled while it waited: done here, and not there yet. Where there are none it
    * writes nothing either, so that log-outs of sessions that are gone cost no writes.
    */

@@ -238,7 +238,7 @@ export const command = <Self, A, R extends ReadonlyArray<Tagged>, const Name ext
 // internal
 // -----------------------------------------------------------------------------
 
-// An empty one is a variable that a script has not set: no session is of nobody.
+// An empty one is a variable that a script has not set: every principal has a name.
 const principal = Flag.String("principal").pipe(
   Flag.withDescription("Of this principal alone"),
   Flag.withSchema(Schema.NonEmptyString),
@@ -277,7 +277,7 @@ const running = <B, R>(
 
 const linesOf = (lines: ReadonlyArray<string>): string => lines.map((line) => `${line}\n`).join("")
 
-/** Whoever reads may have gone, as `head` does: then there is nothing more to say. */
+/** The reader of the output may have gone, as `head` does: then there is nothing more to say. */
 const print = <E, R>(text: Stream.Stream<string, E, R>) =>
   Effect.flatMap(Stdio.Stdio, (stdio) => Stream.run(text, stdio.stdout())).pipe(
     Effect.catchTag("PlatformError", () => Effect.void)
@@ -327,12 +327,12 @@ const withProgress = <B, E, R>(
     )
   })
 
-/** Asks whether to end all, where there is somebody to ask. */
+/** Asks whether to end all, where there is a terminal to ask at. */
 const confirmed = (key: string, isJson: boolean) =>
   Effect.gen(function* () {
     const stdio = yield* Stdio.Stdio
     if (isJson || !(yield* stdio.stdinIsTerminal) || !(yield* stdio.stdoutIsTerminal)) {
-      return yield* fail("revoke --all: say --yes, for nobody can be asked here")
+      return yield* fail("revoke --all: say --yes, for there is no terminal to ask at")
     }
     const isSure = yield* Prompt.run(
       Prompt.Confirm({ message: `End all sessions of ${key}? All users will have to log in again.` })

@@ -45,7 +45,7 @@
  * const ManagerLive = SessionManager.layer(UserSession, {
  *   onEvent: (event) =>
  *     event._tag === "Ended"
- *       ? Effect.log(`session ${event.id} of ${Option.getOrElse(event.principal, () => "nobody")}: ${event.why}`)
+ *       ? Effect.log(`session ${event.id} of ${Option.getOrElse(event.principal, () => "a visitor")}: ${event.why}`)
  *       : Effect.void
  * })
  * ```

@@ -16,7 +16,7 @@
  * A program reads a counter with its labels:
  * `Metric.value(Metric.withAttributes(SessionMetrics.sessionsEnded, { why: "reused" }))`.
  *
- * How many sessions there are is not among them: a store that deletes expired sessions by itself tells nobody of it, so
+ * How many sessions there are is not among them: a store that deletes expired sessions by itself tells no manager of it, so
  * created less ended would only grow.
  *
  * **Example** (Counting, and keeping an audit log too)

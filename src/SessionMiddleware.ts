@@ -243,7 +243,7 @@ export const required: {
 
 /**
  * The session of a web `Request`, where no router of ours answers: in a page of Next or SvelteKit. As with `get`, it may
- * be one of nobody who is logged in: look at its `principal`.
+ * be a visitor's, with no user: look at its `principal`.
  *
  * **Gotchas**
  *

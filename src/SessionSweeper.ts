@@ -49,7 +49,7 @@ const timedOut = () =>
  * **Details**
  *
  * Each round deletes batches until nothing is left to delete, and lets other work go on between two of them. What
- * expired less than `SessionBackend.clockSlack` ago stays: a server whose clock is ahead ends nobody's session. A round
+ * expired less than `SessionBackend.clockSlack` ago stays: a server whose clock is ahead ends no live session. A round
  * that fails is logged; the next one starts as usual. The pause between rounds is jittered, so that many processes do not
  * sweep at once. Fails with a `SessionConfigError` on options that are none.
  *

@@ -248,7 +248,7 @@ const handleOf = <Self, A, R extends ReadonlyArray<Tagged>>(session: Definition<
     return new RequestSessionLive(request, bind(session, manager, frontendOf(client)), () => endOfTime)
   })
 
-/** When such a request began: a test may let more time pass than a log-in may take, and nobody else ends its sessions. */
+/** When such a request began: a test may let more time pass than a log-in may take, and no other client ends its sessions. */
 const endOfTime = 2n ** 63n
 
 /**

@@ -85,7 +85,7 @@ export const make = (redis: Redis["Service"], relay: Relay) => {
 
     /**
      * Reads a record by `GETEX`, which without options is a `GET` that counts as a write: a replica refuses it, and so a
-     * primary that has become one authenticates nobody. A primary that takes no writes at present is asked by `GET`.
+     * primary that has become one authenticates no request. A primary that takes no writes at present is asked by `GET`.
      * It may be cut off from the others, and so the answer that there is none is `undefined`, which is no proof.
      */
     get: (key: string): Command<string | null | undefined> =>

@@ -49,7 +49,7 @@ export const channel = (prefix: string): string => `${prefix}:ended`
 /** More than the key of any record has: a message may have 512 MB, and its parts take forty times as much. */
 const maxMessage = 8192
 
-/** What a message on the channel says. Anybody may publish there: what is not written as a key has it is no hint. */
+/** What a message on the channel says. Any client of Redis may publish there: what is not written as a key has it is no hint. */
 export const hintsOf = (message: string): ReadonlyArray<EndedHint> => {
   if (message.length > maxMessage) return []
   const [namespacePart = "", part = "", ...rest] = message.split(":")

@@ -85,7 +85,7 @@ export const make = <Message, E>(source: Source<Message, E>): Effect.Effect<Shar
           const sending = failing(
             Effect.repeat(source.probe, { schedule: Schedule.spaced(spacing), while: (is) => is })
           )
-          // Whoever may not send cannot know.
+          // A client that may not send cannot know.
           const confirmed = Effect.timeoutOrElse(Effect.raceFirst(some, Effect.as(sending, [])), {
             duration: limit,
             orElse: () => Effect.fail(late)
@@ -147,7 +147,7 @@ export const make = <Message, E>(source: Source<Message, E>): Effect.Effect<Shar
         }),
         (shared) => Effect.sync(() => leave(shared, queue))
       )
-      // Whoever has waited too long gives it up for all, so that the next begins anew.
+      // A subscriber who has waited too long gives it up for all, so that the next begins anew.
       yield* Effect.timeoutOrElse(Deferred.await(subscription.stands), {
         duration: limit,
         orElse: () =>

@@ -3,11 +3,11 @@
  * to how many connections the database grants.
  *
  * A pool whose connects fail while thousands wait for it blocks the process for seconds (`docs/upstream/effect-pool.md`).
- * Behind the gate nobody waits for the pool but those who could have a connection.
+ * Behind the gate only callers for whom there could be a connection wait for the pool.
  *
  * - First come, first served, as long as the first has not waited for 100 ms. Then the last who came is the next: where more
  *   come than are served, all that the first still have of their deadlines would pass before an answer arrives, every
- *   statement would be interrupted half-way, and nobody be served.
+ *   statement would be interrupted half-way, and no caller be served.
  * - A failed connect sent nothing, so its statement waits for its next turn, ahead of all others, as long as other
  *   statements are under way: they hold, or may still get, the connections there are. No more are admitted than those.
  * - With none under way there is no connection at all. All who wait are refused, so are all who come in the next 100 ms,
@@ -15,7 +15,7 @@
  * - When 100 ms have passed since the last failed connect, and each 100 ms after that, a statement that had a connection
  *   lets more in, twice as many each time.
  *
- * The state is judged when a statement comes and when it ends, so the gate has no timer. Whoever waits does so behind a
+ * The state is judged when a statement comes and when it ends, so the gate has no timer. A caller who waits does so behind a
  * statement under way, whose end lets the next one in.
  *
  * @internal
@@ -83,7 +83,7 @@ interface Place {
 
 const makePlace = (since?: number): Place => {
   const place: Omit<Place, "previous" | "next"> = { state: "waiting", since, resume: () => {} }
-  // A ring of one; the two links are set before anybody sees it.
+  // A ring of one; the two links are set before any caller sees it.
   const ring = place as Place
   ring.previous = ring
   ring.next = ring
@@ -110,7 +110,7 @@ const isFailedConnect = (exit: Exit.Exit<unknown, SqlError>): exit is Exit.Failu
   Exit.isFailure(exit) &&
   exit.cause.reasons.some((reason) => Cause.isFailReason(reason) && reason.error.reason.operation === "connect")
 
-/** Whether a statement got as far as the database. Of one that was interrupted nobody knows. */
+/** Whether a statement got as far as the database. Of one that was interrupted that is not known. */
 const hadConnection = (exit: Exit.Exit<unknown, SqlError>): boolean =>
   Exit.isSuccess(exit) || exit.cause.reasons.every(Cause.isFailReason)
 
@@ -184,7 +184,7 @@ export const make = (capacity: number, most: () => number = () => capacity): Gat
     return false
   }
 
-  /** Waits at `place` to be admitted. Whoever is interrupted meanwhile leaves it to the others. */
+  /** Waits at `place` to be admitted. A caller who is interrupted meanwhile leaves it to the others. */
   const wait = (place: Place, restore: Restore): Effect.Effect<void, SqlError> =>
     Effect.onError(
       restore(

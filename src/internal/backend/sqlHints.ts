@@ -70,7 +70,7 @@ const decode = Schema.decodeUnknownOption(
   Schema.fromJsonString(Schema.Tuple([Schema.String, Schema.Array(Schema.String)]))
 )
 
-/** What a notification says: a namespace and ids. Anybody may send one on the channel: anything else is no hint. */
+/** What a notification says: a namespace and ids. Any user of the database may send one on the channel: anything else is no hint. */
 const hintsOf = ({ payload }: Notification): ReadonlyArray<EndedHint> =>
   Option.match(decode(payload), {
     onNone: () => [],

@@ -96,7 +96,7 @@ const sweepOfPostgres = (sql: SqlClient.SqlClient, name: string): Statements["sw
   const table = sql(name)
   const { deadline, sweepAt } = timesOf(sql, "pg")
   // It locks the rows it has found, or it would remove one that is touched meanwhile. It skips rows that are locked: it
-  // waits for nobody, and two sweeps share the work.
+  // waits for no other, and two sweeps share the work.
   return (before, limit) =>
     Effect.map(
       sql<Removed & { readonly examined: unknown }>`

@@ -68,7 +68,7 @@ export interface HttpOptions<A, R extends ReadonlyArray<Tagged>, RX = never> ext
    */
   readonly client?: ((request: HttpServerRequest) => ClientInfo) | undefined
   /**
-   * Makes a session of another library one of ours, so that moving from it logs nobody out. Asked once a request, where
+   * Makes a session of another library one of ours, so that moving from it logs no user out. Asked once a request, where
    * no token of ours stands and the session is asked for; what it answers is made as by `create`, and its cookie set.
    * One that dies, or takes longer than `backendTimeout`, is `SessionUnavailable`.
    *

@@ -75,8 +75,8 @@ export const isUpgraded = (request: HttpServerRequest): boolean =>
 const twice = <S>(session: S): readonly [S, S] => [session, session]
 
 /**
- * Who puts a new token on a response: this request's own; nobody, since the response is `caller`'s who may have another
- * client; or nobody, since there is `none`, as over a socket.
+ * Who puts a new token on a response: this request's own; not this handle, where the response is the `caller`'s, who
+ * may have another client; or not this handle, where there is `none`, as over a socket.
  */
 export type Answer = "response" | "caller" | "none"
 
@@ -526,7 +526,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   // Common to the above
   // ---------------------------------------------------------------------------
 
-  /** Whether nobody is logged in, where somebody could be. */
+  /** Whether the session is a visitor's, where the definition knows users. */
   #isAnonymous(session: Session<A>): boolean {
     return this.#binding.definition.principal !== undefined && Option.isNone(session.principal)
   }
@@ -557,7 +557,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     return this.#answer === "none" || this.#headers.isSealed || isUpgraded(this.#request)
   }
 
-  /** Whether a token that nobody has asked for will reach the client. A socket's handshake is answered without us. */
+  /** Whether a token that no handler has asked for will reach the client. A socket's handshake is answered without us. */
   get #canIssue(): boolean {
     return this.#answer === "response" && !this.isSealed && requestHeader(this.#request, "upgrade") === undefined
   }

@@ -85,7 +85,7 @@ export class ResponseHeaders {
     this.#issue({ session, cookie, at: session.lastSeenAt.epochMilliseconds })
   }
 
-  /** Nobody has asked for this token, and the look that made it may not have been a touch. */
+  /** No handler has asked for this token, and the look that made it may not have been a touch. */
   issueScheduled(session: Session<unknown>, at: number): void {
     this.#issue({ session, cookie: undefined, at, isScheduled: true })
   }

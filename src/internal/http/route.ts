@@ -81,7 +81,7 @@ export const handleIn = <Self, A, R extends ReadonlyArray<Tagged>>(
 export type Enter<Self, A, R extends ReadonlyArray<Tagged>, B, E, RB> = (
   handle: RequestSessionLive<Self, A, R>,
   fiber: Fiber.Fiber<unknown, unknown>,
-  /** The cross-origin check, where nobody has made it yet. */
+  /** The cross-origin check, where no outer middleware has made it yet. */
   admitted: Effect.Effect<void, SessionCrossOrigin>
 ) => Effect.Effect<B, E, RB>
 
@@ -116,7 +116,7 @@ export const guarding =
     const refuse = (error: GuardError<R> | SessionStale): Inside =>
       // Whatever it answers: a redirect to the log-in page is a refusal too.
       Effect.andThen(Span.refused(error), () => onFailure(error, context))
-    // On an open route it is no refusal, so nobody has told of it.
+    // On an open route it is no refusal, so no event has told of it.
     const missing = (error: SessionMissing): Inside => Effect.andThen(handle.refused(error), () => refuse(error))
     const enter = (session: Session<A>): Inside => {
       fiber.setContext(Context.add(Context.add(context, definition, handle), definition.Verified, session))

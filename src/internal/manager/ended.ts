@@ -43,7 +43,7 @@ export const betweenLooks: Effect.Effect<void> = Effect.withFiber((fiber) =>
   Effect.sleep(untilNextLook(fiber.getRef(Random.Random)))
 )
 
-/** Milliseconds of a clock that nobody sets: what was to be done soon is not put off where the time of day is set back. */
+/** Milliseconds of a clock that is never set: what was to be done soon is not put off where the time of day is set back. */
 const elapsed = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe() / 1_000_000n)
 
 /** What a look has seen. `undefined` where the store or the verifier failed: that says nothing of the session. */
@@ -147,7 +147,7 @@ export const make = Effect.fnUntraced(function* <A, R extends ReadonlyArray<Tagg
           if (isVerifierFailing) return Effect.undefined
           // Once, and not for each session that is waited for.
           isVerifierFailing = true
-          return Effect.logError("the verifier died, or is late, where somebody waits for the end of a session").pipe(
+          return Effect.logError("the verifier died, or is late, where a caller waits for the end of a session").pipe(
             Effect.annotateLogs({ namespace, cause: describeCause(Cause.squash(cause)) }),
             Effect.andThen(Effect.undefined)
           )
@@ -374,7 +374,7 @@ export const make = Effect.fnUntraced(function* <A, R extends ReadonlyArray<Tagg
         const record = LiveSession.record(session)
         return wait(record.id, session, { line: lineOf(record), hash: undefined })
       }
-      // A copy, by somebody who wraps the manager: its token says which session it is.
+      // A copy, by a wrapper of the manager: its token says which session it is.
       return Effect.matchEffect(tokens.check(session.token), {
         onFailure: (error): Effect.Effect<Refused> => Effect.succeed(error),
         onSuccess: ({ id, secret }) =>

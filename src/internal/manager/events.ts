@@ -1,5 +1,5 @@
 /**
- * Tells an application what happens to its sessions. Without a handler there are no `Events`, and nobody pays for them.
+ * Tells an application what happens to its sessions. Without a handler there are no `Events`, and no call pays for them.
  *
  * @internal
  */

@@ -1,6 +1,6 @@
 /**
- * The fence of a principal: the time before which no log-in of theirs may have begun. Whoever ends all of a principal's
- * sessions raises it before; whoever makes one looks at it afterwards. So one of the two sees the other.
+ * The fence of a principal: the time before which no log-in of theirs may have begun. A call that ends all of a principal's
+ * sessions raises it before; a log-in looks at it afterwards. So one of the two sees the other.
  *
  * It is a record like any other, in a namespace of its own, with the time as its data, in microseconds: in the
  * milliseconds of `DateTime` a log-in and a revocation would often be at once. It only grows.
@@ -95,7 +95,7 @@ export const make = (options: {
           found = yield* storage.read(id)
           continue
         }
-        // It would end before its time. Whoever is not seen for lack of it is found by the deletion that follows.
+        // It would end before its time. A log-in not seen for lack of it is found by the deletion that follows.
         if (found.value.absoluteExpiresAt - lastSeenAt < (2 * maxLogin) / 1000) {
           yield* storage.delete(id)
           found = Option.none()

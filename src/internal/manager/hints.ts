@@ -1,5 +1,5 @@
 /**
- * A manager's subscription to what its backend says of records that may have ended: one, as long as somebody waits for an
+ * A manager's subscription to what its backend says of records that may have ended: one, as long as a caller waits for an
  * end, and a little longer.
  *
  * @internal
@@ -17,7 +17,7 @@ import { type EndedHint, SessionBackendError } from "../../SessionBackend.ts"
 import { withDeadline } from "./deadline.ts"
 import type { Parts } from "./parts.ts"
 
-/** How long the subscription stays when nobody waits any more, in milliseconds: that long, or twice. */
+/** How long the subscription stays when no caller waits any more, in milliseconds: that long, or twice. */
 const idleTime = 60_000
 
 /** How long one try to subscribe may take, in milliseconds: a connection is opened for it. */
@@ -38,7 +38,7 @@ interface Listener {
   readonly hinted: (id: string) => void
   /** The first try is over. */
   readonly opened: () => void
-  /** Whether anybody waits for an end. */
+  /** Whether a caller waits for an end. */
   readonly isWaiting: () => boolean
 }
 
@@ -55,7 +55,7 @@ export const make = (
     const scope = Context.get(context, Scope.Scope)
     let state: "none" | "opening" | "open" | "lost" = "none"
     let running: Fiber.Fiber<unknown> | undefined
-    /** Whether anybody has asked for it since it was last looked whether somebody waits. */
+    /** Whether a caller has asked for it since it was last looked whether one waits. */
     let isUsed = false
 
     const become = (next: "open" | "lost") => {
@@ -109,7 +109,7 @@ export const make = (
         isUsed = false
         yield* Effect.sleep(idleTime)
       } while (isUsed || isWaiting())
-      // Whoever comes from now on subscribes anew.
+      // A caller who comes from now on subscribes anew.
       running = undefined
       state = "none"
     })

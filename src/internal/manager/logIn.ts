@@ -38,7 +38,7 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
   const { sha256, snapshot, storage, times, tokens } = parts
   let hasWarnedOfCut = false
 
-  /** Takes back a session of which nobody has had the token. */
+  /** Takes back a session of which no client has had the token. */
   const takeBack = (id: string) => undo(storage.delete(id))
 
   /** Stores a new session, with a fresh id and secret each time: an id that is taken is another session's. */
@@ -77,7 +77,7 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
   })
 
   /**
-   * The principal's sessions of which `maxPerPrincipal` others were seen later, but for the one just made. Whoever lists
+   * The principal's sessions of which `maxPerPrincipal` others were seen later, but for the one just made. The log-in that lists
    * last sees all of those made at once, so that too many of them remain for a moment at most, and never too few.
    */
   const overLimit = Effect.fnUntraced(function* (principal: string, own: string, replaced: ReadonlySet<string>) {
@@ -237,7 +237,7 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
 
   /**
    * What stands in place of a token for a log-in. A record that was sealed just now is another log-in's; one that was
-   * sealed long ago was left by a crash, which must not lock anybody out.
+   * sealed long ago was left by a crash, which must not lock a user out.
    */
   const standing = Effect.fnUntraced(function* (token: Redacted.Redacted<string>) {
     const claims = yield* Effect.option(Effect.suspend(() => tokens.check(token)))

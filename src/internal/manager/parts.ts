@@ -102,7 +102,7 @@ const ending =
         const failures: Array<Events.OwnEvent<A>> = []
         const onFailed: Storage.OnFailed = (operation, outcome) =>
           Effect.sync(() => failures.push({ _tag: "Failed", operation, outcome }))
-        // Once it is deleted, nobody knows whose it was.
+        // Once it is deleted, the store does not know whose it was.
         const session =
           known ?? (owner ? { id, principal } : Option.getOrUndefined(yield* found(storage, id, onFailed)))
         // No handler holds up the deletion.

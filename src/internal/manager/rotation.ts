@@ -2,7 +2,7 @@
  * What a token means to the record of its id, where tokens are rotated on a schedule. Pure.
  *
  * The answer that carries a new token may be lost or late, and a second tab may still send the old one. So the old token
- * stands until the new one has arrived, and for the grace after that; then whoever sends it has a stolen copy.
+ * stands until the new one has arrived, and for the grace after that; then a client that sends it has a stolen copy.
  *
  * @internal
  */

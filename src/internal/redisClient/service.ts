@@ -15,7 +15,7 @@ import { codeOf } from "../backend/redisOutcome.ts"
 /** A driver's client: one connection, or several that act as one. */
 export interface Client {
   readonly connect: () => Promise<unknown>
-  /** Sends a command, unless the signal says that nobody waits for its reply any more. */
+  /** Sends a command, unless the signal says that its caller waits no more. */
   readonly send: (signal: AbortSignal, command: string, args: ReadonlyArray<string>) => Promise<unknown>
   readonly subscribe: (channel: string, listener: (message: string) => void) => Promise<unknown>
   readonly unsubscribe: (channel: string, listener: (message: string) => void) => Promise<unknown>

@@ -17,7 +17,7 @@ import type { Refusal, SessionId, SessionInfo, Tagged, Unauthenticated } from ".
  * - `"limit"`: a log-in made one more than `maxPerPrincipal` allows
  * - `"reused"`: a stolen copy of its token was used
  * - `"expired"`: its idle or absolute deadline has passed
- * - `"undone"`: the log-in that made it failed afterwards, and nobody has had its token
+ * - `"undone"`: the log-in that made it failed afterwards, and no client has had its token
  *
  * @category models
  * @since 0.1.0
@@ -30,17 +30,17 @@ export type EndedWhy = "logout" | "revoked" | "replaced" | "limit" | "reused" | 
  * - `Created`: a log-in is complete, also one by `reauthenticate` or `adopt`
  * - `Rotated`: it has another token; `Changed`: other data, or another `client`. Several changes that were written together
  *   are one event. All three have the session as it is now
- * - `Ended`: whoever ended it says so, or whoever notices that it has expired
+ * - `Ended`: said by the call that ended it, or by the one that notices that it has expired
  * - `Refused`: a token that was answered with an error, or a request that was refused without one, with that error. Of a
  *   request with several tokens, each that is refused
  * - `Failed`: a call of the store that failed
  *
- * A read that succeeds is no event, nor is a touch, and a route that is open to all refuses nobody for lack of a token.
+ * A read that succeeds is no event, nor is a touch, and a route that is open to all refuses no request for lack of a token.
  *
  * **Details**
  *
- * - An expired session is told of when a request brings it, when somebody waits for its end, or when a sweep deletes it. A
- *   store that deletes by itself, as Redis and the memory backend do, notices none. If a call ends it before anybody has
+ * - An expired session is told of when a request brings it, when a caller waits for its end, or when a sweep deletes it. A
+ *   store that deletes by itself, as Redis and the memory backend do, notices none. If a call ends it before any other has
  *   noticed, the event says that call's `why`.
  * - `Ended` comes once for each session in a process, which remembers the last 10,000. Another process may say it again of
  *   one that expired, or where the reply of a deletion was lost.

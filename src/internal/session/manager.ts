@@ -265,7 +265,7 @@ export interface ManagerOptions<A, R extends ReadonlyArray<Tagged>, RX = never> 
    * for it. Of sessions that end in one batch it is told 16 at a time; if it takes more than ten times `backendTimeout` for
    * them, or hangs for all of them, that is logged, and it is told of no more of that `revokeAll` or sweep.
    *
-   * With a handler, `destroy` and `revokeAny` read the session first: once it is deleted nobody knows whose it was.
+   * With a handler, `destroy` and `revokeAny` read the session first: once it is deleted the store does not know whose it was.
    *
    * @default nothing is told
    */

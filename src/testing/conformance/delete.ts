@@ -90,7 +90,7 @@ export const cases: ReadonlyArray<Case> = [
     (store, record) => Effect.map(store.update(record, { data: `"late"` }), ({ _tag }) => _tag)
   ),
 
-  makeCase("listByPrincipal answers a principal's records whole, and nobody else's", function* (store) {
+  makeCase("listByPrincipal answers a principal's records whole, and no other's", function* (store) {
     const first = yield* store.create()
     const second = yield* store.create({ data: `"second"`, persistent: false })
     yield* store.create({ principal: "bob" })
