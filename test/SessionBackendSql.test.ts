@@ -10,7 +10,7 @@ import type { Connection } from "effect/sql/SqlConnection"
 import * as SqlError from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
 import * as Tracer from "effect/Tracer"
-import { mkdtempSync, readFileSync, rmSync } from "node:fs"
+import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
@@ -28,7 +28,6 @@ import {
 import * as SessionBackendSql from "../src/SessionBackendSql.ts"
 import type { SessionConfigError } from "../src/SessionError.ts"
 import * as SessionBackendTest from "../src/testing/SessionBackendTest.ts"
-import { watchLoop } from "./support/loopWatch.ts"
 import * as Version1 from "./support/sqlVersion1.ts"
 
 const memory = NodeSqliteClient.layer({ filename: ":memory:" })
@@ -627,81 +626,4 @@ describe("SessionBackendSql", () => {
       })
     )
   })
-
-  describe("migrations", () => {
-    const schemaOf = (sql: SqlClient.SqlClient, table: string) =>
-      Effect.gen(function* () {
-        const columns = yield* sql`SELECT name, type, "notnull", pk FROM pragma_table_info(${table})`.values
-        const indexes = yield* sql<{ sql: string }>`
-          SELECT sql FROM sqlite_schema WHERE tbl_name = ${table} AND type = 'index' AND sql IS NOT NULL ORDER BY name`
-        return [columns, indexes.map(({ sql }) => sql.replaceAll(table, "x"))]
-      })
-
-    it.effect("bring a table of version 1 over, to what a new one is, and keep what it holds", () =>
-      Effect.gen(function* () {
-        const sql = yield* SqlClient.SqlClient
-        yield* Version1.create(sql, "old")
-        const old = Version1.server(sql, "old")
-        const live = record({ id: "live", idleExpiresAt: 9_000_000, absoluteExpiresAt: 9_000_000 })
-        yield* old.create(live)
-        yield* old.create(record({ id: "expired" }))
-        const now = 1_001_000 + 30 * 60_000
-        yield* Effect.gen(function* () {
-          const backend = yield* SessionBackend
-          assert.deepStrictEqual(yield* backend.read(live.namespace, "live"), Option.some(live))
-          // A server of version 1 goes on writing.
-          yield* old.create(record({ id: "late" }))
-          const { deleted } = yield* backend.deleteExpired({ now, limit: 100 })
-          assert.sameMembers(
-            deleted.map(({ id }) => id),
-            ["expired", "late"]
-          )
-          assert.deepStrictEqual(yield* sql`SELECT id, sweep_at FROM old`.values, [["live", 9_000_000]])
-        }).pipe(Effect.provide(SessionBackendSql.layerWith({ table: "old" })))
-        yield* Layer.build(SessionBackendSql.layerWith({ table: "fresh" }))
-        const [columns, indexes] = yield* schemaOf(sql, "old")
-        assert.deepStrictEqual([columns, indexes], yield* schemaOf(sql, "fresh"))
-        assert.lengthOf(columns!, 16)
-        assert.lengthOf(indexes!, 2)
-      }).pipe(Effect.provide(memory))
-    )
-
-    it("docs/sql-schema.md shows the statements that are run", () => {
-      const page = readFileSync(join(import.meta.dirname, "../docs/sql-schema.md"), "utf8")
-      const shown = [...page.matchAll(/^```sql\n([\s\S]*?)^```$/gm)].map(([, text]) => text)
-      const text = (options: Parameters<typeof SessionBackendSql.ddl>[0]) =>
-        SessionBackendSql.ddl(options)
-          .map((statement) => `${statement};\n`)
-          .join("")
-      for (const dialect of ["pg", "sqlite"] as const) {
-        assert.include(shown, text({ dialect }))
-        assert.include(shown, text({ dialect, from: 1 }))
-      }
-      assert.include(shown, text({ dialect: "mysql" }))
-    })
-  })
-
-  it.live("the event loop goes on while thousands of sessions are revoked and swept", () =>
-    Effect.gen(function* () {
-      const filename = yield* temporaryFile
-      yield* Effect.gen(function* () {
-        const backend = yield* SessionBackend
-        const sql = yield* SqlClient.SqlClient
-        yield* sql`
-          WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
-          INSERT INTO effect_sessions
-          SELECT 'n', lower(hex(randomblob(11))), '', 1, CASE WHEN i % 2 = 0 THEN 'alice' ELSE 'bob' END, printf('%0200d', i),
-            1, '{}', i, i, i, 1, i, i, 1, 0 FROM n`
-        const blocked = watchLoop()
-        const repeated = (batch: Effect.Effect<DeletedBatch, SessionBackendError>) =>
-          Effect.repeat(Effect.tap(batch, Effect.yieldNow), { while: ({ more }) => more })
-        yield* repeated(backend.deleteByPrincipal("n", "alice", { limit: 1000 }))
-        yield* repeated(backend.deleteExpired({ now: 9_000_000, limit: 1000 }))
-        const block = blocked()
-        assert.deepStrictEqual(yield* sql`SELECT count(*) FROM effect_sessions`.values, [[0]])
-        // Without a thread of its own, a batch's commit and the checkpoints hold it as long as the disk takes.
-        assert.isBelow(block, 200)
-      }).pipe(Effect.provide(SessionBackendSql.layer.pipe(Layer.provideMerge(NodeSqliteClient.layer({ filename })))))
-    })
-  )
 })
