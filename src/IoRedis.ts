@@ -60,6 +60,7 @@
  * export const SessionsLive = SessionBackendRedis.layer.pipe(Layer.provide(IoRedis.layerFromClient(cluster)))
  * ```
  *
+ * @stability unstable
  * @since 0.1.0
  */
 
@@ -76,6 +77,7 @@ import * as Service from "./internal/redisClient/service.ts"
 /**
  * Options of the client: those of ioredis, and those of `reserve`.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -92,6 +94,7 @@ export type IoRedisOptions = Omit<RedisOptions, "replyMapping" | "lazyConnect"> 
 /**
  * Opens a client with settings for sessions, which is closed with the scope.
  *
+ * @stability unstable
  * @category constructors
  * @since 0.1.0
  */
@@ -116,6 +119,7 @@ export const make = ({
 /**
  * Makes the service from a client that is there. It is connected if it is not yet, and not closed.
  *
+ * @stability unstable
  * @category constructors
  * @since 0.1.0
  */
@@ -141,6 +145,7 @@ export const fromClient = (
 /**
  * Layer that opens a client with settings for sessions, and provides it as `Redis`.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */
@@ -150,6 +155,7 @@ export const layer = (options?: IoRedisOptions): Layer.Layer<Redis.Redis, Redis.
 /**
  * As `layer`, with options from `Config`.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */
@@ -161,6 +167,7 @@ export const layerConfig = (
 /**
  * Layer that provides a client that is there as `Redis`.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */

@@ -37,6 +37,7 @@
  * )
  * ```
  *
+ * @stability unstable
  * @since 0.1.0
  */
 
@@ -74,6 +75,7 @@ import type { Socket } from "node:net"
 /**
  * Options of the MySQL client.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -108,6 +110,7 @@ export interface NodeMysqlClientOptions {
 /**
  * Makes a client, whose connections are closed with the scope. It fails if the url is not one.
  *
+ * @stability unstable
  * @category constructors
  * @since 0.1.0
  */
@@ -137,6 +140,7 @@ export const make = (
 /**
  * Layer that provides the client as `SqlClient`.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */
@@ -146,6 +150,7 @@ export const layer = (options: NodeMysqlClientOptions): Layer.Layer<SqlClient.Sq
 /**
  * Layer that provides the client as `SqlClient`, with options from the configuration.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */

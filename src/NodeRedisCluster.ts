@@ -53,6 +53,7 @@
  * )
  * ```
  *
+ * @stability unstable
  * @since 0.1.0
  */
 
@@ -72,6 +73,7 @@ import * as Service from "./internal/redisClient/service.ts"
 /**
  * Options of the Cluster client: those of node-redis, except reading from replicas, and those of `reserve`.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -94,6 +96,7 @@ export type NodeRedisClusterOptions = Omit<Parameters<typeof createCluster>[0], 
 /**
  * Connects to the masters of a Cluster, until the scope is closed.
  *
+ * @stability unstable
  * @category constructors
  * @since 0.1.0
  */
@@ -118,6 +121,7 @@ export const make = (
 /**
  * Layer that connects to the masters of a Cluster, and provides it as `Redis`.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */
@@ -127,6 +131,7 @@ export const layer = (options: NodeRedisClusterOptions): Layer.Layer<Redis.Redis
 /**
  * As `layer`, with options from `Config`.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */

@@ -48,6 +48,7 @@
  * )
  * ```
  *
+ * @stability unstable
  * @since 0.1.0
  */
 
@@ -64,6 +65,7 @@ import * as Service from "./internal/redisClient/service.ts"
  * Options of the Sentinel client: those of node-redis, except reading from replicas and sending a
  * command again, and those of `reserve`.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -83,6 +85,7 @@ export type NodeRedisSentinelOptions = Omit<
 /**
  * Connects to the master that the Sentinels name, until the scope is closed.
  *
+ * @stability unstable
  * @category constructors
  * @since 0.1.0
  */
@@ -99,6 +102,7 @@ export const make = (
 /**
  * Layer that connects to the master that the Sentinels name, and provides it as `Redis`.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */
@@ -108,6 +112,7 @@ export const layer = (options: NodeRedisSentinelOptions): Layer.Layer<Redis.Redi
 /**
  * As `layer`, with options from `Config`.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */

@@ -36,6 +36,7 @@
  * )
  * ```
  *
+ * @stability unstable
  * @since 0.1.0
  */
 
@@ -56,6 +57,7 @@ import { Worker } from "node:worker_threads"
 /**
  * Options of the SQLite client.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -73,6 +75,7 @@ export interface NodeSqliteClientOptions {
 /**
  * Opens the database as a client, which is closed with the scope.
  *
+ * @stability unstable
  * @category constructors
  * @since 0.1.0
  */
@@ -98,6 +101,7 @@ export const make = (
 /**
  * Layer that opens the database and provides it as `SqlClient`.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */

@@ -24,6 +24,7 @@
  * })
  * ```
  *
+ * @stability unstable
  * @since 0.1.0
  */
 
@@ -59,6 +60,7 @@ export type * from "./internal/session/requestSession.ts"
 /**
  * Identifies a definition's verified session in `R`.
  *
+ * @stability unstable
  * @category utility types
  * @since 0.1.0
  */
@@ -69,6 +71,7 @@ export interface VerifiedOf<Self> {
 /**
  * Identifies a definition's verifier in `R`.
  *
+ * @stability unstable
  * @category utility types
  * @since 0.1.0
  */
@@ -79,6 +82,7 @@ export interface VerifierOf<Self> {
 /**
  * Identifies a definition's manager in `R`.
  *
+ * @stability unstable
  * @category utility types
  * @since 0.1.0
  */
@@ -89,6 +93,7 @@ export interface ManagerOf<Self> {
 /**
  * Identifies a definition's frontend in `R`.
  *
+ * @stability unstable
  * @category utility types
  * @since 0.1.0
  */
@@ -99,6 +104,7 @@ export interface FrontendOf<Self> {
 /**
  * What `SessionMiddleware.layer` provides and the middlewares ask for: this definition's manager and its frontend.
  *
+ * @stability unstable
  * @category utility types
  * @since 0.1.0
  */
@@ -107,6 +113,7 @@ export type Bound<Self> = ManagerOf<Self> | FrontendOf<Self>
 /**
  * The services that every manager needs.
  *
+ * @stability unstable
  * @category utility types
  * @since 0.1.0
  */
@@ -115,6 +122,7 @@ export type Core = SessionBackend | SessionKeys | Mac.Mac | Digest.Digest | Secu
 /**
  * What a `Clear-Site-Data` header may name.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -131,6 +139,7 @@ export type SiteData =
 /**
  * A frontend bound to a definition, with what `SessionMiddleware.layer` was told of its requests.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -153,6 +162,7 @@ type AnyFrontend = SessionFrontend["Service"]
 /**
  * What the session of another library becomes.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -165,6 +175,7 @@ export interface Adopted<A> {
 /**
  * A shape that data once had, and how they get the next one.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -177,6 +188,7 @@ export interface OlderVersion {
 /**
  * The shapes that a definition's data have had, made with `versions`.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -254,6 +266,7 @@ const versionsOf = <A, I>(
  * }) {}
  * ```
  *
+ * @stability unstable
  * @category constructors
  * @since 0.1.0
  */
@@ -269,6 +282,7 @@ export const versions = <A, I>(
  * A session definition, made with `Service`: the service of the request's session, with the keys of the services that
  * belong to it.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -295,6 +309,7 @@ export interface Definition<Self, A, R extends ReadonlyArray<Tagged>> extends Co
  * The class that `Service` returns. Its key, the identifier, is the namespace of its records and the audience of its
  * tokens.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -309,6 +324,7 @@ type Refused<X> =
 /**
  * What a guard of this session provides: the request's session, and the verified one.
  *
+ * @stability unstable
  * @category utility types
  * @since 0.1.0
  */
@@ -334,6 +350,7 @@ export type Provided<S> =
  *   which is the default. `Session.versions` gives each shape of the data its own, for data that the newest schema alone
  *   does not decode.
  *
+ * @stability unstable
  * @category constructors
  * @since 0.1.0
  */
@@ -374,6 +391,7 @@ export const Service =
 /**
  * The type of `errors`.
  *
+ * @stability unstable
  * @category utility types
  * @since 0.1.0
  */
@@ -389,6 +407,7 @@ export type Errors<R extends ReadonlyArray<Tagged>> = readonly [
 /**
  * All errors a guarded route can answer with, for the `error` of an `HttpApiMiddleware`.
  *
+ * @stability unstable
  * @category accessors
  * @since 0.1.0
  */

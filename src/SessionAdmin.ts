@@ -33,6 +33,7 @@
  * })
  * ```
  *
+ * @stability experimental
  * @since 0.1.0
  */
 
@@ -46,6 +47,7 @@ import { SessionUnavailable } from "./SessionError.ts"
 /**
  * Which sessions are meant.
  *
+ * @stability experimental
  * @category options
  * @since 0.1.0
  */
@@ -57,6 +59,7 @@ export interface Selection {
 /**
  * How to be told of what goes on.
  *
+ * @stability experimental
  * @category options
  * @since 0.1.0
  */
@@ -68,6 +71,7 @@ export interface Progress {
 /**
  * The live sessions of a definition. Of one whose data do not decode, `data` is `undefined`.
  *
+ * @stability experimental
  * @category models
  * @since 0.1.0
  */
@@ -99,6 +103,7 @@ const concurrency = 8
 /**
  * Makes the administration of a definition's sessions.
  *
+ * @stability experimental
  * @category constructors
  * @since 0.1.0
  */

@@ -22,6 +22,7 @@
  * - `read` may look the record up when it is called, rather than when its result is run: the memory backend does. Code
  *   that wraps a backend defers the call: `Effect.suspend(() => backend.read(namespace, id))`.
  *
+ * @stability unstable
  * @since 0.1.0
  */
 
@@ -36,6 +37,7 @@ import type * as Scope from "effect/Scope"
 /**
  * A session record. All times are milliseconds since the Unix epoch.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -72,6 +74,7 @@ export interface SessionRecord {
 /**
  * The changes `update` makes. Absent fields stay unchanged; the two times move as this module's documentation says.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -87,6 +90,7 @@ export interface SessionPatch {
 /**
  * The result of a compare-and-set. `updated` and `stale` carry the record as it is stored now.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -98,6 +102,7 @@ export type UpdateResult =
 /**
  * A page of a principal's records. Where there may be more, `next` is the cursor to pass as `after`.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -109,6 +114,7 @@ export interface SessionPage {
 /**
  * A record that was deleted.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -117,6 +123,7 @@ export type DeletedRecord = Pick<SessionRecord, "namespace" | "id" | "principal"
 /**
  * A hint that a record may have ended, by its namespace and id.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -126,6 +133,7 @@ export type EndedHint = Pick<SessionRecord, "namespace" | "id">
  * What one call has deleted. While `more` is true there may be more to delete, even if this call has deleted fewer than
  * its limit, or none; a loop of calls comes to an end.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -137,6 +145,7 @@ export interface DeletedBatch {
 /**
  * The name of a backend operation, as errors and logs show it.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -157,6 +166,7 @@ export type Operation =
  * refused, or was not reached), `"unknown"` if it may have, or still may (a lost reply, a timeout). `cause` is for the
  * operator and never leaves the process.
  *
+ * @stability unstable
  * @category errors
  * @since 0.1.0
  */
@@ -173,6 +183,7 @@ export class SessionBackendError extends Data.TaggedError("SessionBackendError")
 /**
  * How far the clocks of two servers may differ: 10 minutes.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -181,6 +192,7 @@ export const clockSlack: Duration.Duration = Duration.minutes(10)
 /**
  * How many records one call deletes at most: 1,000.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -189,6 +201,7 @@ export const maxBatch = 1000
 /**
  * The storage port, with the rules in this module's documentation.
  *
+ * @stability unstable
  * @category services
  * @since 0.1.0
  */

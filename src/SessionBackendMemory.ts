@@ -19,6 +19,7 @@
  * - `layer` is built once in an application, so everything it is provided to shares one store. Use
  *   `Layer.fresh(SessionBackendMemory.layer)` for another.
  *
+ * @stability unstable
  * @since 0.1.0
  */
 
@@ -33,6 +34,7 @@ import { SessionConfigError } from "./SessionError.ts"
 /**
  * The bounds of the memory backend.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -54,6 +56,7 @@ export interface SessionBackendMemoryOptions {
 /**
  * Layer that keeps sessions in memory, within the given bounds. Fails with every problem of the options.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */
@@ -76,6 +79,7 @@ export const layerWith = (
 /**
  * Layer that keeps up to 100,000 sessions and 256 MiB in memory.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */

@@ -90,6 +90,7 @@
  * export const SessionsLive = SessionBackendRedis.layerWith({ prefix: "shop" }).pipe(Layer.provide(RedisLive))
  * ```
  *
+ * @stability unstable
  * @since 0.1.0
  */
 
@@ -113,6 +114,7 @@ import { SessionConfigError } from "./SessionError.ts"
 /**
  * Options of the Redis backend.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -135,6 +137,7 @@ export interface SessionBackendRedisOptions {
  * Layer that stores sessions in Redis with the given options. Fails with every problem of the options, and if it is over
  * one server of a Cluster.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */
@@ -162,6 +165,7 @@ export const layerWith = (
  * Layer that stores sessions in Redis, with keys that begin with `effect-sessions`. Fails if it is over one server of a
  * Cluster.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */

@@ -50,6 +50,7 @@
  * )
  * ```
  *
+ * @stability unstable
  * @since 0.1.0
  */
 
@@ -78,6 +79,7 @@ import { SessionConfigError } from "./SessionError.ts"
 /**
  * Options of the SQL backend.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -115,6 +117,7 @@ export interface SessionBackendSqlOptions {
  * - In SQLite others that write wait until the new indexes are built: a second or two for a million sessions. So does the
  *   event loop, unless the client runs in a thread of its own, as `NodeSqliteClient` does.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */
@@ -133,6 +136,7 @@ export const layerMigrations = (
  * fails, or does not answer within a second, is logged, and the application starts. The role needs no more than SELECT, INSERT,
  * UPDATE and DELETE on the table.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */
@@ -152,6 +156,7 @@ export const layerStorage = (
  * Layer that stores sessions in the given table, which it creates if it is missing, and brings over from an older
  * version: `layerMigrations` and `layerStorage`. A database that cannot be reached is a defect.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */
@@ -164,6 +169,7 @@ export const layerWith = (
  * Layer that stores sessions in the table `effect_sessions`, which it creates if it is missing, and brings over from an
  * older version. A database that cannot be reached is a defect.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */
@@ -187,6 +193,7 @@ export const layer: Layer.Layer<SessionBackend, SessionConfigError, SqlClient.Sq
  * export const schema = SessionBackendSql.ddl({ dialect: "sqlite" }).map((statement) => `${statement};`).join("\n")
  * ```
  *
+ * @stability unstable
  * @category constructors
  * @since 0.1.0
  */

@@ -66,6 +66,7 @@
  * }
  * ```
  *
+ * @stability experimental
  * @since 0.1.0
  */
 
@@ -96,6 +97,7 @@ import type { SessionUnavailable } from "./SessionError.ts"
 /**
  * Why the command fails, as it says on standard error, and the exit code that the process then has.
  *
+ * @stability experimental
  * @category errors
  * @since 0.1.0
  */
@@ -136,6 +138,7 @@ export class SessionCliError extends Data.TaggedError("SessionCliError")<{
  * )
  * ```
  *
+ * @stability experimental
  * @category constructors
  * @since 0.1.0
  */

@@ -17,6 +17,7 @@
  * | `SessionConfigError` | - | a Layer could not be built |
  * | `SessionDataError` | - | a defect: the handler stored data that a session cannot hold |
  *
+ * @stability unstable
  * @since 0.1.0
  */
 
@@ -41,6 +42,7 @@ const responses = {
  * The request carries no token, or its session has no principal and the guard of a definition with one asks for it.
  * Answers 401.
  *
+ * @stability unstable
  * @category errors
  * @since 0.1.0
  */
@@ -66,6 +68,7 @@ export class SessionMissing extends Schema.TaggedError<SessionMissing>()("Sessio
  * - `Superseded`: this log-in began before the user's sessions were ended
  * - `Reused`: the token was replaced by a scheduled rotation, and came after its time: a stolen copy. The session has ended
  *
+ * @stability unstable
  * @category errors
  * @since 0.1.0
  */
@@ -88,6 +91,7 @@ const invalidResponses = {
 /**
  * The request carries a token that is not valid. Answers 401.
  *
+ * @stability unstable
  * @category errors
  * @since 0.1.0
  */
@@ -110,6 +114,7 @@ export class SessionInvalid extends Schema.TaggedError<SessionInvalid>()(
  *
  * `maxAge` is the time in seconds within which they must have done so, `methods` by which methods, where any are asked for.
  *
+ * @stability unstable
  * @category errors
  * @since 0.1.0
  */
@@ -131,6 +136,7 @@ export class SessionStale extends Schema.TaggedError<SessionStale>()(
  * The verifier of a definition without errors of its own refused the session. Answers 403. The message is sent to the
  * client.
  *
+ * @stability unstable
  * @category errors
  * @since 0.1.0
  */
@@ -148,6 +154,7 @@ export class SessionRefused extends Schema.TaggedError<SessionRefused>()(
 /**
  * An unsafe method was sent from another origin's page, as Fetch Metadata or `Origin` tell. Answers 403.
  *
+ * @stability unstable
  * @category errors
  * @since 0.1.0
  */
@@ -169,6 +176,7 @@ export class SessionCrossOrigin extends Schema.TaggedError<SessionCrossOrigin>()
  * An update kept finding newer versions of the session, or `replace` was called on an old one. Nothing was stored.
  * Answers 409.
  *
+ * @stability unstable
  * @category errors
  * @since 0.1.0
  */
@@ -192,6 +200,7 @@ export class SessionConflict extends Schema.TaggedError<SessionConflict>()(
  * `outcome` says what is known of a write: `"notApplied"`, nothing was stored; `"unknown"`, it may have been, or may
  * still be. The cause is in the log, never in the error.
  *
+ * @stability unstable
  * @category errors
  * @since 0.1.0
  */
@@ -212,6 +221,7 @@ export class SessionUnavailable extends Schema.TaggedError<SessionUnavailable>()
  * A session Layer could not be built. `problems` lists what is wrong with it and with those built beside it: the rule
  * that is broken and what to change, never a secret. `layers` names them; layers that need one of these are not checked.
  *
+ * @stability unstable
  * @category errors
  * @since 0.1.0
  */
@@ -230,6 +240,7 @@ export class SessionConfigError extends Schema.TaggedError<SessionConfigError>()
  * other than plain JSON, are over 64 KiB or nested deeper than 32 levels; a principal that is empty, too long, or not the
  * one the session was made for. It names the rule and the path, never the value.
  *
+ * @stability unstable
  * @category errors
  * @since 0.1.0
  */

@@ -2,6 +2,7 @@
  * The frontend: where tokens are read from a request, and how one is put on, or taken off, a response. Use
  * `layerCookie` for browsers, `layerHeader` or `layerBearer` for other clients, and `layerFirst` for several.
  *
+ * @stability unstable
  * @since 0.1.0
  */
 
@@ -31,6 +32,7 @@ import type { SessionConfigError } from "./SessionError.ts"
 /**
  * How a token travels.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -39,6 +41,7 @@ export type Transport = "cookie" | "header"
 /**
  * A token as a request carries it: not yet checked.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -52,6 +55,7 @@ export interface Credential {
 /**
  * A token to put on a response.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -66,6 +70,7 @@ export interface Issued {
 /**
  * The frontend of one session definition.
  *
+ * @stability unstable
  * @category services
  * @since 0.1.0
  */
@@ -116,6 +121,7 @@ const extracted = (
 /**
  * The session cookie. It is always `HttpOnly`.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -196,6 +202,7 @@ const makeCookie = Effect.fnUntraced(function* (options: CookieOptions) {
  * A service on another port of the same host, or with `domain` on any host below, can read this cookie or set another
  * of its name (RFC 6265bis 8.6). Two cookies of two live sessions are refused as `Ambiguous`.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */
@@ -205,6 +212,7 @@ export const layerCookie = (options: CookieOptions = {}): Layer.Layer<SessionFro
 /**
  * Layer of the cookie frontend with options from configuration.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */
@@ -226,6 +234,7 @@ const reserved = new Set(["authorization", "cookie", "set-cookie", "host", "orig
  * names are added to `Headers.CurrentRedactedNames`, as docs/operating.md shows. The log warns where the tracer records
  * this one.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */
@@ -261,6 +270,7 @@ const bearer = /^bearer ([^\s,]+)$/i
  * Layer of a frontend that reads the token from `Authorization: Bearer <token>`. It puts nothing on a response: the
  * handler sends `session.token` to the client, in a body for example.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */
@@ -294,6 +304,7 @@ type AnyFrontend = Layer.Layer<SessionFrontend, any, any>
  * - A token that came in a header is never answered with a cookie, nor the other way round. A new session of a request
  *   without a token goes to the first frontend that puts something on a response.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */

@@ -43,6 +43,7 @@
  * )
  * ```
  *
+ * @stability unstable
  * @since 0.1.0
  */
 
@@ -73,6 +74,7 @@ export type {
   /**
    * The errors a guard refuses a request with. One that asks for a fresh session fails with `SessionStale` besides.
    *
+   * @stability unstable
    * @category utility types
    * @since 0.1.0
    */
@@ -83,6 +85,7 @@ export type {
  * What the middleware of a guard has to declare: `Session.errors`, and `SessionStale` where a fresh session is asked for,
  * by the middleware (`F`) or its layer (`G`).
  *
+ * @stability unstable
  * @category utility types
  * @since 0.1.0
  */
@@ -94,6 +97,7 @@ export type Failures<R extends ReadonlyArray<Tagged>, F, G> =
  * What `layer` requires of a middleware: it provides `Session.Provided` and declares the errors `E`. For any other the
  * type is a sentence that says so, which the compiler prints.
  *
+ * @stability unstable
  * @category utility types
  * @since 0.1.0
  */
@@ -107,6 +111,7 @@ export type Guards<Id, Self, E> =
 /**
  * What `layerOptional` requires of a middleware: it provides the session alone.
  *
+ * @stability unstable
  * @category utility types
  * @since 0.1.0
  */
@@ -117,6 +122,7 @@ export type Opens<Id, Self> = [HttpApiMiddleware.Provides<Id>] extends [Self]
 /**
  * What the endpoints of a guard may have for themselves.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -133,6 +139,7 @@ export interface GuardOptions<G> extends RouteOptions {
 /**
  * The same for a middleware that declares errors of its own.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -161,6 +168,7 @@ export {
    *
    * A module that is bundled for a browser takes it from `SessionHttpApiMiddleware`, which has no code of a server.
    *
+   * @stability unstable
    * @category constructors
    * @since 0.1.0
    */
@@ -172,6 +180,7 @@ export {
    *
    * A module that is bundled for a browser takes it from `SessionHttpApiMiddleware`, which has no code of a server.
    *
+   * @stability unstable
    * @category constructors
    * @since 0.1.0
    */
@@ -245,6 +254,7 @@ const implement = <Id, S, Self, A, R extends ReadonlyArray<Tagged>>(
  * Fails with a `SessionConfigError` on options that are not valid, and if the middleware declares a security scheme the
  * definition's frontend does not read: the OpenAPI document would promise what the server refuses.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */
@@ -285,6 +295,7 @@ export const layer: {
  * Fails with a `SessionConfigError` on options that are not valid, and if the middleware declares a security scheme the
  * definition's frontend does not read.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */

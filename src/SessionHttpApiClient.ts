@@ -36,6 +36,7 @@
  * export const ClientLive = SessionHttpApiClient.layerCookies().pipe(Layer.provide(FetchHttpClient.layer))
  * ```
  *
+ * @stability unstable
  * @since 0.1.0
  */
 
@@ -55,6 +56,7 @@ import * as Redirects from "./internal/client/redirects.ts"
 /**
  * What `onUnauthorized` is given when a response is a 401.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -71,6 +73,7 @@ export interface Unauthorized {
 /**
  * The options of all layers.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -152,6 +155,7 @@ const carrying = <R, RH>(
  * - A loopback address such as `localhost` is as secure as https: a `Secure` cookie is sent there over plain http.
  * - The jar keeps 50 cookies of at most 4096 bytes for each of the 60 origins used last.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */
@@ -186,6 +190,7 @@ const onlyTo = (baseUrl: string | URL): Effect.Effect<Carrier<never>["goes"]> =>
 /**
  * Layer of an `HttpClient` that sends `Authorization: Bearer <token>`, to one origin alone.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */
@@ -213,6 +218,7 @@ export const layerBearer = <RT = never, RH = never>(
  * Layer of an `HttpClient` for a server with `SessionFrontend.layerHeader`: it keeps the token the server sends in that
  * header, also a new one, and sends it back, to one origin alone.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */

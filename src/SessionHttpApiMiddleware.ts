@@ -31,6 +31,7 @@
  * )
  * ```
  *
+ * @stability unstable
  * @since 0.1.0
  */
 
@@ -54,6 +55,7 @@ type ErrorSchemas = Schema.Top | ReadonlyArray<Schema.Top>
  * The errors that a middleware made with `Required` declares of itself: `Session.errors`, with `SessionStale` where it
  * asks for a fresh session.
  *
+ * @stability unstable
  * @category utility types
  * @since 0.1.0
  */
@@ -64,6 +66,7 @@ export type DeclaredErrors<R extends ReadonlyArray<Tagged>, F> = [F] extends [un
 /**
  * The class that `Required` returns.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -123,6 +126,7 @@ export type RequiredClass<
  * })
  * ```
  *
+ * @stability unstable
  * @category constructors
  * @since 0.1.0
  */
@@ -159,6 +163,7 @@ export const Required =
  * Declares a middleware for endpoints open to all, which get the request's session. Its errors are those of the
  * cross-origin check, of reading a session with `option`, and of a log-in with `create`.
  *
+ * @stability unstable
  * @category constructors
  * @since 0.1.0
  */

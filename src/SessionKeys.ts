@@ -15,6 +15,7 @@
  * and is used as text, without decoding. Words, placeholders, repetitions, sequences, UUIDs and the published key of the
  * test kit are refused.
  *
+ * @stability unstable
  * @since 0.1.0
  */
 
@@ -35,6 +36,7 @@ import type { SessionConfigError } from "./SessionError.ts"
 /**
  * The key ring. It holds its secrets in closures, where no log or inspection sees them.
  *
+ * @stability unstable
  * @category services
  * @since 0.1.0
  */
@@ -80,6 +82,7 @@ const make = Effect.fnUntraced(function* (
  * Layer of the key ring from one secret or several. Fails with a `SessionConfigError` that lists every secret that is too
  * short, too weak, published or given twice.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */
@@ -101,6 +104,7 @@ export const layer = (
  * const Keys = SessionKeys.layerConfig(Config.Redacted("SESSION_SECRET"))
  * ```
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */

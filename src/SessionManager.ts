@@ -50,6 +50,7 @@
  * })
  * ```
  *
+ * @stability unstable
  * @since 0.1.0
  */
 
@@ -96,6 +97,7 @@ export type {
   /**
    * The manager of a definition's sessions.
    *
+   * @stability unstable
    * @category models
    * @since 0.1.0
    */
@@ -371,6 +373,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
  *
  * Fails with a `SessionConfigError` on options, an identifier or a data version that are not valid.
  *
+ * @stability unstable
  * @category constructors
  * @since 0.1.0
  */
@@ -409,6 +412,7 @@ export const make = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
  * )
  * ```
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */

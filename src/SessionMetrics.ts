@@ -38,6 +38,7 @@
  * })
  * ```
  *
+ * @stability unstable
  * @since 0.1.0
  */
 
@@ -49,6 +50,7 @@ import type { SessionEvent, Tagged } from "./Session.ts"
 /**
  * Counts sessions that were made: by a log-in, for a visitor, in place of another, or of another library's.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -61,6 +63,7 @@ export const sessionsCreated: Metric.Counter<number> = Metric.counter("sessions_
  * Counts sessions that were noticed to have ended, by `why`. A store that deletes expired sessions by itself notices none
  * of those.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -73,6 +76,7 @@ export const sessionsEnded: Metric.Counter<number> = Metric.counter("sessions_en
  * Counts tokens and requests that were answered with an error, by `reason`: that of a `SessionInvalid`, the tag of any
  * other error.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -84,6 +88,7 @@ export const sessionsRefused: Metric.Counter<number> = Metric.counter("sessions_
 /**
  * Counts calls of the store that failed or were late, by `operation` and `outcome`.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -119,6 +124,7 @@ const count = (counter: Metric.Counter<number>, labels: Record<string, string>):
  * })
  * ```
  *
+ * @stability unstable
  * @category combinators
  * @since 0.1.0
  */

@@ -12,6 +12,7 @@
  * - Headers are set after the handler's own, on success, failure and defect alike.
  * - Several of these on one route share one session of the request.
  *
+ * @stability unstable
  * @since 0.1.0
  */
 
@@ -55,6 +56,7 @@ export type {
   /**
    * The options of a definition's sessions, and what is to be done with its requests.
    *
+   * @stability unstable
    * @category options
    * @since 0.1.0
    */
@@ -64,6 +66,7 @@ export type {
   /**
    * The errors a guard refuses a request with. One that asks for a fresh session fails with `SessionStale` besides.
    *
+   * @stability unstable
    * @category utility types
    * @since 0.1.0
    */
@@ -71,6 +74,7 @@ export type {
   /**
    * What routes may have for themselves.
    *
+   * @stability unstable
    * @category options
    * @since 0.1.0
    */
@@ -117,6 +121,7 @@ export type {
  * )
  * ```
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */
@@ -178,6 +183,7 @@ const checked = (
 /**
  * Gives an app the request's session. Throws a `SessionConfigError` on options that are not valid.
  *
+ * @stability unstable
  * @category middleware
  * @since 0.1.0
  */
@@ -195,6 +201,7 @@ export const make = <Self, A, R extends ReadonlyArray<Tagged>>(
 /**
  * What a guard asks of a session besides: with `fresh`, that the user proved lately who they are.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -216,6 +223,7 @@ type Guarding<Self, E2> = <E, RA>(
  * Gives an app the request's session and the verified one, and fails with a `GuardError` where there is none. Throws a
  * `SessionConfigError` on options that are not valid.
  *
+ * @stability unstable
  * @category middleware
  * @since 0.1.0
  */
@@ -268,6 +276,7 @@ export const required: {
  *   )
  * ```
  *
+ * @stability unstable
  * @category accessors
  * @since 0.1.0
  */
@@ -318,6 +327,7 @@ type Middleware<Provides, E, R> = HttpRouter.Middleware<{
  * })).pipe(Layer.provide(SessionMiddleware.router(UserSession).layer))
  * ```
  *
+ * @stability unstable
  * @category middleware
  * @since 0.1.0
  */
@@ -370,6 +380,7 @@ export const router = <Self, A, R extends ReadonlyArray<Tagged>>(
  * )
  * ```
  *
+ * @stability unstable
  * @category middleware
  * @since 0.1.0
  */

@@ -53,6 +53,7 @@
  * )
  * ```
  *
+ * @stability experimental
  * @since 0.1.0
  */
 
@@ -82,6 +83,7 @@ export type {
   /**
    * The errors a guard refuses a call with. One that asks for a fresh session fails with `SessionStale` besides.
    *
+   * @stability experimental
    * @category utility types
    * @since 0.1.0
    */
@@ -92,6 +94,7 @@ export type {
  * What the middleware of a guard has to declare: `Session.errors`, and `SessionStale` where its layer asks for a fresh
  * session.
  *
+ * @stability experimental
  * @category utility types
  * @since 0.1.0
  */
@@ -103,6 +106,7 @@ export type Failures<R extends ReadonlyArray<Tagged>, G> =
  * What `layer` requires of a middleware: it provides `Session.Provided`, or `Session.VerifiedOf` alone, and declares the
  * errors `E`. For any other the type is a sentence that says so, which the compiler prints.
  *
+ * @stability experimental
  * @category utility types
  * @since 0.1.0
  */
@@ -118,6 +122,7 @@ export type Guards<Id, Self, E> =
 /**
  * What `layerOptional` requires of a middleware: it provides the session alone, and declares `SessionCrossOrigin`.
  *
+ * @stability experimental
  * @category utility types
  * @since 0.1.0
  */
@@ -130,6 +135,7 @@ export type Opens<Id, Self> = [RpcMiddleware.Provides<Id>] extends [Self]
 /**
  * What the calls of a guard may have for themselves.
  *
+ * @stability experimental
  * @category options
  * @since 0.1.0
  */
@@ -147,6 +153,7 @@ export interface GuardOptions<G> extends RouteOptions {
 /**
  * The same for a middleware that declares errors of its own.
  *
+ * @stability experimental
  * @category options
  * @since 0.1.0
  */
@@ -205,6 +212,7 @@ const until = (handler: Handled, ended: Effect.Effect<Effect.Effect<never, unkno
  *
  * Fails with a `SessionConfigError` on options that are not valid.
  *
+ * @stability experimental
  * @category layers
  * @since 0.1.0
  */
@@ -291,6 +299,7 @@ export const layer: {
  * )
  * ```
  *
+ * @stability experimental
  * @category layers
  * @since 0.1.0
  */

@@ -1,6 +1,7 @@
 /**
  * Deletes expired sessions from stores that do not do so themselves.
  *
+ * @stability unstable
  * @since 0.1.0
  */
 
@@ -22,6 +23,7 @@ import { SessionConfigError } from "./SessionError.ts"
 /**
  * Options of the sweeper.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -56,6 +58,7 @@ const timedOut = () =>
  * `onEvent` of the managers whose layers are built with this one is told of the sessions that a batch has deleted: `Ended`,
  * why `"expired"`.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */

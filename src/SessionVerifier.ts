@@ -4,6 +4,7 @@
  * It runs each time a session is read, after token, deadlines and data are checked, and again when an update finds a
  * newer version. It refuses with the definition's `refused` errors.
  *
+ * @stability unstable
  * @since 0.1.0
  */
 
@@ -16,6 +17,7 @@ export type {
   /**
    * A definition's verifier.
    *
+   * @stability unstable
    * @category models
    * @since 0.1.0
    */
@@ -25,6 +27,7 @@ export type {
 /**
  * Layer of the verifier that accepts every live session.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */
@@ -60,6 +63,7 @@ export const layerExists = <Self, A, R extends ReadonlyArray<Tagged>>(
  * }))
  * ```
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */
@@ -76,6 +80,7 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>, EX = never, RX =
 /**
  * Layer of a verifier that refuses with `orElse` where a predicate does not hold.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */

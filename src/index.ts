@@ -1,6 +1,7 @@
 /**
  * Typed, revocable, server-side HTTP sessions for Effect.
  *
+ * @stability unstable
  * @since 0.1.0
  */
 

@@ -294,22 +294,25 @@ describe("doc comments", () => {
     assert.isAbove(exported.length, 50)
   })
 
-  it("stand on every export, with a category and a version", () => {
+  it("stand on every export, with a stability, a category and a version", () => {
     const problems = exported.flatMap(({ at, doc, name }) => {
       if (doc?.includes("@internal") === true) return []
       const category = /@category (.+)/.exec(doc ?? "")?.[1]
       return [
         ...(doc === undefined ? ["no doc comment"] : []),
         ...(category === undefined || !categories.has(category) ? [`@category ${category}`] : []),
+        ...(/@stability (?:stable|unstable|experimental)\n/.test(doc ?? "") ? [] : ["no @stability"]),
         ...(/@since \d+\.\d+\.\d+/.test(doc ?? "") ? [] : ["no @since"])
       ].map((problem) => `${at} ${name}: ${problem}`)
     })
     assert.deepStrictEqual(problems, [])
   })
 
-  it("begin every module, with a version or as internal", () => {
+  it("begin every module, with a stability and a version or as internal", () => {
+    const begins =
+      /^\/\*\*\n(?: \*.*\n)*? \* @(?:stability (?:stable|unstable|experimental)\n \* @since \d+\.\d+\.\d+|internal)/
     assert.deepStrictEqual(
-      sources.filter((file) => !/^\/\*\*\n(?: \*.*\n)*? \* @(?:since \d+\.\d+\.\d+|internal)/.test(read(file))),
+      sources.filter((file) => !begins.test(read(file))),
       []
     )
   })

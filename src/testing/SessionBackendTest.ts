@@ -40,6 +40,7 @@
  * for (const { effect, name } of SessionBackendTest.cases) test(name, () => runtime.runPromise(effect))
  * ```
  *
+ * @stability unstable
  * @since 0.1.0
  */
 
@@ -57,6 +58,7 @@ export type { Case } from "./conformance/fixture.ts"
 /**
  * The cases every backend must pass.
  *
+ * @stability unstable
  * @category testing
  * @since 0.1.0
  */
@@ -71,6 +73,7 @@ export const cases: ReadonlyArray<Case> = [
 /**
  * The cases a backend must also pass if only `deleteExpired` deletes its expired records.
  *
+ * @stability unstable
  * @category testing
  * @since 0.1.0
  */
@@ -79,6 +82,7 @@ export const collectingCases: ReadonlyArray<Case> = Expiry.collectingCases
 /**
  * The cases a backend must also pass if it has `ended`.
  *
+ * @stability unstable
  * @category testing
  * @since 0.1.0
  */

@@ -23,6 +23,7 @@
  * console.assert((await Effect.runPromise(program)) === "hello ada")
  * ```
  *
+ * @stability unstable
  * @since 0.1.0
  */
 
@@ -112,6 +113,7 @@ const here = "http://localhost"
  * console.assert((await Effect.runPromise(program)) === "ada")
  * ```
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */
@@ -153,6 +155,7 @@ export const layerHttpApi: {
 /**
  * Layer of a middleware that is open to all. Its client has a session of this data, or is anonymous without `data`.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */
@@ -178,6 +181,7 @@ type ClientsOf<M> = M extends Context.Key<infer Id, infer _> ? HttpApiMiddleware
  * With `data` the client is logged in from the start: the manager creates the session, without a request. The client keeps
  * the cookies and tokens that responses set and drops those that they delete, whatever the address of the server.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */
@@ -264,6 +268,7 @@ const endOfTime = 2n ** 63n
  *
  * A session whose `expiresAt` has passed makes the layer die. Test expiry with `layer` and `TestClock`.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */
@@ -315,6 +320,7 @@ export const layerVerified = <Self, A, R extends ReadonlyArray<Tagged>>(
 /**
  * Layer of a request that carries no session.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */

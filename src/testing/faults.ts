@@ -13,6 +13,7 @@ import * as SessionBackendMemory from "../SessionBackendMemory.ts"
 /**
  * A fault of the backend. Without `outcome` and `delay` the call fails, and the operation is not carried out.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -43,6 +44,7 @@ export interface Fault {
 /**
  * Controls the faults of `layerFaults` and `layerBackend`, and records the calls.
  *
+ * @stability unstable
  * @category services
  * @since 0.1.0
  */
@@ -61,6 +63,7 @@ export class BackendFaults extends Context.Service<
 /**
  * Layer that wraps a backend: its calls fail or are delayed as `BackendFaults` says.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */
@@ -152,6 +155,7 @@ export const layerFaults: Layer.Layer<SessionBackend | BackendFaults, never, Ses
  * console.assert((await Effect.runPromise(program))._tag === "SessionUnavailable")
  * ```
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */

@@ -1,6 +1,7 @@
 /**
  * Tools for the tests of an application, and of a custom backend.
  *
+ * @stability unstable
  * @since 0.1.0
  */
 

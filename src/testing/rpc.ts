@@ -105,6 +105,7 @@ const asRequests = <Id, S, Self, A, R extends ReadonlyArray<Tagged>>(
  * console.assert((await Effect.runPromise(program)) === "ada")
  * ```
  *
+ * @stability experimental
  * @category layers
  * @since 0.1.0
  */
@@ -150,6 +151,7 @@ export const layerRpc: {
  * Layer of a middleware of RPC that is open to all. Its client has a session of this data, or is anonymous without `data`.
  * What a call creates, the next call carries.
  *
+ * @stability experimental
  * @category layers
  * @since 0.1.0
  */

@@ -27,6 +27,7 @@ import { warnOutsideTests } from "./outsideTests.ts"
 /**
  * Layer of a `SecureRandom` that gives the same bytes in every run: xorshift32 from a fixed seed.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */
@@ -45,6 +46,7 @@ export const layerSecureRandom: Layer.Layer<SecureRandom.SecureRandom> = Layer.s
 /**
  * Layer of the crypto services that the library needs: Web Crypto, and the seeded `SecureRandom`.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */
@@ -62,6 +64,7 @@ export const layerCrypto: Layer.Layer<Mac.Mac | Digest.Digest | Kdf.Kdf | Secure
  * The published secret is enough to forge a token. So a process without a sign of a test (`NODE_ENV=test`, or a variable
  * that Vitest, Jest or Node's test runner sets) logs a warning once.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */
@@ -73,6 +76,7 @@ export const layerKeys: Layer.Layer<SessionKeys.SessionKeys> = Layer.effect(
 /**
  * The timeouts of the stack in memory, and the parts that a test may replace.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -86,6 +90,7 @@ export interface StackOptions<Self> extends LayerOptions {
 /**
  * The same, for a client that is logged in.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -101,6 +106,7 @@ type Told<A, R extends ReadonlyArray<Tagged>> = Pick<ManagerOptions<A, R>, "onEv
  * Layer of the whole stack in memory, which provides what the middlewares need: keys, crypto, backend, the default cookie,
  * and a verifier that accepts every live session.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */
@@ -132,6 +138,7 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>>(
  * The requests are those of one client. What `create` and `rotate` issue, its next request carries; after `destroy` it
  * carries nothing. Without `data` the client starts anonymous. An `HttpApi` may declare any security schemes.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */

@@ -19,6 +19,7 @@ import type { Refusal, SessionId, SessionInfo, Tagged, Unauthenticated } from ".
  * - `"expired"`: its idle or absolute deadline has passed
  * - `"undone"`: the log-in that made it failed afterwards, and no client has had its token
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -50,6 +51,7 @@ export type EndedWhy = "logout" | "revoked" | "replaced" | "limit" | "reused" | 
  * - A log-in that fails before it is complete tells nothing of its session; if the user's sessions are ended just then, that
  *   `Ended` may come without a `Created`.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */

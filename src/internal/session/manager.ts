@@ -24,6 +24,7 @@ import type {
 /**
  * A page of a definition's sessions. Where there may be more, `next` is the cursor to pass as `after`.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -41,6 +42,7 @@ export interface SessionInfoPage<A> {
  * A verifier accepts a session by succeeding with `undefined`. Any other value refuses it, so that a check that answers
  * `false` accepts nothing.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -54,6 +56,7 @@ export interface Verifier<A, R extends ReadonlyArray<Tagged>> {
  * `modify` and `rotate` take a token, or a session that the manager answered before, which saves a read: the first
  * compare-and-set uses the record that the session was read from.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -197,6 +200,7 @@ export interface SessionManager<A, R extends ReadonlyArray<Tagged>> {
 /**
  * How long a definition's sessions live, how many of them a principal may have, and how long a backend call may take.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -253,6 +257,7 @@ export interface LayerOptions {
 /**
  * The options of a definition's manager.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */

@@ -17,6 +17,7 @@ import { idPattern } from "../token/format.ts"
  * The public id of a session: 22 characters of base64url, stable over rotation. It names a session, in a list of
  * devices for example; it does not authenticate a request.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -25,6 +26,7 @@ export type SessionId = string & Brand.Brand<"effect-sessions/SessionId">
 /**
  * Schema of a `SessionId`, for the path of a "sign this device out" route.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -36,6 +38,7 @@ export const SessionId: Schema.Codec<SessionId, string> = Schema.String.check(Sc
  * What a list of devices shows of a client. The application gives it; nothing is ever compared with it. Of each text the
  * first 512 characters are kept.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -49,6 +52,7 @@ export interface ClientInfo {
 /**
  * How and when the user proved who they are.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -61,6 +65,7 @@ export interface Factor {
 /**
  * A session without its token, as its owner may see it.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -88,6 +93,7 @@ export interface SessionInfo<A> {
 /**
  * A snapshot of an accepted session, with its token.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -98,6 +104,7 @@ export interface Session<A> extends SessionInfo<A> {
 /**
  * Options of one session, where it differs from the layer's.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -132,6 +139,7 @@ export interface CreateOptions {
 /**
  * How lately the user must have proved who they are.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -144,6 +152,7 @@ export interface Fresh {
 /**
  * The schema of an error a verifier may refuse with: any `Schema.TaggedError`.
  *
+ * @stability unstable
  * @category utility types
  * @since 0.1.0
  */
@@ -154,6 +163,7 @@ export type Tagged = Schema.Codec<{ readonly _tag: string }, any>
 /**
  * The errors a definition's verifier may refuse with.
  *
+ * @stability unstable
  * @category utility types
  * @since 0.1.0
  */
@@ -162,6 +172,7 @@ export type Refusal<R extends ReadonlyArray<Tagged>> = R[number]["Type"]
 /**
  * The errors that answer 401.
  *
+ * @stability unstable
  * @category utility types
  * @since 0.1.0
  */
@@ -170,6 +181,7 @@ export type Unauthenticated = SessionMissing | SessionInvalid
 /**
  * An effect that reads the request's session.
  *
+ * @stability unstable
  * @category utility types
  * @since 0.1.0
  */
@@ -181,6 +193,7 @@ export type Loaded<B, R extends ReadonlyArray<Tagged>> = Effect.Effect<
 /**
  * An effect that changes the request's session.
  *
+ * @stability unstable
  * @category utility types
  * @since 0.1.0
  */

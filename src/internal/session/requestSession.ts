@@ -34,6 +34,7 @@ import type {
  *   fails. Once the response's headers are made, `create`, `reauthenticate` and `rotate` die before they touch the store,
  *   and so does the first read of the session if a shared cache may keep the response.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */

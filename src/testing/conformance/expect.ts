@@ -10,6 +10,7 @@ import type { SessionRecord, UpdateResult } from "../../SessionBackend.ts"
 /**
  * The failure of a case that the backend did not pass.
  *
+ * @stability unstable
  * @category errors
  * @since 0.1.0
  */

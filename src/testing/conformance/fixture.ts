@@ -20,6 +20,7 @@ import { check, ConformanceError, equal, expectResult, sameIds, sameRecord } fro
 /**
  * A case that every backend must pass.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
