@@ -23,9 +23,9 @@ import {
   SessionFrontend,
   SessionHttpApi,
   SessionHttpApiMiddleware,
-  SessionHttpApiClient,
-  SessionTest
+  SessionHttpApiClient
 } from "effect-sessions"
+import { SessionTest } from "effect-sessions/testing"
 import { Api, entered, MemberSession, refused, rival, Served, Suspended } from "./support/memberApi.ts"
 
 const live = Served.pipe(Layer.provideMerge(NodeHttpServer.layerTest))

@@ -17,9 +17,9 @@ import {
   SessionFrontend,
   SessionKeys,
   SessionMiddleware,
-  SessionTest,
   SessionVerifier
 } from "effect-sessions"
+import { SessionTest } from "effect-sessions/testing"
 import * as Token from "../src/internal/token/token.ts"
 import { spawnSync } from "node:child_process"
 import { existsSync, globSync, readFileSync, rmSync } from "node:fs"

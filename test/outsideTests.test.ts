@@ -53,7 +53,8 @@ describe("the test kit outside tests", () => {
   it("warns once in a process, whatever layers are built", () => {
     const program = `
       import { Effect, Schema } from "effect"
-      import { Session, SessionTest } from "effect-sessions"
+      import { Session } from "effect-sessions"
+      import { SessionTest } from "effect-sessions/testing"
       class UserSession extends Session.Service()("app/UserSession", { data: Schema.Struct({ name: Schema.String }) }) {}
       for (const layer of [
         SessionTest.layer(UserSession),

@@ -10,7 +10,8 @@
  * ```ts
  * // session.ts
  * import { Effect, Schema } from "effect"
- * import { Session, SessionTest } from "effect-sessions"
+ * import { Session } from "effect-sessions"
+ * import { SessionTest } from "effect-sessions/testing"
  *
  * export class UserSession extends Session.Service<UserSession>()("app/UserSession", {
  *   data: Schema.Struct({ username: Schema.String })
@@ -83,7 +84,8 @@ const here = "http://localhost"
  * import { Effect, Layer, Schema } from "effect"
  * import { HttpServer } from "effect/http"
  * import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup, HttpApiMiddleware, HttpApiTest } from "effect/http-api"
- * import { Session, SessionTest } from "effect-sessions"
+ * import { Session } from "effect-sessions"
+ * import { SessionTest } from "effect-sessions/testing"
  * import { UserSession } from "./session.ts"
  *
  * class Authenticated extends HttpApiMiddleware.Service<Authenticated, {

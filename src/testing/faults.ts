@@ -137,7 +137,8 @@ export const layerFaults: Layer.Layer<SessionBackend | BackendFaults, never, Ses
  *
  * ```ts
  * import { Effect, Schema } from "effect"
- * import { Session, SessionTest } from "effect-sessions"
+ * import { Session } from "effect-sessions"
+ * import { SessionTest } from "effect-sessions/testing"
  *
  * class UserSession extends Session.Service<UserSession>()("app/UserSession", {
  *   data: Schema.Struct({ username: Schema.String })

@@ -78,7 +78,8 @@ const asRequests = <Id, S, Self, A, R extends ReadonlyArray<Tagged>>(
  * ```ts
  * import { Effect, Layer, Schema } from "effect"
  * import { Rpc, RpcGroup, RpcMiddleware, RpcTest } from "effect/rpc"
- * import { Session, SessionTest } from "effect-sessions"
+ * import { Session } from "effect-sessions"
+ * import { SessionTest } from "effect-sessions/testing"
  *
  * class UserSession extends Session.Service<UserSession>()("app/UserSession", {
  *   data: Schema.Struct({ username: Schema.String })

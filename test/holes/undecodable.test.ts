@@ -4,7 +4,8 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Layer, Logger, References, Redacted, Schema } from "effect"
-import { Session, SessionBackend, SessionMiddleware, SessionTest } from "effect-sessions"
+import { Session, SessionBackend, SessionMiddleware } from "effect-sessions"
+import { SessionTest } from "effect-sessions/testing"
 import * as Client from "../support/client.ts"
 import { empty } from "../support/httpSupport.ts"
 import * as WatchedBackend from "../support/watchedBackend.ts"

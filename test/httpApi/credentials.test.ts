@@ -9,7 +9,7 @@ import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
 import * as HttpApiGroup from "effect/http-api/HttpApiGroup"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
-import { SessionTest } from "effect-sessions"
+import { SessionTest } from "effect-sessions/testing"
 import { bearer, cookie, during, live, login, send } from "../support/httpApiSupport.ts"
 import {
   Authenticated,

@@ -1,7 +1,7 @@
 /** What an API answers when the backend fails, or another was faster. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { SessionTest } from "effect-sessions"
+import { SessionTest } from "effect-sessions/testing"
 import { bearer, cookie, live, login, send } from "../support/httpApiSupport.ts"
 import { entered, MemberData, MemberSession, rival } from "../support/memberApi.ts"
 

@@ -12,14 +12,8 @@ import {
   HttpApiTest,
   OpenApi
 } from "effect/http-api"
-import {
-  Session,
-  SessionError,
-  SessionFrontend,
-  SessionHttpApi,
-  SessionHttpApiMiddleware,
-  SessionTest
-} from "effect-sessions"
+import { Session, SessionError, SessionFrontend, SessionHttpApi, SessionHttpApiMiddleware } from "effect-sessions"
+import { SessionTest } from "effect-sessions/testing"
 import { TestClock } from "effect/testing"
 import * as Client from "../support/client.ts"
 import { tagOf } from "../support/httpSupport.ts"

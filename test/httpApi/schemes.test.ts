@@ -7,7 +7,8 @@ import * as HttpApiSecurity from "effect/http-api/HttpApiSecurity"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type { SessionError } from "effect-sessions"
-import { Session, SessionFrontend, SessionHttpApi, SessionTest } from "effect-sessions"
+import { Session, SessionFrontend, SessionHttpApi } from "effect-sessions"
+import { SessionTest } from "effect-sessions/testing"
 import {
   Authenticated,
   Guarded,

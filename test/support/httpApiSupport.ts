@@ -6,7 +6,7 @@ import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
-import { SessionTest } from "effect-sessions"
+import { SessionTest } from "effect-sessions/testing"
 import { member, MemberSession, Served } from "./memberApi.ts"
 
 type Method = "GET" | "HEAD" | "POST" | "PUT" | "DELETE"

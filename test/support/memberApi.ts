@@ -13,14 +13,8 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
-import {
-  Session,
-  SessionFrontend,
-  SessionHttpApi,
-  SessionHttpApiMiddleware,
-  SessionTest,
-  SessionVerifier
-} from "effect-sessions"
+import { Session, SessionFrontend, SessionHttpApi, SessionHttpApiMiddleware, SessionVerifier } from "effect-sessions"
+import { SessionTest } from "effect-sessions/testing"
 
 export class Suspended extends Schema.TaggedError<Suspended>()(
   "Suspended",

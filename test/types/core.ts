@@ -16,9 +16,11 @@ import {
   SessionFrontend,
   SessionManager,
   SessionMiddleware,
-  SessionTest,
   SessionVerifier
 } from "effect-sessions"
+import { SessionTest } from "effect-sessions/testing"
+// @ts-expect-error the main entry has no test kit
+export type { SessionTest as NotInMain } from "effect-sessions"
 import type { SessionBackend, SessionError, SessionKeys } from "effect-sessions"
 
 /** Whether two types are the same type, told apart where one is merely assignable to the other, and from `any`. */

@@ -13,9 +13,9 @@ import {
   SessionKeys,
   SessionManager,
   SessionMiddleware,
-  SessionTest,
   SessionVerifier
 } from "effect-sessions"
+import { SessionTest } from "effect-sessions/testing"
 import type { SessionBackend, SessionError } from "effect-sessions"
 import { createServer } from "node:http"
 

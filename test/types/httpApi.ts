@@ -10,14 +10,8 @@ import {
   HttpApiMiddleware,
   HttpApiSecurity
 } from "effect/http-api"
-import {
-  Session,
-  SessionError,
-  SessionHttpApi,
-  SessionHttpApiMiddleware,
-  SessionTest,
-  SessionVerifier
-} from "effect-sessions"
+import { Session, SessionError, SessionHttpApi, SessionHttpApiMiddleware, SessionVerifier } from "effect-sessions"
+import { SessionTest } from "effect-sessions/testing"
 
 class UserSession extends Session.Service<UserSession>()("app/UserSession", {
   data: Schema.Struct({ username: Schema.String }),

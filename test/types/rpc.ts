@@ -2,7 +2,8 @@
 import { Effect, Layer, Schema, type Stream } from "effect"
 import { HttpRouter, type HttpServer } from "effect/http"
 import { Rpc, RpcClient, type RpcClientError, RpcGroup, RpcMiddleware, RpcSerialization, RpcServer } from "effect/rpc"
-import { Session, SessionError, SessionMiddleware, SessionRpc, SessionTest } from "effect-sessions"
+import { Session, SessionError, SessionMiddleware, SessionRpc } from "effect-sessions"
+import { SessionTest } from "effect-sessions/testing"
 
 class Suspended extends Schema.TaggedError<Suspended>()("Suspended", { until: Schema.String }) {}
 class UserSession extends Session.Service<UserSession>()("app/UserSession", {
