@@ -57,7 +57,8 @@ export class SessionMissing extends Schema.TaggedError<SessionMissing>()("Sessio
 }
 
 /**
- * Why a token was not accepted.
+ * Why a token was not accepted. It is a word, in code and on the wire, and so none for `Effect.catchReason`; `catchIf`
+ * catches one of them.
  *
  * - `Malformed`: it is not written as a token
  * - `Signature`: it was not signed for this session definition, or with a key that was retired
@@ -67,6 +68,23 @@ export class SessionMissing extends Schema.TaggedError<SessionMissing>()("Sessio
  * - `Ambiguous`: the request carries tokens of two different sessions, or too many
  * - `Superseded`: this log-in began before the user's sessions were ended
  * - `Reused`: the token was replaced by a scheduled rotation, and came after its time: a stolen copy. The session has ended
+ *
+ * **Example** (Catching one reason)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { SessionError } from "effect-sessions"
+ *
+ * const expired: Effect.Effect<string, SessionError.SessionInvalid> = Effect.fail(
+ *   new SessionError.SessionInvalid({ reason: "Expired" })
+ * )
+ *
+ * const program = expired.pipe(
+ *   Effect.catchIf(({ reason }) => reason === "Expired", () => Effect.succeed("log in again"))
+ * )
+ *
+ * console.assert(Effect.runSync(program) === "log in again")
+ * ```
  *
  * @stability unstable
  * @category errors

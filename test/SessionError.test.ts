@@ -6,6 +6,7 @@ import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Schema from "effect/Schema"
 import * as Session from "../src/Session.ts"
 import {
+  Reason,
   SessionConfigError,
   SessionConflict,
   SessionCrossOrigin,
@@ -51,6 +52,27 @@ describe("each error", () => {
       assert.strictEqual((error as { [ErrorReporter.ignore]?: boolean })[ErrorReporter.ignore] === true, status < 500)
     })
   }
+
+  it.effect("one reason is caught by itself, and the others stay what they are", () =>
+    Effect.gen(function* () {
+      const again = (error: SessionInvalid | SessionMissing) =>
+        Effect.fail(error).pipe(
+          Effect.catchIf(
+            (error) => error._tag === "SessionInvalid" && error.reason === "Expired",
+            () => Effect.succeed("again")
+          ),
+          Effect.catchTag("SessionInvalid", ({ reason }) => Effect.succeed(reason)),
+          Effect.catch(({ _tag }) => Effect.succeed(_tag))
+        )
+      for (const reason of Reason.literals) {
+        assert.strictEqual(yield* again(new SessionInvalid({ reason })), reason === "Expired" ? "again" : reason)
+      }
+      assert.strictEqual(yield* again(new SessionMissing()), "SessionMissing")
+      // @ts-expect-error no such reason
+      const isNone = new SessionInvalid({ reason: "Expired" }).reason === "Expire"
+      assert.isFalse(isNone)
+    })
+  )
 
   it("SessionConfigError lists its problems, SessionDataError says its own", () => {
     const error = new SessionConfigError({ problems: ["one", "two"] })
