@@ -41,6 +41,7 @@
  */
 
 /// <reference types="node" />
+import * as Config from "effect/Config"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -107,6 +108,18 @@ export const make = (
  */
 export const layer = (options: NodeSqliteClientOptions): Layer.Layer<SqlClient.SqlClient, SqlError> =>
   Layer.effect(SqlClient.SqlClient, make(options)).pipe(Layer.provide(Reactivity.layer))
+
+/**
+ * Layer that opens the database and provides it as `SqlClient`, with options from configuration: `layer`.
+ *
+ * @stability experimental
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (
+  options: Config.Wrap<NodeSqliteClientOptions>
+): Layer.Layer<SqlClient.SqlClient, Config.ConfigError | SqlError> =>
+  Layer.effect(SqlClient.SqlClient, Effect.flatMap(Config.unwrap(options), make)).pipe(Layer.provide(Reactivity.layer))
 
 // -----------------------------------------------------------------------------
 // internal

@@ -52,6 +52,7 @@ import type { SessionStale } from "./SessionError.ts"
 import type { SessionFrontend } from "./SessionFrontend.ts"
 import type { SessionKeys } from "./SessionKeys.ts"
 
+export type { ConfigOptions } from "./internal/session/configured.ts"
 export * from "./internal/session/models.ts"
 export type * from "./internal/session/events.ts"
 export type * from "./internal/session/manager.ts"

@@ -28,6 +28,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as MemoryStore from "./internal/backend/memoryStore.ts"
+import * as Registry from "./internal/registry.ts"
 import { SessionBackend } from "./SessionBackend.ts"
 import { SessionConfigError } from "./SessionError.ts"
 
@@ -54,27 +55,48 @@ export interface SessionBackendMemoryOptions {
 }
 
 /**
+ * Makes a store in memory, within the given bounds. Fails with a `SessionConfigError` that lists every problem of the
+ * options.
+ *
+ * @stability experimental
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (
+  options: SessionBackendMemoryOptions = {}
+): Effect.Effect<SessionBackend["Service"], SessionConfigError> =>
+  Effect.suspend(() => {
+    const { maxBytes = defaults.maxBytes, maxSessions = defaults.maxSessions } = options
+    const limits = { maxSessions, maxBytes }
+    const problems = Object.entries(limits).flatMap(([name, value]) =>
+      Number.isSafeInteger(value) && value >= 1
+        ? []
+        : [`SessionBackendMemory.layerWith: ${name} must be a whole number from 1 up`]
+    )
+    return problems.length > 0 ? new SessionConfigError({ layers: ["SessionBackendMemory"], problems }) : within(limits)
+  })
+
+/**
  * Layer that keeps sessions in memory, within the given bounds. Fails with every problem of the options.
  *
  * @stability unstable
  * @category layers
  * @since 0.1.0
  */
-export const layerWith = (
-  options: SessionBackendMemoryOptions = {}
-): Layer.Layer<SessionBackend, SessionConfigError> => {
-  const { maxBytes = defaults.maxBytes, maxSessions = defaults.maxSessions } = options
-  const limits = { maxSessions, maxBytes }
-  const problems = Object.entries(limits).flatMap(([name, value]) =>
-    Number.isSafeInteger(value) && value >= 1
-      ? []
-      : [`SessionBackendMemory.layerWith: ${name} must be a whole number from 1 up`]
-  )
-  return Layer.effect(
-    SessionBackend,
-    problems.length > 0 ? Effect.fail(new SessionConfigError({ problems })) : make(limits)
-  )
-}
+export const layerWith = (options: SessionBackendMemoryOptions = {}): Layer.Layer<SessionBackend, SessionConfigError> =>
+  Registry.effect(SessionBackend, make(options))
+
+/**
+ * Layer that keeps sessions in memory, with bounds from configuration: `layerWith`.
+ *
+ * @stability experimental
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (
+  options: Config.Wrap<SessionBackendMemoryOptions>
+): Layer.Layer<SessionBackend, SessionConfigError | Config.ConfigError> =>
+  Registry.effect(SessionBackend, Effect.flatMap(Config.unwrap(options), make))
 
 /**
  * Layer that keeps up to 100,000 sessions and 256 MiB in memory.
@@ -85,7 +107,7 @@ export const layerWith = (
  */
 export const layer: Layer.Layer<SessionBackend> = Layer.effect(
   SessionBackend,
-  Effect.suspend(() => make(defaults))
+  Effect.suspend(() => within(defaults))
 )
 
 // -----------------------------------------------------------------------------
@@ -94,7 +116,7 @@ export const layer: Layer.Layer<SessionBackend> = Layer.effect(
 
 const defaults = { maxSessions: 100_000, maxBytes: 256 * 1024 * 1024 }
 
-const make = (limits: typeof defaults): Effect.Effect<SessionBackend["Service"]> =>
+const within = (limits: typeof defaults): Effect.Effect<SessionBackend["Service"]> =>
   Effect.gen(function* () {
     const environment = yield* Effect.option(Config.String("NODE_ENV"))
     if (Option.contains(environment, "production")) {

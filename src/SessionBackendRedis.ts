@@ -94,10 +94,11 @@
  * @since 0.1.0
  */
 
+import * as Config from "effect/Config"
 import * as Digest from "effect/crypto/Digest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
+import type * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redis from "effect/persistence/Redis"
 import type * as Scope from "effect/Scope"
@@ -107,6 +108,7 @@ import { afterWrite, codeOf, failure } from "./internal/backend/redisOutcome.ts"
 import * as RedisRecord from "./internal/backend/redisRecord.ts"
 import * as Scripts from "./internal/backend/redisScripts.ts"
 import * as SharedHints from "./internal/backend/sharedHints.ts"
+import * as Registry from "./internal/registry.ts"
 import { clockSlack, SessionBackend, SessionBackendError } from "./SessionBackend.ts"
 import type { DeletedRecord, Operation, SessionRecord } from "./SessionBackend.ts"
 import { SessionConfigError } from "./SessionError.ts"
@@ -134,6 +136,32 @@ export interface SessionBackendRedisOptions {
 }
 
 /**
+ * Makes a store in Redis. Fails with a `SessionConfigError` that lists every problem of the options, and if it is over one
+ * server of a Cluster.
+ *
+ * @stability experimental
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (
+  options: SessionBackendRedisOptions = {}
+): Effect.Effect<SessionBackend["Service"], SessionConfigError, Redis.Redis | Scope.Scope> =>
+  Effect.suspend(() => {
+    const prefix = options.prefix ?? defaultPrefix
+    const ttlSlack = Option.filter(
+      Duration.fromInput(options.ttlSlack ?? clockSlack),
+      (slack) => Duration.isFinite(slack) && !Duration.isNegative(slack)
+    )
+    const problems = [
+      ...RedisKeys.prefixProblems(prefix),
+      ...(Option.isNone(ttlSlack) ? ["ttlSlack: has to be a finite duration, not a negative one"] : [])
+    ]
+    return Option.isNone(ttlSlack) || problems.length > 0
+      ? new SessionConfigError({ layers: ["SessionBackendRedis.layerWith"], problems })
+      : under(prefix, ttlSlack.value)
+  })
+
+/**
  * Layer that stores sessions in Redis with the given options. Fails with every problem of the options, and if it is over
  * one server of a Cluster.
  *
@@ -143,23 +171,19 @@ export interface SessionBackendRedisOptions {
  */
 export const layerWith = (
   options: SessionBackendRedisOptions = {}
-): Layer.Layer<SessionBackend, SessionConfigError, Redis.Redis> => {
-  const prefix = options.prefix ?? defaultPrefix
-  const ttlSlack = Option.filter(
-    Duration.fromInput(options.ttlSlack ?? clockSlack),
-    (slack) => Duration.isFinite(slack) && !Duration.isNegative(slack)
-  )
-  const problems = [
-    ...RedisKeys.prefixProblems(prefix),
-    ...(Option.isNone(ttlSlack) ? ["ttlSlack: has to be a finite duration, not a negative one"] : [])
-  ]
-  return Layer.effect(
-    SessionBackend,
-    Option.isNone(ttlSlack) || problems.length > 0
-      ? Effect.fail(new SessionConfigError({ layers: ["SessionBackendRedis.layerWith"], problems }))
-      : make(prefix, ttlSlack.value)
-  )
-}
+): Layer.Layer<SessionBackend, SessionConfigError, Redis.Redis> => Registry.effect(SessionBackend, make(options))
+
+/**
+ * Layer that stores sessions in Redis, with options from configuration: `layerWith`.
+ *
+ * @stability experimental
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (
+  options: Config.Wrap<SessionBackendRedisOptions>
+): Layer.Layer<SessionBackend, SessionConfigError | Config.ConfigError, Redis.Redis> =>
+  Registry.effect(SessionBackend, Effect.flatMap(Config.unwrap(options), make))
 
 /**
  * Layer that stores sessions in Redis, with keys that begin with `effect-sessions`. Fails if it is over one server of a
@@ -169,10 +193,7 @@ export const layerWith = (
  * @category layers
  * @since 0.1.0
  */
-export const layer: Layer.Layer<SessionBackend, SessionConfigError, Redis.Redis> = Layer.effect(
-  SessionBackend,
-  Effect.suspend(() => make(defaultPrefix, clockSlack))
-)
+export const layer: Layer.Layer<SessionBackend, SessionConfigError, Redis.Redis> = layerWith()
 
 // -----------------------------------------------------------------------------
 // internal
@@ -186,7 +207,7 @@ const batch = 100
 /** How long the checks of a server may delay the layer. */
 const checkMillis = 1000
 
-const make = Effect.fnUntraced(function* (
+const under = Effect.fnUntraced(function* (
   prefix: string,
   ttlSlack: Duration.Duration
 ): Effect.fn.Return<SessionBackend["Service"], SessionConfigError, Redis.Redis | Scope.Scope> {

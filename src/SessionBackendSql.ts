@@ -55,12 +55,13 @@
  */
 
 import * as Cause from "effect/Cause"
+import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as Layer from "effect/Layer"
+import type * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
@@ -72,6 +73,7 @@ import { isTransient, outcomeOf } from "./internal/backend/sqlOutcome.ts"
 import * as SqlStatements from "./internal/backend/sqlStatements.ts"
 import * as SqlTable from "./internal/backend/sqlTable.ts"
 import { describeCause } from "./internal/describeCause.ts"
+import * as Registry from "./internal/registry.ts"
 import { clockSlack, maxBatch, SessionBackend, SessionBackendError } from "./SessionBackend.ts"
 import type { Operation, SessionRecord, UpdateResult } from "./SessionBackend.ts"
 import { SessionConfigError } from "./SessionError.ts"
@@ -101,9 +103,9 @@ export interface SessionBackendSqlOptions {
 }
 
 /**
- * Layer that creates the table, its indexes and its migration history where they are missing, brings a table of an older
- * version over, and provides nothing: for a deploy step. Several processes may build it at once. A database that refuses
- * it, or cannot be reached, is a defect.
+ * Creates the table, its indexes and its migration history where they are missing, and brings a table of an older version
+ * over: for a deploy step. Several processes may run it at once. A database that refuses it, or cannot be reached, is a
+ * defect.
  *
  * **Details**
  *
@@ -117,24 +119,62 @@ export interface SessionBackendSqlOptions {
  * - In SQLite others that write wait until the new indexes are built: a second or two for a million sessions. So does the
  *   event loop, unless the client runs in a thread of its own, as `NodeSqliteClient` does.
  *
+ * @stability experimental
+ * @category constructors
+ * @since 0.1.0
+ */
+export const migrate = (
+  options?: SessionBackendSqlOptions
+): Effect.Effect<void, SessionConfigError, SqlClient.SqlClient> =>
+  Effect.gen(function* () {
+    yield* Effect.orDie(SqlMigrations.migrate(yield* configure(options)))
+  })
+
+/**
+ * Layer that runs `migrate` when it is built, and provides nothing.
+ *
  * @stability unstable
  * @category layers
  * @since 0.1.0
  */
 export const layerMigrations = (
   options?: SessionBackendSqlOptions
-): Layer.Layer<never, SessionConfigError, SqlClient.SqlClient> =>
-  Layer.effectDiscard(
-    Effect.gen(function* () {
-      yield* Effect.orDie(SqlMigrations.migrate(yield* configure(options)))
-    })
-  )
+): Layer.Layer<never, SessionConfigError, SqlClient.SqlClient> => Registry.effectDiscard(migrate(options))
 
 /**
- * Layer that stores sessions in a table that exists already. Building it sends one statement, which asks for the version
- * of the table: one that is missing or older is a `SessionConfigError` that names the migration to run. A database that
- * fails, or does not answer within a second, is logged, and the application starts. The role needs no more than SELECT, INSERT,
- * UPDATE and DELETE on the table.
+ * Layer that runs `migrate` with options from configuration: `layerMigrations`.
+ *
+ * @stability experimental
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerMigrationsConfig = (
+  options: Config.Wrap<SessionBackendSqlOptions>
+): Layer.Layer<never, SessionConfigError | Config.ConfigError, SqlClient.SqlClient> =>
+  Registry.effectDiscard(Effect.flatMap(Config.unwrap(options), migrate))
+
+/**
+ * Makes a store in a table that exists already. It sends one statement, which asks for the version of the table: one that
+ * is missing or older is a `SessionConfigError` that names the migration to run. A database that fails, or does not answer
+ * within a second, is logged, and the store is made. The role needs no more than SELECT, INSERT, UPDATE and DELETE on the
+ * table.
+ *
+ * @stability experimental
+ * @category constructors
+ * @since 0.1.0
+ */
+export const makeStorage = (
+  options?: SessionBackendSqlOptions
+): Effect.Effect<SessionBackend["Service"], SessionConfigError, SqlClient.SqlClient | Scope.Scope> =>
+  Effect.gen(function* () {
+    const configuration = yield* configure(options)
+    yield* checkVersion(configuration)
+    return yield* over(configuration)
+  })
+
+/**
+ * Layer that stores sessions in a table that exists already: `makeStorage`. The application starts, whether or not the
+ * database can be reached.
  *
  * @stability unstable
  * @category layers
@@ -143,14 +183,32 @@ export const layerMigrations = (
 export const layerStorage = (
   options?: SessionBackendSqlOptions
 ): Layer.Layer<SessionBackend, SessionConfigError, SqlClient.SqlClient> =>
-  Layer.effect(
-    SessionBackend,
-    Effect.gen(function* () {
-      const configuration = yield* configure(options)
-      yield* checkVersion(configuration)
-      return yield* make(configuration)
-    })
-  )
+  Registry.effect(SessionBackend, makeStorage(options))
+
+/**
+ * Layer that stores sessions in a table that exists already, with options from configuration: `layerStorage`.
+ *
+ * @stability experimental
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerStorageConfig = (
+  options: Config.Wrap<SessionBackendSqlOptions>
+): Layer.Layer<SessionBackend, SessionConfigError | Config.ConfigError, SqlClient.SqlClient> =>
+  Registry.effect(SessionBackend, Effect.flatMap(Config.unwrap(options), makeStorage))
+
+/**
+ * Makes a store in the given table, which it creates if it is missing, and brings over from an older version: `migrate`
+ * and `makeStorage`. A database that cannot be reached is a defect.
+ *
+ * @stability experimental
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (
+  options?: SessionBackendSqlOptions
+): Effect.Effect<SessionBackend["Service"], SessionConfigError, SqlClient.SqlClient | Scope.Scope> =>
+  Effect.andThen(migrate(options), makeStorage(options))
 
 /**
  * Layer that stores sessions in the given table, which it creates if it is missing, and brings over from an older
@@ -163,7 +221,31 @@ export const layerStorage = (
 export const layerWith = (
   options?: SessionBackendSqlOptions
 ): Layer.Layer<SessionBackend, SessionConfigError, SqlClient.SqlClient> =>
-  layerStorage(options).pipe(Layer.provide(layerMigrations(options)))
+  Registry.effect(SessionBackend, make(options))
+
+/**
+ * Layer that stores sessions in a table, which it creates if it is missing, with options from configuration: `layerWith`.
+ *
+ * **Example** (A table and a pool named by the environment)
+ *
+ * ```ts
+ * import { PgClient } from "@effect/sql-pg"
+ * import { Config, Layer } from "effect"
+ * import { SessionBackendSql } from "effect-sessions"
+ *
+ * export const SessionsLive = SessionBackendSql.layerConfig({
+ *   table: Config.String("SESSION_TABLE").pipe(Config.withDefault("effect_sessions"))
+ * }).pipe(Layer.provide(PgClient.layerConfig({ url: Config.Redacted("DATABASE_URL") })))
+ * ```
+ *
+ * @stability experimental
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (
+  options: Config.Wrap<SessionBackendSqlOptions>
+): Layer.Layer<SessionBackend, SessionConfigError | Config.ConfigError, SqlClient.SqlClient> =>
+  Registry.effect(SessionBackend, Effect.flatMap(Config.unwrap(options), make))
 
 /**
  * Layer that stores sessions in the table `effect_sessions`, which it creates if it is missing, and brings over from an
@@ -333,7 +415,7 @@ const decodeCursor = (cursor: string): readonly [createdAt: number, id: string] 
   return [Number(cursor.slice(0, dot)), cursor.slice(dot + 1)]
 }
 
-const make = Effect.fnUntraced(function* (
+const over = Effect.fnUntraced(function* (
   configuration: Configuration
 ): Effect.fn.Return<SessionBackend["Service"], never, Scope.Scope> {
   const { beside, dialect, listen, maxConnections, sql } = configuration

@@ -26,8 +26,7 @@ import { originProblem } from "./internal/frontend/origins.ts"
 import { requestHeader } from "./internal/frontend/requestHeader.ts"
 import * as Registry from "./internal/registry.ts"
 import { redact } from "./internal/token/format.ts"
-import { SessionInvalid, SessionMissing } from "./SessionError.ts"
-import type { SessionConfigError } from "./SessionError.ts"
+import { SessionConfigError, SessionInvalid, SessionMissing } from "./SessionError.ts"
 
 /**
  * How a token travels.
@@ -151,7 +150,17 @@ export interface CookieOptions {
   readonly trustedOrigins?: ReadonlyArray<string> | undefined
 }
 
-const makeCookie = Effect.fnUntraced(function* (options: CookieOptions) {
+/**
+ * Makes the cookie frontend, as `layerCookie` does. Fails with a `SessionConfigError` on attributes that contradict each
+ * other.
+ *
+ * @stability experimental
+ * @category constructors
+ * @since 0.1.0
+ */
+export const makeCookie = Effect.fnUntraced(function* (
+  options: CookieOptions = {}
+): Effect.fn.Return<SessionFrontend["Service"], SessionConfigError> {
   const { domain, partitioned = false, path = "/", sameSite = "lax", secure = true, trustedOrigins = [] } = options
   const defaultName = domain !== undefined || path !== "/" ? "__Secure-session" : "__Host-session"
   const name = options.name ?? (secure ? defaultName : "session")
@@ -159,7 +168,9 @@ const makeCookie = Effect.fnUntraced(function* (options: CookieOptions) {
     ...problemsOf({ name, path, domain, secure, sameSite, partitioned }),
     ...trustedOrigins.flatMap(originProblem)
   ]
-  yield* (yield* Registry.Registry).check("SessionFrontend.layerCookie", problems)
+  if (problems.length > 0) {
+    return yield* new SessionConfigError({ layers: ["SessionFrontend.layerCookie"], problems })
+  }
 
   const base = {
     path,
@@ -207,10 +218,10 @@ const makeCookie = Effect.fnUntraced(function* (options: CookieOptions) {
  * @since 0.1.0
  */
 export const layerCookie = (options: CookieOptions = {}): Layer.Layer<SessionFrontend, SessionConfigError> =>
-  Layer.effect(SessionFrontend, makeCookie(options)).pipe(Layer.provide(Registry.layer))
+  Registry.effect(SessionFrontend, makeCookie(options))
 
 /**
- * Layer of the cookie frontend with options from configuration.
+ * Layer of the cookie frontend with options from configuration: `layerCookie`.
  *
  * @stability unstable
  * @category layers
@@ -219,34 +230,40 @@ export const layerCookie = (options: CookieOptions = {}): Layer.Layer<SessionFro
 export const layerCookieConfig = (
   options: Config.Wrap<CookieOptions>
 ): Layer.Layer<SessionFrontend, SessionConfigError | Config.ConfigError> =>
-  Layer.effect(SessionFrontend, Effect.flatMap(Config.unwrap(options), makeCookie)).pipe(Layer.provide(Registry.layer))
+  Registry.effect(SessionFrontend, Effect.flatMap(Config.unwrap(options), makeCookie))
 
 /** Headers with a meaning of their own, which a token must not take. */
 const reserved = new Set(["authorization", "cookie", "set-cookie", "host", "origin", "content-type", "content-length"])
 
 /**
- * Layer of a frontend that reads the token from a header of its own, and puts a new token in the same header of the
- * response.
- *
- * **Gotchas**
- *
- * Effect prints the values of headers, except `authorization`, `cookie`, `set-cookie` and `x-api-key`, unless their
- * names are added to `Headers.CurrentRedactedNames`, as docs/operating.md shows. The log warns where the tracer records
- * this one.
+ * Options of a header frontend.
  *
  * @stability unstable
- * @category layers
+ * @category options
  * @since 0.1.0
  */
-export const layerHeader = (options: { readonly name: string }): Layer.Layer<SessionFrontend, SessionConfigError> => {
-  const name = options.name.toLowerCase()
-  const problem = `header name ${JSON.stringify(options.name.slice(0, 64))} must be an HTTP token with no meaning of its own; for Authorization use layerBearer`
-  return Layer.effect(
-    SessionFrontend,
-    Effect.gen(function* () {
-      const problems = isToken(name) && !reserved.has(name) ? [] : [problem]
-      yield* (yield* Registry.Registry).check("SessionFrontend.layerHeader", problems)
-      return SessionFrontend.of({
+export interface HeaderOptions {
+  /** The header's name, in any case: an HTTP token without a meaning of its own, `"x-session"`. */
+  readonly name: string
+}
+
+/**
+ * Makes a header frontend, as `layerHeader` does. Fails with a `SessionConfigError` on a name that is none, or has a
+ * meaning of its own.
+ *
+ * @stability experimental
+ * @category constructors
+ * @since 0.1.0
+ */
+export const makeHeader = (options: HeaderOptions): Effect.Effect<SessionFrontend["Service"], SessionConfigError> =>
+  Effect.suspend(() => {
+    const name = options.name.toLowerCase()
+    if (!isToken(name) || reserved.has(name)) {
+      const problem = `header name ${JSON.stringify(options.name.slice(0, 64))} must be an HTTP token with no meaning of its own; for Authorization use layerBearer`
+      return new SessionConfigError({ layers: ["SessionFrontend.layerHeader"], problems: [problem] })
+    }
+    return Effect.succeed(
+      SessionFrontend.of({
         security: [HttpApiSecurity.apiKey({ in: "header", key: options.name })],
         extract: (request) =>
           Effect.suspend(() => {
@@ -259,12 +276,62 @@ export const layerHeader = (options: { readonly name: string }): Layer.Layer<Ses
             : HttpServerResponse.setHeader(response, name, Redacted.value(token)),
         detach: (response) => HttpServerResponse.removeHeader(response, name)
       })
-    })
-  ).pipe(Layer.provide(Registry.layer))
-}
+    )
+  })
+
+/**
+ * Layer of a frontend that reads the token from a header of its own, and puts a new token in the same header of the
+ * response. Fails with a `SessionConfigError` on a name that is none, or has a meaning of its own.
+ *
+ * **Gotchas**
+ *
+ * Effect prints the values of headers, except `authorization`, `cookie`, `set-cookie` and `x-api-key`, unless their
+ * names are added to `Headers.CurrentRedactedNames`, as docs/operating.md shows. The log warns where the tracer records
+ * this one.
+ *
+ * @stability unstable
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerHeader = (options: HeaderOptions): Layer.Layer<SessionFrontend, SessionConfigError> =>
+  Registry.effect(SessionFrontend, makeHeader(options))
+
+/**
+ * Layer of a header frontend with options from configuration: `layerHeader`.
+ *
+ * @stability experimental
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerHeaderConfig = (
+  options: Config.Wrap<HeaderOptions>
+): Layer.Layer<SessionFrontend, SessionConfigError | Config.ConfigError> =>
+  Registry.effect(SessionFrontend, Effect.flatMap(Config.unwrap(options), makeHeader))
 
 /** RFC 6750 2.1: the scheme in any case, one space, then the token and nothing else. */
 const bearer = /^bearer ([^\s,]+)$/i
+
+/**
+ * Makes the bearer frontend, as `layerBearer` does.
+ *
+ * @stability experimental
+ * @category constructors
+ * @since 0.1.0
+ */
+export const makeBearer = (): SessionFrontend["Service"] => ({
+  security: [HttpApiSecurity.bearer],
+  extract: (request) =>
+    Effect.suspend(() => {
+      const value = requestHeader(request, "authorization")
+      // Another scheme is for another party, such as a proxy.
+      if (value === undefined || !/^bearer +[^ ]/i.test(value)) return missing
+      // A value that is not one token is passed on unchanged, and refused as `Malformed`.
+      const found = credential(bearer.exec(value)?.[1] ?? value, "header")
+      return Exit.succeed([{ ...found, isReplaceable: false }])
+    }),
+  attach: (response) => response,
+  detach: (response) => response
+})
 
 /**
  * Layer of a frontend that reads the token from `Authorization: Bearer <token>`. It puts nothing on a response: the
@@ -274,58 +341,18 @@ const bearer = /^bearer ([^\s,]+)$/i
  * @category layers
  * @since 0.1.0
  */
-export const layerBearer = (): Layer.Layer<SessionFrontend> =>
-  Layer.succeed(SessionFrontend, {
-    security: [HttpApiSecurity.bearer],
-    extract: (request) =>
-      Effect.suspend(() => {
-        const value = requestHeader(request, "authorization")
-        // Another scheme is for another party, such as a proxy.
-        if (value === undefined || !/^bearer +[^ ]/i.test(value)) return missing
-        // A value that is not one token is passed on unchanged, and refused as `Malformed`.
-        const found = credential(bearer.exec(value)?.[1] ?? value, "header")
-        return Exit.succeed([{ ...found, isReplaceable: false }])
-      }),
-    attach: (response) => response,
-    detach: (response) => response
-  })
-
-// A frontend layer may need and fail with anything, which `layerFirst` passes on.
-// oxlint-disable-next-line typescript/no-explicit-any
-type AnyFrontend = Layer.Layer<SessionFrontend, any, any>
+export const layerBearer = (): Layer.Layer<SessionFrontend> => Layer.sync(SessionFrontend, makeBearer)
 
 /**
- * Layer of several frontends in one, asked in order.
+ * Makes one frontend of several, asked in order, as `layerFirst` does of layers.
  *
- * **Details**
- *
- * - If the token in a header is invalid, a valid cookie does not replace it. Otherwise invalid tokens beside the valid one
- *   are ignored; two valid tokens of different sessions are `Ambiguous`.
- * - A token that came in a header is never answered with a cookie, nor the other way round. A new session of a request
- *   without a token goes to the first frontend that puts something on a response.
- *
- * @stability unstable
- * @category layers
+ * @stability experimental
+ * @category constructors
  * @since 0.1.0
  */
-export const layerFirst = <const Ls extends readonly [AnyFrontend, ...ReadonlyArray<AnyFrontend>]>(
-  frontends: Ls
-): Layer.Layer<SessionFrontend, SessionConfigError | Layer.Error<Ls[number]>, Layer.Services<Ls[number]>> =>
-  Layer.effect(
-    SessionFrontend,
-    Effect.gen(function* () {
-      const memoMap = yield* Layer.CurrentMemoMap
-      const scope = yield* Effect.scope
-      // All members share one key, so each is built on its own, with what the application has built already.
-      const members = yield* Effect.forEach(frontends, (frontend: Ls[number]) =>
-        Effect.map(Layer.buildWithMemoMap(frontend, memoMap, scope), (built) => Context.get(built, SessionFrontend))
-      )
-      return combine(members)
-    })
-    // The memo map and the scope are the layer's own, provided wherever a layer is built.
-  ) as Layer.Layer<SessionFrontend, SessionConfigError | Layer.Error<Ls[number]>, Layer.Services<Ls[number]>>
-
-const combine = (members: ReadonlyArray<SessionFrontend["Service"]>): SessionFrontend["Service"] => {
+export const makeFirst = (
+  members: Arr.NonEmptyReadonlyArray<SessionFrontend["Service"]>
+): SessionFrontend["Service"] => {
   const origins = members.flatMap((member) => (member.origins === undefined ? [] : [member.origins]))
   return {
     security: members.flatMap((member) => member.security),
@@ -363,3 +390,38 @@ const combine = (members: ReadonlyArray<SessionFrontend["Service"]>): SessionFro
         })
   }
 }
+
+// A frontend layer may need and fail with anything, which `layerFirst` passes on.
+// oxlint-disable-next-line typescript/no-explicit-any
+type AnyFrontend = Layer.Layer<SessionFrontend, any, any>
+
+/**
+ * Layer of several frontends in one, asked in order.
+ *
+ * **Details**
+ *
+ * - If the token in a header is invalid, a valid cookie does not replace it. Otherwise invalid tokens beside the valid one
+ *   are ignored; two valid tokens of different sessions are `Ambiguous`.
+ * - A token that came in a header is never answered with a cookie, nor the other way round. A new session of a request
+ *   without a token goes to the first frontend that puts something on a response.
+ *
+ * @stability unstable
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerFirst = <const Ls extends readonly [AnyFrontend, ...ReadonlyArray<AnyFrontend>]>(
+  frontends: Ls
+): Layer.Layer<SessionFrontend, SessionConfigError | Layer.Error<Ls[number]>, Layer.Services<Ls[number]>> =>
+  Layer.effect(
+    SessionFrontend,
+    Effect.gen(function* () {
+      const memoMap = yield* Layer.CurrentMemoMap
+      const scope = yield* Effect.scope
+      // All members share one key, so each is built on its own, with what the application has built already.
+      const members = yield* Effect.forEach(frontends, (frontend: Ls[number]) =>
+        Effect.map(Layer.buildWithMemoMap(frontend, memoMap, scope), (built) => Context.get(built, SessionFrontend))
+      )
+      return makeFirst(members)
+    })
+    // The memo map and the scope are the layer's own, provided wherever a layer is built.
+  ) as Layer.Layer<SessionFrontend, SessionConfigError | Layer.Error<Ls[number]>, Layer.Services<Ls[number]>>

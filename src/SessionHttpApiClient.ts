@@ -110,37 +110,61 @@ interface Carrier<R> {
 const carrying = <R, RH>(
   make: Effect.Effect<Carrier<R>>,
   { maxRedirects, onUnauthorized }: Options<RH>
-): Layer.Layer<HttpClient.HttpClient, never, HttpClient.HttpClient | R | RH> =>
-  Layer.effect(
-    HttpClient.HttpClient,
-    Effect.gen(function* () {
-      const client = yield* HttpClient.HttpClient
-      const context = yield* Effect.context<R | RH>()
-      const carrier = yield* make
-      // The caller's own services, such as its span, take precedence over those the layer was built with.
-      const provided = <A, E>(effect: Effect.Effect<A, E, R | RH>): Effect.Effect<A, E> =>
-        Effect.updateContext(effect, (caller: Context.Context<never>) => Context.merge(context, caller))
-      const follow = Redirects.following(client, { maxRedirects, header: carrier.header, context }, (hop, send) =>
-        carrier.goes(hop)
-          ? provided(carrier.load(hop.request)).pipe(
-              Effect.flatMap(send),
-              Effect.tap((response) =>
-                Redirects.originOf(response.url) === hop.origin ? carrier.keep(response) : Effect.void
-              )
+): Effect.Effect<HttpClient.HttpClient, never, HttpClient.HttpClient | R | RH> =>
+  Effect.gen(function* () {
+    const client = yield* HttpClient.HttpClient
+    const context = yield* Effect.context<R | RH>()
+    const carrier = yield* make
+    // The caller's own services, such as its span, take precedence over those the layer was built with.
+    const provided = <A, E>(effect: Effect.Effect<A, E, R | RH>): Effect.Effect<A, E> =>
+      Effect.updateContext(effect, (caller: Context.Context<never>) => Context.merge(context, caller))
+    const follow = Redirects.following(client, { maxRedirects, header: carrier.header, context }, (hop, send) =>
+      carrier.goes(hop)
+        ? provided(carrier.load(hop.request)).pipe(
+            Effect.flatMap(send),
+            Effect.tap((response) =>
+              Redirects.originOf(response.url) === hop.origin ? carrier.keep(response) : Effect.void
             )
-          : send(hop.request)
+          )
+        : send(hop.request)
+    )
+    const answer = (request: Request) => Effect.map(follow(request), ({ response }) => response)
+    const carries = HttpClient.makeWith(Effect.flatMap(answer), client.preprocess)
+    if (onUnauthorized === undefined) return carries
+    const asking = (request: Request) =>
+      Effect.flatMap(follow(request), ({ response, ...hop }) =>
+        response.status === 401 && !hop.tainted && carrier.goes(hop)
+          ? provided(onUnauthorized({ request: hop.request, response, client: carries, retry: answer(hop.request) }))
+          : Effect.succeed(response)
       )
-      const answer = (request: Request) => Effect.map(follow(request), ({ response }) => response)
-      const carries = HttpClient.makeWith(Effect.flatMap(answer), client.preprocess)
-      if (onUnauthorized === undefined) return carries
-      const asking = (request: Request) =>
-        Effect.flatMap(follow(request), ({ response, ...hop }) =>
-          response.status === 401 && !hop.tainted && carrier.goes(hop)
-            ? provided(onUnauthorized({ request: hop.request, response, client: carries, retry: answer(hop.request) }))
-            : Effect.succeed(response)
-        )
-      return HttpClient.makeWith(Effect.flatMap(asking), client.preprocess)
-    })
+    return HttpClient.makeWith(Effect.flatMap(asking), client.preprocess)
+  })
+
+/**
+ * Makes an `HttpClient` with a cookie jar of its own, as `layerCookies` does: for `HttpApiClient.makeWith`.
+ *
+ * @stability experimental
+ * @category constructors
+ * @since 0.1.0
+ */
+export const makeCookies = <R = never>(
+  options: Options<R> = {}
+): Effect.Effect<HttpClient.HttpClient, never, HttpClient.HttpClient | R> =>
+  carrying<never, R>(
+    Effect.sync(() => {
+      const jar = new CookieJar()
+      return {
+        goes: () => true,
+        load: (request) =>
+          Effect.map(Clock.currentTimeMillis, (now) => {
+            const url = Option.getOrUndefined(HttpClientRequest.toUrl(request))
+            const header = jar.header(url?.href ?? "", now, request.headers["cookie"])
+            return header === undefined ? request : HttpClientRequest.setHeader(request, "cookie", header)
+          }),
+        keep: (response) => Effect.map(Clock.currentTimeMillis, (now) => jar.keep(response.url, response.cookies, now))
+      }
+    }),
+    options
   )
 
 /**
@@ -160,24 +184,9 @@ const carrying = <R, RH>(
  * @since 0.1.0
  */
 export const layerCookies = <R = never>(
-  options: Options<R> = {}
+  options?: Options<R>
 ): Layer.Layer<HttpClient.HttpClient, never, HttpClient.HttpClient | R> =>
-  carrying<never, R>(
-    Effect.sync(() => {
-      const jar = new CookieJar()
-      return {
-        goes: () => true,
-        load: (request) =>
-          Effect.map(Clock.currentTimeMillis, (now) => {
-            const url = Option.getOrUndefined(HttpClientRequest.toUrl(request))
-            const header = jar.header(url?.href ?? "", now, request.headers["cookie"])
-            return header === undefined ? request : HttpClientRequest.setHeader(request, "cookie", header)
-          }),
-        keep: (response) => Effect.map(Clock.currentTimeMillis, (now) => jar.keep(response.url, response.cookies, now))
-      }
-    }),
-    options
-  )
+  Layer.effect(HttpClient.HttpClient, makeCookies(options))
 
 /** A token goes to the origin of this address, but not where another origin redirects to it. */
 const onlyTo = (baseUrl: string | URL): Effect.Effect<Carrier<never>["goes"]> => {
@@ -188,20 +197,29 @@ const onlyTo = (baseUrl: string | URL): Effect.Effect<Carrier<never>["goes"]> =>
 }
 
 /**
- * Layer of an `HttpClient` that sends `Authorization: Bearer <token>`, to one origin alone.
+ * The options of a client with a bearer token.
  *
  * @stability unstable
- * @category layers
+ * @category options
  * @since 0.1.0
  */
-export const layerBearer = <RT = never, RH = never>(
-  options: Options<RH> & {
-    /** Where the API is. Its origin (scheme, host and port) counts; a layer without one dies when it is built. */
-    readonly baseUrl: string | URL
-    /** Runs before every request: it may read a `Ref`, or the phone's key store. With `None` no token is sent. */
-    readonly token: Effect.Effect<Option.Option<Redacted.Redacted<string>>, never, RT>
-  }
-): Layer.Layer<HttpClient.HttpClient, never, HttpClient.HttpClient | RT | RH> =>
+export interface BearerOptions<RT = never, RH = never> extends Options<RH> {
+  /** Where the API is. Its origin (scheme, host and port) counts; a layer without one dies when it is built. */
+  readonly baseUrl: string | URL
+  /** Runs before every request: it may read a `Ref`, or the phone's key store. With `None` no token is sent. */
+  readonly token: Effect.Effect<Option.Option<Redacted.Redacted<string>>, never, RT>
+}
+
+/**
+ * Makes an `HttpClient` that sends `Authorization: Bearer <token>`, to one origin alone, as `layerBearer` does.
+ *
+ * @stability experimental
+ * @category constructors
+ * @since 0.1.0
+ */
+export const makeBearer = <RT = never, RH = never>(
+  options: BearerOptions<RT, RH>
+): Effect.Effect<HttpClient.HttpClient, never, HttpClient.HttpClient | RT | RH> =>
   carrying<RT, RH>(
     Effect.map(onlyTo(options.baseUrl), (goes) => ({
       goes,
@@ -215,23 +233,43 @@ export const layerBearer = <RT = never, RH = never>(
   )
 
 /**
- * Layer of an `HttpClient` for a server with `SessionFrontend.layerHeader`: it keeps the token the server sends in that
- * header, also a new one, and sends it back, to one origin alone.
+ * Layer of an `HttpClient` that sends `Authorization: Bearer <token>`, to one origin alone.
  *
  * @stability unstable
  * @category layers
  * @since 0.1.0
  */
-export const layerHeader = <R = never>(
-  options: Options<R> & {
-    /** Where the API is. Its origin (scheme, host and port) counts; a layer without one dies when it is built. */
-    readonly baseUrl: string | URL
-    /** The header's name. */
-    readonly name: string
-    /** A token from before. */
-    readonly token?: Redacted.Redacted<string> | undefined
-  }
-): Layer.Layer<HttpClient.HttpClient, never, HttpClient.HttpClient | R> =>
+export const layerBearer = <RT = never, RH = never>(
+  options: BearerOptions<RT, RH>
+): Layer.Layer<HttpClient.HttpClient, never, HttpClient.HttpClient | RT | RH> =>
+  Layer.effect(HttpClient.HttpClient, makeBearer(options))
+
+/**
+ * The options of a client whose token has a header of its own.
+ *
+ * @stability unstable
+ * @category options
+ * @since 0.1.0
+ */
+export interface HeaderOptions<R = never> extends Options<R> {
+  /** Where the API is. Its origin (scheme, host and port) counts; a layer without one dies when it is built. */
+  readonly baseUrl: string | URL
+  /** The header's name. */
+  readonly name: string
+  /** A token from before. */
+  readonly token?: Redacted.Redacted<string> | undefined
+}
+
+/**
+ * Makes an `HttpClient` for a server with `SessionFrontend.layerHeader`, as `layerHeader` does.
+ *
+ * @stability experimental
+ * @category constructors
+ * @since 0.1.0
+ */
+export const makeHeader = <R = never>(
+  options: HeaderOptions<R>
+): Effect.Effect<HttpClient.HttpClient, never, HttpClient.HttpClient | R> =>
   carrying<never, R>(
     Effect.map(onlyTo(options.baseUrl), (goes) => {
       const header = options.name.toLowerCase()
@@ -252,3 +290,16 @@ export const layerHeader = <R = never>(
     }),
     options
   )
+
+/**
+ * Layer of an `HttpClient` for a server with `SessionFrontend.layerHeader`: it keeps the token the server sends in that
+ * header, also a new one, and sends it back, to one origin alone.
+ *
+ * @stability unstable
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerHeader = <R = never>(
+  options: HeaderOptions<R>
+): Layer.Layer<HttpClient.HttpClient, never, HttpClient.HttpClient | R> =>
+  Layer.effect(HttpClient.HttpClient, makeHeader(options))

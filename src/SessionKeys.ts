@@ -24,14 +24,13 @@ import * as Context from "effect/Context"
 import type * as Kdf from "effect/crypto/Kdf"
 import type * as Mac from "effect/crypto/Mac"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
+import type * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
-import * as Result from "effect/Result"
 import * as Registry from "./internal/registry.ts"
 import * as KeyRing from "./internal/token/keyRing.ts"
 import { weakness } from "./internal/token/secretStrength.ts"
 import type { Signers } from "./internal/token/token.ts"
-import type { SessionConfigError } from "./SessionError.ts"
+import { SessionConfigError } from "./SessionError.ts"
 
 /**
  * The key ring. It holds its secrets in closures, where no log or inspection sees them.
@@ -69,18 +68,29 @@ const problemsOf = (secrets: ReadonlyArray<string>): ReadonlyArray<string> => {
   return problems
 }
 
-const make = Effect.fnUntraced(function* (
-  given: Redacted.Redacted | ReadonlyArray<Redacted.Redacted>,
-  problem?: string
-) {
-  const secrets = (Redacted.isRedacted(given) ? [given] : given).map(Redacted.value)
-  yield* (yield* Registry.Registry).check("SessionKeys", problem === undefined ? problemsOf(secrets) : [problem])
-  return SessionKeys.of({ signers: yield* KeyRing.make(secrets) })
-})
+const failed = (problems: ReadonlyArray<string>): Effect.Effect<never, SessionConfigError> =>
+  Effect.fail(new SessionConfigError({ layers: ["SessionKeys"], problems }))
 
 /**
- * Layer of the key ring from one secret or several. Fails with a `SessionConfigError` that lists every secret that is too
- * short, too weak, published or given twice.
+ * Makes a key ring from one secret or several. Fails with a `SessionConfigError` that lists every secret that is too short,
+ * too weak, published or given twice.
+ *
+ * @stability experimental
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (
+  secrets: Redacted.Redacted | ReadonlyArray<Redacted.Redacted>
+): Effect.Effect<SessionKeys["Service"], SessionConfigError, Kdf.Kdf> =>
+  Effect.suspend(() => {
+    const texts = (Redacted.isRedacted(secrets) ? [secrets] : secrets).map(Redacted.value)
+    const problems = problemsOf(texts)
+    if (problems.length > 0) return failed(problems)
+    return Effect.map(KeyRing.make(texts), (signers) => SessionKeys.of({ signers }))
+  })
+
+/**
+ * Layer of the key ring from one secret or several: `make`.
  *
  * @stability unstable
  * @category layers
@@ -88,8 +98,7 @@ const make = Effect.fnUntraced(function* (
  */
 export const layer = (
   secrets: Redacted.Redacted | readonly [Redacted.Redacted, ...ReadonlyArray<Redacted.Redacted>]
-): Layer.Layer<SessionKeys, SessionConfigError, Kdf.Kdf> =>
-  Layer.effect(SessionKeys, make(secrets)).pipe(Layer.provide(Registry.layer))
+): Layer.Layer<SessionKeys, SessionConfigError, Kdf.Kdf> => Registry.effect(SessionKeys, make(secrets))
 
 /**
  * Layer of the key ring from configuration: one secret or several. Fails with a `SessionConfigError` where a secret is
@@ -111,14 +120,14 @@ export const layer = (
 export const layerConfig = (
   secrets: Config.Config<Redacted.Redacted | ReadonlyArray<Redacted.Redacted>>
 ): Layer.Layer<SessionKeys, SessionConfigError | Config.ConfigError, Kdf.Kdf> =>
-  Layer.effect(
+  Registry.effect(
     SessionKeys,
-    Effect.gen(function* () {
-      const given = yield* Effect.result(secrets)
-      if (Result.isSuccess(given)) return yield* make(given.success)
+    Effect.matchEffect(secrets, {
       // A schema error names the variable and never its value; other failures are the provider's own.
-      const { cause } = given.failure
-      if (cause._tag !== "SchemaError") return yield* Effect.fail(given.failure)
-      return yield* make([], `the session secret is not configured: ${cause.message}; ${howToMakeOne}`)
+      onFailure: (error): Effect.Effect<never, SessionConfigError | Config.ConfigError> =>
+        error.cause._tag === "SchemaError"
+          ? failed([`the session secret is not configured: ${error.cause.message}; ${howToMakeOne}`])
+          : Effect.fail(error),
+      onSuccess: make
     })
-  ).pipe(Layer.provide(Registry.layer))
+  )

@@ -55,6 +55,7 @@
  */
 
 import * as Clock from "effect/Clock"
+import type * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
@@ -75,9 +76,11 @@ import { type Settings, settingsOf } from "./internal/manager/parts.ts"
 import type * as SessionData from "./internal/manager/sessionData.ts"
 import { unavailable } from "./internal/manager/storage.ts"
 import * as Registry from "./internal/registry.ts"
+import { configured } from "./internal/session/configured.ts"
 import * as Span from "./internal/session/span.ts"
 import * as Token from "./internal/token/token.ts"
 import type {
+  ConfigOptions,
   Core,
   Definition,
   ManagerOf,
@@ -447,3 +450,34 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
     SessionConfigError,
     VerifierOf<Self> | Core | RX
   >
+
+/**
+ * Layer of a definition's manager, with options from configuration: `layer`. `onEvent`, a function, is given as it is.
+ *
+ * **Example** (Timeouts from the environment)
+ *
+ * ```ts
+ * import { Config, Effect, Schema } from "effect"
+ * import { Session, SessionManager } from "effect-sessions"
+ *
+ * class UserSession extends Session.Service<UserSession>()("app/UserSession", {
+ *   data: Schema.Struct({ username: Schema.String })
+ * }) {}
+ *
+ * const ManagerLive = SessionManager.layerConfig(UserSession, {
+ *   idleTimeout: Config.Duration("SESSION_IDLE_TIMEOUT").pipe(Config.withDefault("30 minutes")),
+ *   onEvent: (event) => Effect.logDebug(event._tag)
+ * })
+ * ```
+ *
+ * @stability experimental
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
+  definition: Definition<Self, A, R>,
+  options: ConfigOptions<ManagerOptions<NoInfer<A>, NoInfer<R>, RX>>
+): Layer.Layer<ManagerOf<Self>, SessionConfigError | Config.ConfigError, VerifierOf<Self> | Core | RX> =>
+  Layer.unwrap(
+    Effect.map(configured<ManagerOptions<A, R, RX>>(options), (options) => layer<Self, A, R, RX>(definition, options))
+  )

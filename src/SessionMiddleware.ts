@@ -16,6 +16,7 @@
  * @since 0.1.0
  */
 
+import type * as Config from "effect/Config"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as HttpRouter from "effect/http/HttpRouter"
@@ -34,8 +35,10 @@ import {
   type RouteOptions
 } from "./internal/http/route.ts"
 import * as Registry from "./internal/registry.ts"
+import { configured } from "./internal/session/configured.ts"
 import type {
   Bound,
+  ConfigOptions,
   Core,
   Definition,
   Fresh,
@@ -161,6 +164,39 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
       })
       // `Layer.effect` takes `Scope` out of the requirements, which the compiler cannot do for an abstract `RX`.
     ).pipe(Layer.provide(Registry.layer)) as Layer.Layer<FrontendOf<Self>, SessionConfigError, SessionFrontend | RX>
+  )
+
+/**
+ * Layer that binds a definition, with options from configuration: `layer`. The functions (`onEvent`, `client`, `adopt`) are
+ * given as they are.
+ *
+ * **Example** (Timeouts from the environment)
+ *
+ * ```ts
+ * import { Config, Option, Schema } from "effect"
+ * import { Session, SessionMiddleware } from "effect-sessions"
+ *
+ * class UserSession extends Session.Service<UserSession>()("app/UserSession", {
+ *   data: Schema.Struct({ username: Schema.String })
+ * }) {}
+ *
+ * const UserSessionLive = SessionMiddleware.layerConfig(UserSession, {
+ *   idleTimeout: Config.Duration("SESSION_IDLE_TIMEOUT").pipe(Config.withDefault("30 minutes")),
+ *   absoluteTimeout: Config.Duration("SESSION_ABSOLUTE_TIMEOUT").pipe(Config.withDefault("12 hours")),
+ *   client: (request) => ({ userAgent: request.headers["user-agent"] })
+ * })
+ * ```
+ *
+ * @stability experimental
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
+  session: Definition<Self, A, R>,
+  options: ConfigOptions<HttpOptions<NoInfer<A>, NoInfer<R>, RX>>
+): Layer.Layer<Bound<Self>, SessionConfigError | Config.ConfigError, SessionFrontend | VerifierOf<Self> | Core | RX> =>
+  Layer.unwrap(
+    Effect.map(configured<HttpOptions<A, R, RX>>(options), (options) => layer<Self, A, R, RX>(session, options))
   )
 
 /**

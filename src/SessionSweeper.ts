@@ -7,12 +7,14 @@
 
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
+import * as Config from "effect/Config"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Layer from "effect/Layer"
+import type * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
 import { withDeadline } from "./internal/manager/deadline.ts"
 import { rested } from "./internal/manager/rest.ts"
 import * as Registry from "./internal/registry.ts"
@@ -40,6 +42,52 @@ const batchTimeout = 30_000
 const timedOut = () =>
   Exit.fail(new SessionBackendError({ operation: "deleteExpired", outcome: "unknown", cause: { _tag: "TimedOut" } }))
 
+type Tell = ReturnType<Registry.Registry["Service"]["sweep"]>
+
+const start = Effect.fnUntraced(function* (
+  { batch: limit = maxBatch, interval = "5 minutes" }: SessionSweeperOptions,
+  beginSweep: () => Tell
+) {
+  const problems: Array<string> = []
+  if (!(Number.isSafeInteger(limit) && limit >= 1 && limit <= maxBatch)) {
+    problems.push(`batch must be a whole number from 1 to ${maxBatch}`)
+  }
+  if (!Option.exists(Duration.fromInput(interval), Duration.isPositive)) {
+    problems.push("interval must be a duration above zero")
+  }
+  if (problems.length > 0) return yield* new SessionConfigError({ layers: ["SessionSweeper.layer"], problems })
+  const backend = yield* SessionBackend
+  const batch = Effect.flatMap(Clock.currentTimeMillis, (now) =>
+    withDeadline(backend.deleteExpired({ now, limit }), batchTimeout, timedOut)
+  )
+  const batches = Effect.suspend(() => {
+    const tell = beginSweep()
+    // What is deleted is told of, though the application stops meanwhile.
+    const told = Effect.uninterruptibleMask((restore) => rested(restore(batch), restore, tell))
+    return Effect.repeat(told, { while: ({ more }) => more })
+  })
+  const round = batches.pipe(
+    Effect.catchCause((cause) =>
+      Effect.logWarning("sweeping expired sessions failed").pipe(
+        Effect.annotateLogs({ cause: describeCause(Cause.squash(cause)) })
+      )
+    )
+  )
+  yield* round.pipe(Effect.repeat(Schedule.jittered(Schedule.spaced(interval))), Effect.forkScoped)
+})
+
+/**
+ * Starts a sweeper, as `layer` does, which stops with the scope. No `onEvent` is told of what it deletes: that takes a
+ * layer. Fails with a `SessionConfigError` on options that are none.
+ *
+ * @stability experimental
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (
+  options: SessionSweeperOptions = {}
+): Effect.Effect<void, SessionConfigError, SessionBackend | Scope.Scope> => start(options, () => () => Effect.void)
+
 /**
  * Layer that deletes expired records from the backend at intervals, for as long as the application runs.
  *
@@ -63,35 +111,20 @@ const timedOut = () =>
  * @since 0.1.0
  */
 export const layer = (options: SessionSweeperOptions = {}): Layer.Layer<never, SessionConfigError, SessionBackend> =>
-  Layer.effectDiscard(
-    Effect.gen(function* () {
-      const { batch: limit = maxBatch, interval = "5 minutes" } = options
-      const problems: Array<string> = []
-      if (!(Number.isSafeInteger(limit) && limit >= 1 && limit <= maxBatch)) {
-        problems.push(`batch must be a whole number from 1 to ${maxBatch}`)
-      }
-      if (!Option.exists(Duration.fromInput(interval), Duration.isPositive)) {
-        problems.push("interval must be a duration above zero")
-      }
-      if (problems.length > 0) return yield* new SessionConfigError({ layers: ["SessionSweeper.layer"], problems })
-      const backend = yield* SessionBackend
-      const registry = yield* Registry.Registry
-      const batch = Effect.flatMap(Clock.currentTimeMillis, (now) =>
-        withDeadline(backend.deleteExpired({ now, limit }), batchTimeout, timedOut)
-      )
-      const batches = Effect.suspend(() => {
-        const tell = registry.sweep()
-        // What is deleted is told of, though the application stops meanwhile.
-        const told = Effect.uninterruptibleMask((restore) => rested(restore(batch), restore, tell))
-        return Effect.repeat(told, { while: ({ more }) => more })
-      })
-      const round = batches.pipe(
-        Effect.catchCause((cause) =>
-          Effect.logWarning("sweeping expired sessions failed").pipe(
-            Effect.annotateLogs({ cause: describeCause(Cause.squash(cause)) })
-          )
-        )
-      )
-      yield* round.pipe(Effect.repeat(Schedule.jittered(Schedule.spaced(interval))), Effect.forkScoped)
-    })
-  ).pipe(Layer.provide(Registry.layer))
+  Registry.effectDiscard(telling(options))
+
+/**
+ * Layer of the sweeper with options from configuration: `layer`.
+ *
+ * @stability experimental
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (
+  options: Config.Wrap<SessionSweeperOptions>
+): Layer.Layer<never, SessionConfigError | Config.ConfigError, SessionBackend> =>
+  Registry.effectDiscard(Effect.flatMap(Config.unwrap(options), telling))
+
+/** Of what it deletes, the managers whose layers are built with this one are told. */
+const telling = (options: SessionSweeperOptions) =>
+  Effect.flatMap(Registry.Registry, ({ sweep }) => start(options, sweep))

@@ -25,6 +25,19 @@ export type {
 } from "./Session.ts"
 
 /**
+ * The verifier that accepts every live session.
+ *
+ * @stability experimental
+ * @category constructors
+ * @since 0.1.0
+ */
+export const makeExists = <Self, A, R extends ReadonlyArray<Tagged>>(
+  _session: Definition<Self, A, R>
+): Verifier<A, R> => ({
+  verify: () => Effect.void
+})
+
+/**
  * Layer of the verifier that accepts every live session.
  *
  * @stability unstable
@@ -33,7 +46,20 @@ export type {
  */
 export const layerExists = <Self, A, R extends ReadonlyArray<Tagged>>(
   session: Definition<Self, A, R>
-): Layer.Layer<VerifierOf<Self>> => Layer.succeed(session.Verifier, { verify: () => Effect.void })
+): Layer.Layer<VerifierOf<Self>> => Layer.succeed(session.Verifier, makeExists(session))
+
+/**
+ * Makes a verifier of a function, or of an effect that makes one from services.
+ *
+ * @stability experimental
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = <Self, A, R extends ReadonlyArray<Tagged>, EX = never, RX = never>(
+  _session: Definition<Self, A, R>,
+  verify: Effect.Effect<Verifier<A, R>["verify"], EX, RX> | Verifier<A, R>["verify"]
+): Effect.Effect<Verifier<A, R>, EX, RX> =>
+  Effect.map(Effect.isEffect(verify) ? verify : Effect.succeed(verify), (verify) => ({ verify }))
 
 /**
  * Layer of a verifier of your own: a function, or an effect that makes one from services.
@@ -72,10 +98,23 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>, EX = never, RX =
   verify: Effect.Effect<Verifier<A, R>["verify"], EX, RX> | Verifier<A, R>["verify"]
 ): Layer.Layer<VerifierOf<Self>, EX, RX> =>
   // `Layer.effect` takes `Scope` out of the requirements, which the compiler cannot do for an abstract `RX`.
-  Layer.effect(
-    session.Verifier,
-    Effect.map(Effect.isEffect(verify) ? verify : Effect.succeed(verify), (verify) => ({ verify }))
-  ) as Layer.Layer<VerifierOf<Self>, EX, RX>
+  Layer.effect(session.Verifier, make(session, verify)) as Layer.Layer<VerifierOf<Self>, EX, RX>
+
+/**
+ * The verifier that refuses with `orElse` where a predicate does not hold.
+ *
+ * @stability experimental
+ * @category constructors
+ * @since 0.1.0
+ */
+export const makePredicate = <Self, A, R extends ReadonlyArray<Tagged>>(
+  _session: Definition<Self, A, R>,
+  predicate: (session: Session<A>) => Effect.Effect<boolean, SessionUnavailable>,
+  orElse: (session: Session<A>) => Refusal<R>
+): Verifier<A, R> => ({
+  verify: (value) =>
+    Effect.flatMap(predicate(value), (holds) => (holds === true ? Effect.void : Effect.fail(orElse(value))))
+})
 
 /**
  * Layer of a verifier that refuses with `orElse` where a predicate does not hold.
@@ -88,8 +127,4 @@ export const layerPredicate = <Self, A, R extends ReadonlyArray<Tagged>>(
   session: Definition<Self, A, R>,
   predicate: (session: Session<A>) => Effect.Effect<boolean, SessionUnavailable>,
   orElse: (session: Session<A>) => Refusal<R>
-): Layer.Layer<VerifierOf<Self>> =>
-  Layer.succeed(session.Verifier, {
-    verify: (value) =>
-      Effect.flatMap(predicate(value), (holds) => (holds === true ? Effect.void : Effect.fail(orElse(value))))
-  })
+): Layer.Layer<VerifierOf<Self>> => Layer.succeed(session.Verifier, makePredicate(session, predicate, orElse))

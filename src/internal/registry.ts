@@ -117,3 +117,36 @@ export const layer: Layer.Layer<Registry> = Layer.sync(Registry, () => {
     }
   }
 })
+
+/** Where making a service fails with problems, those of the layers built beside its own are told too. */
+const gathering = <A, E, R>(
+  make: Effect.Effect<A, E, R>
+): Effect.Effect<A, E | SessionConfigError, R | Registry | Scope.Scope> =>
+  Effect.flatMap(Registry, ({ check }) =>
+    Effect.tapError(make, (error) =>
+      error instanceof SessionConfigError ? check(error.layers?.join(", ") ?? "", error.problems) : Effect.void
+    )
+  )
+
+/** Layer of a service from its `make`. */
+export const effect = <I, S, E, R>(
+  key: Context.Key<I, S>,
+  make: Effect.Effect<S, E, R>
+): Layer.Layer<I, E | SessionConfigError, Exclude<R, Registry | Scope.Scope>> =>
+  // The compiler takes nothing out of an abstract `R`.
+  Layer.effect(key, gathering(make)).pipe(Layer.provide(layer)) as Layer.Layer<
+    I,
+    E | SessionConfigError,
+    Exclude<R, Registry | Scope.Scope>
+  >
+
+/** Layer that does something and provides nothing. */
+export const effectDiscard = <E, R>(
+  effect: Effect.Effect<void, E, R>
+): Layer.Layer<never, E | SessionConfigError, Exclude<R, Registry | Scope.Scope>> =>
+  // The compiler takes nothing out of an abstract `R`.
+  Layer.effectDiscard(gathering(effect)).pipe(Layer.provide(layer)) as Layer.Layer<
+    never,
+    E | SessionConfigError,
+    Exclude<R, Registry | Scope.Scope>
+  >
