@@ -41,13 +41,13 @@ import { SessionConfigError } from "./SessionError.ts"
  */
 export interface SessionBackendMemoryOptions {
   /**
-   * How many sessions it holds at most.
+   * How many sessions it holds at most: a whole number from 1.
    *
    * @default 100_000
    */
   readonly maxSessions?: number | undefined
   /**
-   * How many bytes the sessions take at most, estimated from the length of their texts.
+   * How many bytes the sessions take at most, estimated from the length of their texts: a whole number from 1.
    *
    * @default 268_435_456 (256 MiB)
    */

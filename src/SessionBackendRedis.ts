@@ -128,7 +128,7 @@ export interface SessionBackendRedisOptions {
    */
   readonly prefix?: string | undefined
   /**
-   * How long Redis keeps a session beyond its deadline, for servers whose clocks are behind.
+   * How long Redis keeps a session beyond its deadline, for servers whose clocks are behind: finite, and not negative.
    *
    * @default `SessionBackend.clockSlack`, 10 minutes
    */

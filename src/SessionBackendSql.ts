@@ -94,8 +94,8 @@ export interface SessionBackendSqlOptions {
    */
   readonly table?: string | undefined
   /**
-   * How many statements the client can run at the same time: the connections of its pool. Sessions send no more than
-   * that at once; the others wait for their turn.
+   * How many statements the client can run at the same time, 1 at least: the connections of its pool. Sessions send no
+   * more than that at once; the others wait for their turn.
    *
    * @default what a `PgClient` is configured for, 10 with other clients
    */
@@ -113,7 +113,7 @@ export interface SessionBackendSqlOptions {
  * dropped but superseded indexes.
  *
  * - In Postgres a table that is there is changed at once, whatever its size, as soon as no transaction uses it: each try
- *   holds up others for a quarter of a second at most, and after 30 tries the build dies. Its new indexes are then built
+ *   holds up others for a quarter of a second at most, and after 30 tries it dies. Its new indexes are then built
  *   `CONCURRENTLY`, which takes as long as the table is large and waits for transactions that are older. Indexes left
  *   behind half-built are built anew. Only an owner of the table may do so.
  * - In SQLite others that write wait until the new indexes are built: a second or two for a million sessions. So does the
@@ -225,18 +225,6 @@ export const layerWith = (
 
 /**
  * Layer that stores sessions in a table, which it creates if it is missing, with options from configuration: `layerWith`.
- *
- * **Example** (A table and a pool named by the environment)
- *
- * ```ts
- * import { PgClient } from "@effect/sql-pg"
- * import { Config, Layer } from "effect"
- * import { SessionBackendSql } from "effect-sessions"
- *
- * export const SessionsLive = SessionBackendSql.layerConfig({
- *   table: Config.String("SESSION_TABLE").pipe(Config.withDefault("effect_sessions"))
- * }).pipe(Layer.provide(PgClient.layerConfig({ url: Config.Redacted("DATABASE_URL") })))
- * ```
  *
  * @stability experimental
  * @category layers

@@ -146,6 +146,8 @@ export interface CookieOptions {
   /**
    * Origins beside the app's own whose pages may send unsafe requests with this cookie: `"https://app.example.com"`, or
    * that of an app shell or an extension, `"capacitor://localhost"` or `"chrome-extension://<id>"`.
+   *
+   * @default none
    */
   readonly trustedOrigins?: ReadonlyArray<string> | undefined
 }

@@ -30,7 +30,11 @@ import { SessionConfigError } from "./SessionError.ts"
  * @since 0.1.0
  */
 export interface SessionSweeperOptions {
-  /** @default 5 minutes */
+  /**
+   * The pause between two rounds, above zero. Expired sessions take space until then, and are refused all the same.
+   *
+   * @default 5 minutes
+   */
   readonly interval?: Duration.Input | undefined
   /** How many records one batch deletes at most: 1 to `SessionBackend.maxBatch`. @default 1000 */
   readonly batch?: number | undefined

@@ -206,13 +206,13 @@ export interface SessionManager<A, R extends ReadonlyArray<Tagged>> {
  */
 export interface LayerOptions {
   /**
-   * How long a session lives without a request.
+   * How long a session lives without a request: not longer than `absoluteTimeout`.
    *
    * @default 1 hour (NIST SP 800-63B-4, AAL2)
    */
   readonly idleTimeout?: Duration.Input | undefined
   /**
-   * How long a session lives at most.
+   * How long a session lives at most: up to 400 days, as a cookie does (RFC 6265bis 5.5).
    *
    * @default 24 hours (NIST SP 800-63B-4, AAL2)
    */
@@ -235,19 +235,19 @@ export interface LayerOptions {
    * How many sessions a principal may have, 1 to 1,000, or `false` for any number. A log-in that makes one more ends the
    * one that was seen least recently.
    *
-   * @default 100
+   * @default 100 (ASVS 7.1.2 asks for a limit; sessions that a user forgot lock no user out)
    */
   readonly maxPerPrincipal?: number | false | undefined
   /**
-   * Gives a session a new token this often, where the response of a request can carry it: 5 minutes at least. All servers
-   * must know of rotation before one does it.
+   * Gives a session a new token this often, where the response of a request can carry it: 5 minutes at least, and shorter
+   * than `absoluteTimeout`. All servers must know of rotation before one does it.
    *
    * @default never
    */
   readonly rotateEvery?: Duration.Input | undefined
   /**
    * How long the token before a scheduled rotation stands beside the new one, once the new one has been seen: 5 minutes
-   * at most. After that it is taken for a stolen copy, and ends the session.
+   * at most. After that it is taken for a stolen copy, and ends the session. It means nothing without `rotateEvery`.
    *
    * @default 30 seconds
    */
