@@ -21,7 +21,7 @@ import * as Effect from "effect/Effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as Layer from "effect/Layer"
-import { bindIn, bound, type HttpOptions, refused, siteDataProblems } from "./internal/http/binding.ts"
+import { bindIn, bound, type HttpOptions, refused, sharedOf, siteDataProblems } from "./internal/http/binding.ts"
 import { chooseSession, extractFrom } from "./internal/http/credentials.ts"
 import {
   type App,
@@ -88,8 +88,10 @@ export type {
  * **Details**
  *
  * `Layer.provide` gives each definition its own parts, so one application may have several. Fails with a
- * `SessionConfigError` on options that are not valid or contradict each other, and where another definition of the
- * application has the same identifier or cookie name.
+ * `SessionConfigError` on options that are not valid or contradict each other, where another definition of the
+ * application has the same identifier or cookie name, and where another layer of this definition has other options:
+ * those of the manager as `SessionManager.layer` says, the others where both serve one cookie. `client` and `adopt` are
+ * compared by identity: keep them in constants.
  *
  * **Example** (A session in a cookie, kept in memory)
  *
@@ -128,9 +130,10 @@ export type {
 export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
   session: Definition<Self, A, R>,
   options: HttpOptions<NoInfer<A>, NoInfer<R>, RX> = {}
-): Layer.Layer<Bound<Self>, SessionConfigError, SessionFrontend | VerifierOf<Self> | Core | RX> =>
-  Layer.merge(
-    SessionManager.layer(session, options),
+): Layer.Layer<Bound<Self>, SessionConfigError, SessionFrontend | VerifierOf<Self> | Core | RX> => {
+  const made = Registry.madeBy(layer)
+  return Layer.merge(
+    Layer.provide(SessionManager.layer(session, options), Layer.succeed(Registry.MadeIn, made)),
     Layer.effect(
       session.Frontend,
       Effect.gen(function* () {
@@ -139,15 +142,17 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
         const registry = yield* Registry.Registry
         const taken = yield* registry.claim(
           session,
+          made,
           frontend.security.flatMap((scheme) =>
             scheme._tag === "ApiKey" && scheme.in === "cookie"
-              ? [
-                  [
-                    `cookie ${scheme.key}`,
-                    (other) =>
-                      `the cookie "${scheme.key}" serves ${other} already; give ${session.key} another: SessionFrontend.layerCookie({ name })`
-                  ] as const
-                ]
+              ? {
+                  name: `cookie ${scheme.key}`,
+                  taken: (other: string) =>
+                    `the cookie "${scheme.key}" serves ${other} already; give ${session.key} another: SessionFrontend.layerCookie({ name })`,
+                  settings: sharedOf(options),
+                  differ: (differences: string) =>
+                    `two layers of ${session.key} serve the cookie "${scheme.key}" and differ: ${differences}. Give them the same options, or use one layer for both`
+                }
               : []
           )
         )
@@ -162,6 +167,7 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
       // `Layer.effect` takes `Scope` out of the requirements, which the compiler cannot do for an abstract `RX`.
     ).pipe(Layer.provide(Registry.layer)) as Layer.Layer<FrontendOf<Self>, SessionConfigError, SessionFrontend | RX>
   )
+}
 
 /**
  * The options of a route, once they are found right. A route has no error of its own to fail with where it is built, and
