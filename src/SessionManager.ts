@@ -437,11 +437,11 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
 ): Layer.Layer<ManagerOf<Self>, SessionConfigError, VerifierOf<Self> | Core | RX> => {
   const own = Registry.madeBy(layer)
   const { problems, settings, shared } = settingsOf(definition, options)
-  return Layer.effect(
+  const live = Layer.effect(
     definition.Manager,
     Effect.gen(function* () {
       const registry = yield* Registry.Registry
-      const made = (yield* Registry.MadeIn) ?? own
+      const made = yield* Registry.MadeIn
       const { Frontend, Manager, Verified, Verifier, key } = definition
       const differ = (differences: string) =>
         `two managers of ${key} differ: ${differences}. Give their layers the same options and keys, or use one layer for both`
@@ -474,4 +474,5 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
     SessionConfigError,
     VerifierOf<Self> | Core | RX
   >
+  return Registry.madeIn(own, live)
 }

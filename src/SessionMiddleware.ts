@@ -131,15 +131,16 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
   session: Definition<Self, A, R>,
   options: HttpOptions<NoInfer<A>, NoInfer<R>, RX> = {}
 ): Layer.Layer<Bound<Self>, SessionConfigError, SessionFrontend | VerifierOf<Self> | Core | RX> => {
-  const made = Registry.madeBy(layer)
-  return Layer.merge(
-    Layer.provide(SessionManager.layer(session, options), Layer.succeed(Registry.MadeIn, made)),
+  const own = Registry.madeBy(layer)
+  const live = Layer.merge(
+    SessionManager.layer(session, options),
     Layer.effect(
       session.Frontend,
       Effect.gen(function* () {
         const frontend = yield* SessionFrontend
         const context = yield* Effect.context<RX>()
         const registry = yield* Registry.Registry
+        const made = yield* Registry.MadeIn
         const taken = yield* registry.claim(
           session,
           made,
@@ -167,6 +168,7 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
       // `Layer.effect` takes `Scope` out of the requirements, which the compiler cannot do for an abstract `RX`.
     ).pipe(Layer.provide(Registry.layer)) as Layer.Layer<FrontendOf<Self>, SessionConfigError, SessionFrontend | RX>
   )
+  return Registry.madeIn(own, live)
 }
 
 /**

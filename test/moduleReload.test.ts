@@ -100,7 +100,7 @@ describe("a module that is loaded again", () => {
       load: (file: string, text: string) => Effect.promise(() => load(file, text)),
       build,
       warnings: () => lines.filter((line) => line.includes("made anew") && line.startsWith("timestamp")),
-      failure: (loaded: Loaded) => Effect.map(Effect.flip(build(loaded)), ({ message }) => message)
+      failure: (loaded: Loaded) => Effect.map(Effect.flip(Effect.scoped(build(loaded))), ({ message }) => message)
     }
   })
 
@@ -163,6 +163,8 @@ describe("a module that is loaded again", () => {
         const { close } = yield* build(yield* load("session.ts", source({ above: "// edited" })))
         assert.include(yield* failure(yield* load("admin.ts", source())), "two session definitions")
         yield* close
+        // What it took the place of stands.
+        assert.include(yield* failure(yield* load("admin.ts", source())), "two session definitions")
       }),
     60_000
   )
@@ -186,6 +188,9 @@ const second = SessionMiddleware.layer(Second, { idleTimeout: "1 hour" }).pipe(
           `${both}\nexport { UserSession }\nconst all = Layer.merge(live, second)\nexport { all as live }\n`
         )
         assert.include(yield* failure(loaded), "two session definitions")
+        // The version before, which stands, has its names still.
+        const late = yield* load("admin.ts", source({ cookie: "__Host-admin" }))
+        assert.include(yield* failure(late), "two session definitions")
       }),
     60_000
   )

@@ -39,10 +39,20 @@ export const madeBy = (layer: (...args: never) => unknown): Made => {
   return { order: ++made, place: frame?.replace(/:\d+:\d+\)?$/, "").replace(/\?.*/, "") }
 }
 
-/** Of the layer that another one of ours was made in. */
-export const MadeIn = Context.Reference<Made | undefined>("effect-sessions/internal/Registry/MadeIn", {
-  defaultValue: () => undefined
+/** When and where the layer was made that is built. */
+export const MadeIn = Context.Reference<Made>("effect-sessions/internal/Registry/MadeIn", {
+  defaultValue: () => ({ order: 0, place: undefined })
 })
+
+/** A layer with when and where it was made: where the layer it is a part of was, if it is of one. */
+export const madeIn = <A, E, R>(own: Made, layer: Layer.Layer<A, E, R>): Layer.Layer<A, E, R> =>
+  Layer.provide(
+    layer,
+    Layer.effect(
+      MadeIn,
+      Effect.map(MadeIn, (outer) => (outer.order === 0 ? own : outer))
+    )
+  )
 
 /** A setting in which the layers of a name must agree, and how it is told. A secret is told as what it is. */
 export type Setting = readonly [value: unknown, text: string]
