@@ -95,6 +95,7 @@ import type {
 import { maxBatch, type SessionRecord } from "./SessionBackend.ts"
 import { SessionConfigError, SessionRefused } from "./SessionError.ts"
 import type { SessionInvalid, SessionUnavailable } from "./SessionError.ts"
+import { SessionKeys } from "./SessionKeys.ts"
 
 export type {
   /**
@@ -394,8 +395,22 @@ export const make = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
  * Layer of a definition's manager, for an RPC server, a job or a command line. With HTTP use `SessionMiddleware.layer`,
  * which provides it too.
  *
- * Fails with a `SessionConfigError` on options, an identifier or a data version that are not valid, and where another
- * definition of the application has the same identifier.
+ * Fails with a `SessionConfigError` on options, an identifier or a data version that are not valid, where another
+ * definition of the application has the same identifier, and where another manager of this definition has other options
+ * or other keys.
+ *
+ * **Details**
+ *
+ * An application is what is built with one memo map. Of two managers of a definition in it, one would end the sessions
+ * that the other lets live, so their options must be equal: times by their length, `onEvent` by identity. Of their
+ * backends and verifiers nothing is known: two services may stand for one store. Use one layer for both, or parts that
+ * are constants.
+ *
+ * What `Layer.fresh` builds is an application of its own, for one tenant of many; `make` builds a manager that no
+ * application knows of.
+ *
+ * A dev server loads a module again while the layers that it made before are still open. Those that it makes now take
+ * their place, and the log says so: dispose of the old runtime, or its connections stay open.
  *
  * **Example** (A manager over Postgres)
  *
@@ -422,24 +437,36 @@ export const make = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
 export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
   definition: Definition<Self, A, R>,
   options: ManagerOptions<NoInfer<A>, NoInfer<R>, RX> = {}
-): Layer.Layer<ManagerOf<Self>, SessionConfigError, VerifierOf<Self> | Core | RX> =>
-  Layer.effect(
+): Layer.Layer<ManagerOf<Self>, SessionConfigError, VerifierOf<Self> | Core | RX> => {
+  const own = Registry.madeBy(layer)
+  const { problems, settings, shared } = settingsOf(definition, options)
+  const live = Layer.effect(
     definition.Manager,
     Effect.gen(function* () {
       const registry = yield* Registry.Registry
+      const made = yield* Registry.MadeIn
       const { Frontend, Manager, Verified, Verifier, key } = definition
+      const differ = (differences: string) =>
+        `two managers of ${key} differ: ${differences}. Give their layers the same options and keys, or use one layer for both`
       const taken = yield* registry.claim(
         definition,
+        made,
         [...[definition, Frontend, Manager, Verified, Verifier].map((part) => part.key), Fence.namespaceOf(key)].map(
-          (name) => [
-            `identifier ${name}`,
-            (other) =>
-              `two session definitions have the identifier "${other}": give each its own, in Session.Service()("…")`
-          ]
+          (name) => ({
+            name: `identifier ${name}`,
+            taken: (other) =>
+              `two session definitions have the identifier "${other}": give each its own, in Session.Service()("…"). If they are one, whose module was loaded twice, keep its runtime on globalThis, or dispose of the first`,
+            settings: shared,
+            differ
+          })
         )
       )
-      const { problems, settings } = settingsOf(definition, options)
       yield* registry.check(key, [...new Set(taken), ...problems])
+      // Deriving keys takes a while, in which the layers beside this one would have failed.
+      const { signers } = yield* SessionKeys
+      const kids = (yield* signers(Token.purpose(key))).map(({ kid }) => kid)
+      const keys = { name: `keys ${key}`, settings: { keys: [kids, "a list of secrets"] }, differ } as const
+      yield* registry.check(key, yield* registry.claim(definition, made, [keys]))
       const events = yield* eventsOf(definition, options, settings)
       if (events !== undefined) yield* registry.onSweep(key, () => events.endedInBatches("expired"))
       return yield* makeWith(definition, settings, events)
@@ -450,6 +477,8 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
     SessionConfigError,
     VerifierOf<Self> | Core | RX
   >
+  return Registry.madeIn(own, live)
+}
 
 /**
  * Layer of a definition's manager, with options from configuration: `layer`. `onEvent`, a function, is given as it is.
@@ -477,7 +506,8 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
 export const layerConfig = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
   definition: Definition<Self, A, R>,
   options: ConfigOptions<ManagerOptions<NoInfer<A>, NoInfer<R>, RX>>
-): Layer.Layer<ManagerOf<Self>, SessionConfigError | Config.ConfigError, VerifierOf<Self> | Core | RX> =>
-  Layer.unwrap(
-    Effect.map(configured<ManagerOptions<A, R, RX>>(options), (options) => layer<Self, A, R, RX>(definition, options))
-  )
+): Layer.Layer<ManagerOf<Self>, SessionConfigError | Config.ConfigError, VerifierOf<Self> | Core | RX> => {
+  const own = Registry.madeBy(layerConfig)
+  const read = configured<ManagerOptions<A, R, RX>>(options)
+  return Registry.madeIn(own, Layer.unwrap(Effect.map(read, (options) => layer<Self, A, R, RX>(definition, options))))
+}

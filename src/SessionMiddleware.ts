@@ -22,7 +22,7 @@ import * as Effect from "effect/Effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as Layer from "effect/Layer"
-import { bindIn, bound, type HttpOptions, refused, siteDataProblems } from "./internal/http/binding.ts"
+import { bindIn, bound, type HttpOptions, refused, sharedOf, siteDataProblems } from "./internal/http/binding.ts"
 import { chooseSession, extractFrom } from "./internal/http/credentials.ts"
 import {
   type App,
@@ -91,8 +91,10 @@ export type {
  * **Details**
  *
  * `Layer.provide` gives each definition its own parts, so one application may have several. Fails with a
- * `SessionConfigError` on options that are not valid or contradict each other, and where another definition of the
- * application has the same identifier or cookie name.
+ * `SessionConfigError` on options that are not valid or contradict each other, where another definition of the
+ * application has the same identifier or cookie name, and where another layer of this definition has other options:
+ * those of the manager as `SessionManager.layer` says, the others where both serve one cookie. `client` and `adopt` are
+ * compared by identity: keep them in constants.
  *
  * **Example** (A session in a cookie, kept in memory)
  *
@@ -131,8 +133,9 @@ export type {
 export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
   session: Definition<Self, A, R>,
   options: HttpOptions<NoInfer<A>, NoInfer<R>, RX> = {}
-): Layer.Layer<Bound<Self>, SessionConfigError, SessionFrontend | VerifierOf<Self> | Core | RX> =>
-  Layer.merge(
+): Layer.Layer<Bound<Self>, SessionConfigError, SessionFrontend | VerifierOf<Self> | Core | RX> => {
+  const own = Registry.madeBy(layer)
+  const live = Layer.merge(
     SessionManager.layer(session, options),
     Layer.effect(
       session.Frontend,
@@ -140,17 +143,20 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
         const frontend = yield* SessionFrontend
         const context = yield* Effect.context<RX>()
         const registry = yield* Registry.Registry
+        const made = yield* Registry.MadeIn
         const taken = yield* registry.claim(
           session,
+          made,
           frontend.security.flatMap((scheme) =>
             scheme._tag === "ApiKey" && scheme.in === "cookie"
-              ? [
-                  [
-                    `cookie ${scheme.key}`,
-                    (other) =>
-                      `the cookie "${scheme.key}" serves ${other} already; give ${session.key} another: SessionFrontend.layerCookie({ name })`
-                  ] as const
-                ]
+              ? {
+                  name: `cookie ${scheme.key}`,
+                  taken: (other: string) =>
+                    `the cookie "${scheme.key}" serves ${other} already; give ${session.key} another: SessionFrontend.layerCookie({ name })`,
+                  settings: sharedOf(options),
+                  differ: (differences: string) =>
+                    `two layers of ${session.key} serve the cookie "${scheme.key}" and differ: ${differences}. Give them the same options, or use one layer for both`
+                }
               : []
           )
         )
@@ -165,6 +171,8 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
       // `Layer.effect` takes `Scope` out of the requirements, which the compiler cannot do for an abstract `RX`.
     ).pipe(Layer.provide(Registry.layer)) as Layer.Layer<FrontendOf<Self>, SessionConfigError, SessionFrontend | RX>
   )
+  return Registry.madeIn(own, live)
+}
 
 /**
  * Layer that binds a definition, with options from configuration: `layer`. The functions (`onEvent`, `client`, `adopt`) are
@@ -194,10 +202,15 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
 export const layerConfig = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
   session: Definition<Self, A, R>,
   options: ConfigOptions<HttpOptions<NoInfer<A>, NoInfer<R>, RX>>
-): Layer.Layer<Bound<Self>, SessionConfigError | Config.ConfigError, SessionFrontend | VerifierOf<Self> | Core | RX> =>
-  Layer.unwrap(
-    Effect.map(configured<HttpOptions<A, R, RX>>(options), (options) => layer<Self, A, R, RX>(session, options))
-  )
+): Layer.Layer<
+  Bound<Self>,
+  SessionConfigError | Config.ConfigError,
+  SessionFrontend | VerifierOf<Self> | Core | RX
+> => {
+  const own = Registry.madeBy(layerConfig)
+  const read = configured<HttpOptions<A, R, RX>>(options)
+  return Registry.madeIn(own, Layer.unwrap(Effect.map(read, (options) => layer<Self, A, R, RX>(session, options))))
+}
 
 /**
  * The options of a route, once they are found right. A route has no error of its own to fail with where it is built, and

@@ -284,6 +284,27 @@ describe("layerConfig", () => {
     })
   )
 
+  it.effect("two managers of a definition must agree in what is read, as in what is written", () =>
+    Effect.gen(function* () {
+      const managerOf = (variable: string) =>
+        SessionManager.layerConfig(UserSession, { idleTimeout: Config.Duration(variable) })
+      const middlewareOf = (variable: string) =>
+        SessionMiddleware.layerConfig(UserSession, { idleTimeout: Config.Duration(variable) })
+      for (const of of [managerOf, middlewareOf]) {
+        const build = (one: string, other: string) =>
+          Layer.mergeAll(of("ONE"), of("OTHER")).pipe(
+            Layer.provide([Memory, rest]),
+            Layer.provide(environment({ ONE: one, OTHER: other })),
+            Layer.build,
+            Effect.scoped
+          )
+        yield* build("1 hour", "60 minutes")
+        const error = yield* Effect.flip(build("1 hour", "5 minutes"))
+        assert.match(error.message, /idleTimeout is (?:1h in one and 5m|5m in one and 1h) in the other/)
+      }
+    })
+  )
+
   it.effect("what is wrong in several of them is told together", () =>
     Effect.gen(function* () {
       const app = SessionMiddleware.layer(UserSession).pipe(

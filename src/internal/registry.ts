@@ -1,12 +1,13 @@
 /**
- * What the session layers of one application share: which definition uses which name, the configuration problems of
- * each, and who is told of sweeps. The layer is a constant, so Layer's own memoisation builds one registry for each
- * application.
+ * What the session layers of one application share: which definition uses which name and with what settings, the
+ * configuration problems of each, and who is told of sweeps. The layer is a constant, so Layer's own memoisation builds
+ * one registry for each application.
  *
  * @internal
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type { DeletedRecord } from "../SessionBackend.ts"
@@ -16,16 +17,95 @@ interface Owner {
   readonly key: string
 }
 
+/** When and where a program made a layer. */
+export interface Made {
+  /** Layers made later have a greater one. */
+  readonly order: number
+  /** The function and the file, as a stack trace has them, without the line: an edit above moves it. */
+  readonly place: string | undefined
+}
+
+let made = 0
+
+/** Bun, Deno, Node and workerd have it; without it no layer is taken for one of a reloaded module. */
+const { captureStackTrace } = Error as { readonly captureStackTrace?: (target: object, below: unknown) => void }
+
+/** Of a layer that this function is about to answer. */
+export const madeBy = (layer: (...args: never) => unknown): Made => {
+  const trace: { readonly stack?: string } = {}
+  captureStackTrace?.(trace, layer)
+  const frame = trace.stack?.split("\n").find((line) => /:\d+:\d+\)?$/.test(line))
+  // A dev server may tell the versions of a module apart by a query.
+  return { order: ++made, place: frame?.replace(/:\d+:\d+\)?$/, "").replace(/\?.*/, "") }
+}
+
+/** When and where the layer was made that is built. */
+export const MadeIn = Context.Reference<Made>("effect-sessions/internal/Registry/MadeIn", {
+  defaultValue: () => ({ order: 0, place: undefined })
+})
+
+/** A layer with when and where it was made: where the layer it is a part of was, if it is of one. */
+export const madeIn = <A, E, R>(own: Made, layer: Layer.Layer<A, E, R>): Layer.Layer<A, E, R> =>
+  Layer.provide(
+    layer,
+    Layer.effect(
+      MadeIn,
+      Effect.map(MadeIn, (outer) => (outer.order === 0 ? own : outer))
+    )
+  )
+
+/** A setting in which the layers of a name must agree, and how it is told. A secret is told as what it is. */
+export type Setting = readonly [value: unknown, text: string]
+
+/** A setting that is a function is compared by identity: what two of them do cannot be. */
+export const functionSetting = (given: unknown): Setting => [given, given === undefined ? "not set" : "a function"]
+
+export interface Claim {
+  readonly name: string
+  /** The problem where another definition has the name. None has one that holds the definition's identifier. */
+  readonly taken?: (other: string) => string
+  readonly settings: Readonly<Record<string, Setting>>
+  /** The problem where another layer of the definition has other settings. */
+  readonly differ: (differences: string) => string
+}
+
+/** A name in use. */
+interface Use {
+  readonly owner: Owner
+  readonly settings: Readonly<Record<string, Setting>>
+  /** Where the layers that use it were made. */
+  readonly places: Set<string | undefined>
+  /** How many layers had been made when the last of them was built. */
+  built: number
+  count: number
+}
+
+const differencesOf = (one: Use["settings"], other: Use["settings"]): ReadonlyArray<string> =>
+  Object.entries(one).flatMap(([name, [value, text]]) => {
+    const [otherValue, otherText] = other[name] ?? [undefined, "not set"]
+    if (Equal.equals(value, otherValue)) return []
+    return text === otherText
+      ? [`each has ${text} of its own as ${name}`]
+      : [`${name} is ${otherText} in one and ${text} in the other`]
+  })
+
 /** Is told, batch after batch, of what a sweep has deleted. */
 type Sweep = (deleted: ReadonlyArray<DeletedRecord>) => Effect.Effect<void>
 
 export class Registry extends Context.Service<
   Registry,
   {
-    /** Takes names for a definition until the scope closes. Answers the problems with those that another has taken. */
+    /**
+     * Takes names for a definition until the scope closes. Answers the problems with those that another definition has
+     * taken, or this one with other settings.
+     *
+     * A layer that was made after those that hold a name had been built, and in the same place, is theirs made anew: a
+     * dev server has loaded its module again. It takes the name over.
+     */
     readonly claim: (
       owner: Owner,
-      names: ReadonlyArray<readonly [name: string, problem: (other: string) => string]>
+      made: Made,
+      claims: ReadonlyArray<Claim>
     ) => Effect.Effect<ReadonlyArray<string>, never, Scope.Scope>
     /** Fails if a layer has problems, with those of the layers built beside it too: Layer reports only the first. */
     readonly check: (
@@ -40,29 +120,64 @@ export class Registry extends Context.Service<
 >()("effect-sessions/internal/Registry") {}
 
 export const layer: Layer.Layer<Registry> = Layer.sync(Registry, () => {
-  /** How many layers of its owner use a name. */
-  const uses = new Map<string, { readonly owner: Owner; count: number }>()
-  /** Of a definition that has several managers the first one tells. */
+  /** Of each name, the last one counts; those before it are what reloaded modules have left open. */
+  const uses = new Map<string, ReadonlyArray<Use>>()
+  /** Of a definition that has several managers the newest tells: their handlers are one, unless a module was reloaded. */
   const tellers = new Map<string, Set<() => Sweep>>()
   const found = new Set<{ readonly layer: string; readonly problems: ReadonlyArray<string> }>()
 
+  interface Taken {
+    readonly use?: Use
+    readonly problems: ReadonlyArray<string>
+    readonly isReloaded?: boolean
+  }
+
+  const take = (owner: Owner, by: Made, { differ, name, settings, taken }: Claim): Taken => {
+    const before = uses.get(name) ?? []
+    const use = before.at(-1)
+    if (use !== undefined) {
+      const differences = differencesOf(settings, use.settings)
+      if (use.owner === owner && differences.length === 0) {
+        use.places.add(by.place)
+        use.built = made
+        use.count++
+        return { use, problems: [] }
+      }
+      const isReloaded = by.order > use.built && by.place !== undefined && use.places.has(by.place)
+      if (!isReloaded) {
+        return {
+          problems: [use.owner === owner || taken === undefined ? differ(differences.join("; ")) : taken(use.owner.key)]
+        }
+      }
+    }
+    const next = { owner, settings, places: new Set([by.place]), built: made, count: 1 }
+    uses.set(name, [...before, next])
+    return { use: next, problems: [], isReloaded: use !== undefined }
+  }
+
   return {
-    claim: (owner, names) =>
-      Effect.forEach(names, ([name, problem]) => {
-        const take = Effect.sync(() => {
-          const use = uses.get(name) ?? { owner, count: 0 }
-          if (use.owner !== owner) return [problem(use.owner.key)]
-          use.count++
-          uses.set(name, use)
-          return []
-        })
-        return Effect.acquireRelease(take, (problems) =>
-          Effect.sync(() => {
-            const use = uses.get(name)
-            if (problems.length === 0 && use !== undefined && --use.count === 0) uses.delete(name)
-          })
+    claim: (owner, by, claims) =>
+      Effect.forEach(claims, (claim) =>
+        Effect.acquireRelease(
+          Effect.sync(() => take(owner, by, claim)),
+          ({ use }) =>
+            Effect.sync(() => {
+              if (use === undefined || --use.count > 0) return
+              const others = uses.get(claim.name)?.filter((other) => other !== use) ?? []
+              if (others.length === 0) uses.delete(claim.name)
+              else uses.set(claim.name, others)
+            })
         )
-      }).pipe(Effect.map((problems) => problems.flat())),
+      ).pipe(
+        Effect.tap((all) =>
+          all.some(({ isReloaded }) => isReloaded)
+            ? Effect.logWarning(
+                "session layers were made anew while those of the module's last version are still open: dispose of their runtime when the module is reloaded"
+              ).pipe(Effect.annotateLogs({ definition: owner.key }))
+            : Effect.void
+        ),
+        Effect.map((all) => all.flatMap(({ problems }) => problems))
+      ),
 
     onSweep: (namespace, begin) =>
       Effect.asVoid(
@@ -85,7 +200,7 @@ export const layer: Layer.Layer<Registry> = Layer.sync(Registry, () => {
         Effect.forEach(
           Map.groupBy(deleted, ({ namespace }) => namespace),
           ([namespace, own]) => {
-            const [begin] = tellers.get(namespace) ?? []
+            const begin = [...(tellers.get(namespace) ?? [])].at(-1)
             if (begin === undefined) return Effect.void
             const tell = begun.get(begin) ?? begin()
             begun.set(begin, tell)

@@ -28,6 +28,7 @@ import { withDeadline } from "../manager/deadline.ts"
 import { millisOf } from "../manager/deadlines.ts"
 import { tellOf } from "../manager/events.ts"
 import { unavailable } from "../manager/storage.ts"
+import * as Registry from "../registry.ts"
 import * as Span from "../session/span.ts"
 
 /** What a frontend with a cookie says of origins. */
@@ -210,6 +211,17 @@ export const refused = (
   error: Unauthenticated | SessionStale | SessionCrossOrigin
 ): Effect.Effect<void> =>
   onRefused === undefined ? Span.refused(error) : Effect.andThen(Span.refused(error), onRefused(error))
+
+/** The options that all layers of a cookie share. */
+export const sharedOf = <A, R extends ReadonlyArray<Tagged>, RX>({
+  adopt,
+  clearSiteData = clearedByDefault,
+  client
+}: HttpOptions<A, R, RX>): Readonly<Record<string, Registry.Setting>> => ({
+  client: Registry.functionSetting(client),
+  adopt: Registry.functionSetting(adopt),
+  clearSiteData: [clearSiteData || [], JSON.stringify(clearSiteData)]
+})
 
 /** A type would be enough, were these names not written into a header. */
 const siteData: ReadonlySet<string> = new Set<SiteData>([

@@ -9,6 +9,7 @@ import type { CreateOptions, LayerOptions } from "../../Session.ts"
 import { clockSlack } from "../../SessionBackend.ts"
 import type { SessionRecord } from "../../SessionBackend.ts"
 import { SessionDataError } from "../../SessionError.ts"
+import type { Setting } from "../registry.ts"
 import type { Schedule } from "./rotation.ts"
 
 /** The configured times, in milliseconds. */
@@ -31,6 +32,9 @@ export const millisOf = (input: Duration.Input): number =>
   Option.match(Duration.fromInput(input), { onNone: () => NaN, onSome: Duration.toMillis })
 
 const text = (millis: number): string => Duration.format(Duration.millis(millis))
+
+/** In milliseconds, unless a tenth of the idle timeout is shorter. */
+const defaultTouch = 60_000
 
 const minRotation = Duration.toMillis(Duration.minutes(5))
 const maxGrace = Duration.toMillis(Duration.minutes(5))
@@ -64,6 +68,25 @@ export const timesOf = (options: LayerOptions): { readonly times: Times; readonl
   }
   if (grace > maxGrace) problems.push("rotationGrace must be 5 minutes at most: a stolen token stands as long")
   return { times: { idle, absolute, touch, backend, rotation: { every, grace } }, problems }
+}
+
+/** The times that all managers of a definition share, by their options. */
+export const sharedOf = ({
+  absolute,
+  backend,
+  idle,
+  rotation: { every, grace },
+  touch
+}: Times): Readonly<Record<string, Setting>> => {
+  const setting = (millis: number | undefined): Setting => [millis, millis === undefined ? "not set" : text(millis)]
+  return {
+    idleTimeout: setting(idle),
+    absoluteTimeout: setting(absolute),
+    touchInterval: setting(touch ?? Math.min(defaultTouch, idle / 10)),
+    backendTimeout: setting(backend),
+    rotateEvery: setting(every),
+    rotationGrace: setting(grace)
+  }
 }
 
 /** What a session shows of its deadlines. */
@@ -131,7 +154,9 @@ export const make = (times: Times): Deadlines => {
       const idle = idleOf(record)
       // A session with an idle timeout of its own could end between two touches of the configured interval.
       const interval =
-        times.touch !== undefined && idle === times.idle ? times.touch : Math.min(times.touch ?? 60_000, idle / 10)
+        times.touch !== undefined && idle === times.idle
+          ? times.touch
+          : Math.min(times.touch ?? defaultTouch, idle / 10)
       return now - record.lastSeenAt >= interval || record.lastSeenAt - now > slack
     },
     startingAt: (now, options) => {

@@ -13,6 +13,7 @@ import { SessionBackend } from "../../SessionBackend.ts"
 import type { SessionRecord } from "../../SessionBackend.ts"
 import type { SessionUnavailable } from "../../SessionError.ts"
 import { SessionKeys } from "../../SessionKeys.ts"
+import * as Registry from "../registry.ts"
 import * as Span from "../session/span.ts"
 import * as Token from "../token/token.ts"
 import * as TokenCrypto from "../token/tokenCrypto.ts"
@@ -38,11 +39,15 @@ export interface Settings {
   readonly spanAttributes: ReadonlyArray<Span.Name>
 }
 
-/** The settings of a layer, and what is wrong with them. */
+/** The settings of a layer, what is wrong with them, and those that all managers of a definition share. */
 export const settingsOf = <Self, A, R extends ReadonlyArray<Tagged>, RX>(
   definition: Definition<Self, A, R>,
   options: ManagerOptions<NoInfer<A>, NoInfer<R>, RX>
-): { readonly settings: Settings; readonly problems: ReadonlyArray<string> } => {
+): {
+  readonly settings: Settings
+  readonly problems: ReadonlyArray<string>
+  readonly shared: Readonly<Record<string, Registry.Setting>>
+} => {
   const { problems, times } = Deadlines.timesOf(options)
   const { maxPerPrincipal = 100, spanAttributes = [] } = options
   const isLimit =
@@ -59,7 +64,13 @@ export const settingsOf = <Self, A, R extends ReadonlyArray<Tagged>, RX>(
       ...Span.problemsOf(spanAttributes),
       ...identifier,
       ...SessionData.problemsOf(definition)
-    ]
+    ],
+    shared: {
+      ...Deadlines.sharedOf(times),
+      maxPerPrincipal: [maxPerPrincipal, String(maxPerPrincipal)],
+      spanAttributes: [spanAttributes.toSorted(), JSON.stringify(spanAttributes)],
+      onEvent: Registry.functionSetting(options.onEvent)
+    }
   }
 }
 

@@ -1,0 +1,197 @@
+/**
+ * A dev server loads a module again, with a new class and new layers in it, while the layers of its last version are
+ * still open: the application, a memo map, is kept on `globalThis`.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { Context, Effect, Exit, Layer, Scope } from "effect"
+import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { createServer } from "vite"
+import type * as Session from "effect-sessions/Session"
+import type { SessionConfigError } from "effect-sessions/SessionError"
+import * as Logs from "./support/logs.ts"
+
+const root = join(import.meta.dirname, "..")
+
+/** What the module of an application exports. */
+interface Loaded {
+  readonly UserSession: Session.Definition<unknown, { readonly username: string }, []>
+  readonly live: Layer.Layer<Session.ManagerOf<unknown>, SessionConfigError>
+}
+
+/** A module with a definition and its layer. */
+const source = ({
+  above = "",
+  cookie = "__Host-session",
+  fields = "",
+  idleTimeout = "1 hour",
+  name = "UserSession"
+} = {}) => `${above}
+import { NodeCrypto } from "@effect/platform-node"
+import { Layer, Redacted, Schema } from "effect"
+import { Session, SessionBackendMemory, SessionFrontend, SessionKeys, SessionMiddleware, SessionVerifier } from "effect-sessions"
+
+class ${name} extends Session.Service<${name}>()("app/UserSession", {
+  data: Schema.Struct({ username: Schema.String, ${fields} }),
+  principal: (data) => data.username
+}) {}
+
+const live = SessionMiddleware.layer(${name}, { idleTimeout: "${idleTimeout}" }).pipe(
+  Layer.provide([SessionFrontend.layerCookie({ name: "${cookie}" }), SessionBackendMemory.layer, SessionVerifier.layerExists(${name})]),
+  Layer.provide(SessionKeys.layer(Redacted.make("tS0uT1hGqWc5m8ZrYb3xKJvPe7LdA2nF9iQyXoVkDz4="))),
+  Layer.provide(NodeCrypto.layer)
+)
+
+export { ${name} as UserSession, live }
+`
+
+/** A dev server on a folder whose `node_modules` are this repository's, and its sources the package. */
+const devServer = Effect.acquireRelease(
+  Effect.promise(async () => {
+    const folder = realpathSync(mkdtempSync(join(tmpdir(), "module-reload-")))
+    const modules = join(folder, "node_modules")
+    mkdirSync(join(modules, "effect-sessions"), { recursive: true })
+    for (const name of ["effect", "@effect"]) symlinkSync(join(root, "node_modules", name), join(modules, name))
+    symlinkSync(join(root, "src"), join(modules, "effect-sessions", "src"))
+    writeFileSync(
+      join(modules, "effect-sessions", "package.json"),
+      JSON.stringify({ name: "effect-sessions", type: "module", exports: { ".": "./src/index.ts" } })
+    )
+    const server = await createServer({
+      root: folder,
+      configFile: false,
+      appType: "custom",
+      logLevel: "error",
+      server: { middlewareMode: true, hmr: false, ws: false, watch: null },
+      ssr: { external: ["effect-sessions"] },
+      optimizeDeps: { noDiscovery: true }
+    })
+    /** Loads a file as it is now written. */
+    const load = async (file: string, text: string): Promise<Loaded> => {
+      writeFileSync(join(folder, file), text)
+      // What the watcher does when it sees the change; a test waits for no watcher.
+      server.moduleGraph.onFileChange(join(folder, file))
+      server.environments.ssr.moduleGraph.onFileChange(join(folder, file))
+      return (await server.ssrLoadModule(`/${file}`)) as Loaded
+    }
+    const close = async () => {
+      await server.close()
+      rmSync(folder, { recursive: true, force: true })
+    }
+    return { close, load }
+  }),
+  ({ close }) => Effect.promise(close)
+)
+
+describe("a module that is loaded again", () => {
+  /** The application, kept from before: each version is built in a scope of its own, which stays open. */
+  const application = Effect.gen(function* () {
+    const { load } = yield* devServer
+    const memoMap = yield* Layer.makeMemoMap
+    const lines: Array<string> = []
+    const build = ({ live, UserSession }: Loaded) =>
+      Effect.gen(function* () {
+        const scope = yield* Effect.acquireRelease(Scope.make(), (scope) => Scope.close(scope, Exit.void))
+        const context = yield* Layer.buildWithMemoMap(live, memoMap, scope)
+        return { manager: Context.get(context, UserSession.Manager), close: Scope.close(scope, Exit.void) }
+      }).pipe(Effect.provide(Logs.capturing(lines)))
+    return {
+      load: (file: string, text: string) => Effect.promise(() => load(file, text)),
+      build,
+      warnings: () => lines.filter((line) => line.includes("made anew") && line.startsWith("timestamp")),
+      failure: (loaded: Loaded) => Effect.map(Effect.flip(Effect.scoped(build(loaded))), ({ message }) => message)
+    }
+  })
+
+  it.effect(
+    "[R87b] takes the place of its last version, whatever was edited, and its users stay logged in",
+    () =>
+      Effect.gen(function* () {
+        const { build, load, warnings } = yield* application
+        const before = yield* load("session.ts", source())
+        const { manager } = yield* build(before)
+        const { token } = yield* manager.create({ username: "ada" })
+        assert.deepStrictEqual(warnings(), [])
+        for (const edit of [
+          { above: "// a line more, and another\n\n" },
+          { idleTimeout: "5 minutes" },
+          { fields: "age: Schema.optionalKey(Schema.Int)" },
+          { cookie: "__Host-other" }
+        ]) {
+          const now = yield* load("session.ts", source(edit))
+          assert.notStrictEqual(now.UserSession, before.UserSession)
+          const rebuilt = yield* build(now)
+          assert.strictEqual((yield* rebuilt.manager.resolve(token)).data.username, "ada")
+        }
+        // What stays open is said.
+        assert.isAtLeast(warnings().length, 4)
+        assert.include(warnings()[0], "definition=app/UserSession")
+      }),
+    60_000
+  )
+
+  it.effect(
+    "is not warned of where the old runtime was disposed of",
+    () =>
+      Effect.gen(function* () {
+        const { build, load, warnings } = yield* application
+        const other = source().replaceAll("app/UserSession", "app/Other").replaceAll("__Host-session", "__Host-other")
+        yield* build(yield* load("other.ts", other))
+        for (const idleTimeout of ["1 hour", "5 minutes"]) {
+          const { close } = yield* build(yield* load("session.ts", source({ idleTimeout })))
+          yield* close
+        }
+        assert.deepStrictEqual(warnings(), [])
+      }),
+    60_000
+  )
+
+  it.effect(
+    "[R87b] is told from a second definition of the identifier, which is refused however late it comes",
+    () =>
+      Effect.gen(function* () {
+        const { build, failure, load } = yield* application
+        yield* build(yield* load("session.ts", source()))
+        // Imported late, as the page of another feature may be.
+        for (const name of ["UserSession", "AdminSession"]) {
+          const message = yield* failure(yield* load("admin.ts", source({ name, cookie: "__Host-admin" })))
+          assert.include(message, 'two session definitions have the identifier "app/UserSession": give each its own')
+          assert.include(message, "dispose of the first")
+        }
+        // The same, of which the first has been loaded again meanwhile, and its last version let go.
+        const { close } = yield* build(yield* load("session.ts", source({ above: "// edited" })))
+        assert.include(yield* failure(yield* load("admin.ts", source())), "two session definitions")
+        yield* close
+        // What it took the place of stands.
+        assert.include(yield* failure(yield* load("admin.ts", source())), "two session definitions")
+      }),
+    60_000
+  )
+
+  it.effect(
+    "[R87b] may not have a second definition of the identifier in it",
+    () =>
+      Effect.gen(function* () {
+        const { build, failure, load } = yield* application
+        yield* build(yield* load("session.ts", source()))
+        const both = `${source()}
+class Second extends Session.Service<Second>()("app/UserSession", { data: Schema.Struct({ username: Schema.String }) }) {}
+const second = SessionMiddleware.layer(Second, { idleTimeout: "1 hour" }).pipe(
+  Layer.provide([SessionFrontend.layerCookie(), SessionBackendMemory.layer, SessionVerifier.layerExists(Second)]),
+  Layer.provide(SessionKeys.layer(Redacted.make("tS0uT1hGqWc5m8ZrYb3xKJvPe7LdA2nF9iQyXoVkDz4="))),
+  Layer.provide(NodeCrypto.layer)
+)
+`.replace("export { UserSession as UserSession, live }\n", "")
+        const loaded = yield* load(
+          "session.ts",
+          `${both}\nexport { UserSession }\nconst all = Layer.merge(live, second)\nexport { all as live }\n`
+        )
+        assert.include(yield* failure(loaded), "two session definitions")
+        // The version before, which stands, has its names still.
+        const late = yield* load("admin.ts", source({ cookie: "__Host-admin" }))
+        assert.include(yield* failure(late), "two session definitions")
+      }),
+    60_000
+  )
+})
