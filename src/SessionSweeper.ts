@@ -41,6 +41,48 @@ const timedOut = () =>
   Exit.fail(new SessionBackendError({ operation: "deleteExpired", outcome: "unknown", cause: { _tag: "TimedOut" } }))
 
 /**
+ * Deletes the expired records once, and answers how many it has deleted: for a job that something else starts, such as a
+ * cron trigger of Cloudflare Workers, where no timer outlives the request that set it.
+ *
+ * **Details**
+ *
+ * It is one round of `layer`. Fails with the failure of a batch: what the batches before it deleted is deleted. Fails with
+ * a `SessionConfigError` on a `batch` that is none.
+ *
+ * **Gotchas**
+ *
+ * - `onEvent` of a manager is told where its layer is provided beside this effect's backend, by the same `Effect.provide`.
+ *
+ * **Example** (Sweeping from a cron trigger)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { SessionBackendSql, SessionSweeper } from "effect-sessions"
+ * import * as D1Client from "effect-sessions/D1Client"
+ *
+ * interface Env {
+ *   readonly DB: D1Client.D1Database
+ * }
+ *
+ * const Backend = SessionBackendSql.layerStorage()
+ *
+ * export const scheduled = (_event: unknown, env: Env) =>
+ *   SessionSweeper.sweep().pipe(Effect.provide(Backend), Effect.provide(D1Client.layer({ db: env.DB })), Effect.runPromise)
+ * ```
+ *
+ * @stability experimental
+ * @category constructors
+ * @since 0.1.0
+ */
+export const sweep = (
+  options: Pick<SessionSweeperOptions, "batch"> = {}
+): Effect.Effect<number, SessionBackendError | SessionConfigError, SessionBackend> =>
+  Effect.gen(function* () {
+    const limit = yield* batchOf("sweep", options, [])
+    return yield* roundOf(yield* SessionBackend, yield* Registry.Registry, limit)
+  }).pipe(Effect.provide(Registry.layer))
+
+/**
  * Layer that deletes expired records from the backend at intervals, for as long as the application runs.
  *
  * **When to use**
@@ -65,27 +107,10 @@ const timedOut = () =>
 export const layer = (options: SessionSweeperOptions = {}): Layer.Layer<never, SessionConfigError, SessionBackend> =>
   Layer.effectDiscard(
     Effect.gen(function* () {
-      const { batch: limit = maxBatch, interval = "5 minutes" } = options
-      const problems: Array<string> = []
-      if (!(Number.isSafeInteger(limit) && limit >= 1 && limit <= maxBatch)) {
-        problems.push(`batch must be a whole number from 1 to ${maxBatch}`)
-      }
-      if (!Option.exists(Duration.fromInput(interval), Duration.isPositive)) {
-        problems.push("interval must be a duration above zero")
-      }
-      if (problems.length > 0) return yield* new SessionConfigError({ layers: ["SessionSweeper.layer"], problems })
-      const backend = yield* SessionBackend
-      const registry = yield* Registry.Registry
-      const batch = Effect.flatMap(Clock.currentTimeMillis, (now) =>
-        withDeadline(backend.deleteExpired({ now, limit }), batchTimeout, timedOut)
-      )
-      const batches = Effect.suspend(() => {
-        const tell = registry.sweep()
-        // What is deleted is told of, though the application stops meanwhile.
-        const told = Effect.uninterruptibleMask((restore) => rested(restore(batch), restore, tell))
-        return Effect.repeat(told, { while: ({ more }) => more })
-      })
-      const round = batches.pipe(
+      const { interval = "5 minutes" } = options
+      const isInterval = Option.exists(Duration.fromInput(interval), Duration.isPositive)
+      const limit = yield* batchOf("layer", options, isInterval ? [] : ["interval must be a duration above zero"])
+      const round = roundOf(yield* SessionBackend, yield* Registry.Registry, limit).pipe(
         Effect.catchCause((cause) =>
           Effect.logWarning("sweeping expired sessions failed").pipe(
             Effect.annotateLogs({ cause: describeCause(Cause.squash(cause)) })
@@ -95,3 +120,40 @@ export const layer = (options: SessionSweeperOptions = {}): Layer.Layer<never, S
       yield* round.pipe(Effect.repeat(Schedule.jittered(Schedule.spaced(interval))), Effect.forkScoped)
     })
   ).pipe(Layer.provide(Registry.layer))
+
+// -----------------------------------------------------------------------------
+// internal
+// -----------------------------------------------------------------------------
+
+/** How many records a batch deletes at most. Fails with all that is wrong with the options. */
+const batchOf = (
+  name: string,
+  { batch = maxBatch }: SessionSweeperOptions,
+  others: ReadonlyArray<string>
+): Effect.Effect<number, SessionConfigError> => {
+  const isBatch = Number.isSafeInteger(batch) && batch >= 1 && batch <= maxBatch
+  const problems = [...(isBatch ? [] : [`batch must be a whole number from 1 to ${maxBatch}`]), ...others]
+  return problems.length > 0
+    ? Effect.fail(new SessionConfigError({ layers: [`SessionSweeper.${name}`], problems }))
+    : Effect.succeed(batch)
+}
+
+/** Deletes batch after batch, until nothing is left to delete. */
+const roundOf = (
+  backend: SessionBackend["Service"],
+  registry: Registry.Registry["Service"],
+  limit: number
+): Effect.Effect<number, SessionBackendError> => {
+  const batch = Effect.flatMap(Clock.currentTimeMillis, (now) =>
+    withDeadline(backend.deleteExpired({ now, limit }), batchTimeout, timedOut)
+  )
+  return Effect.gen(function* () {
+    const tell = registry.sweep()
+    for (let deleted = 0; ;) {
+      // What is deleted is told of, though the application stops meanwhile.
+      const answer = yield* Effect.uninterruptibleMask((restore) => rested(restore(batch), restore, tell))
+      deleted += answer.deleted.length
+      if (!answer.more) return deleted
+    }
+  })
+}
