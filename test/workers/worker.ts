@@ -85,9 +85,9 @@ const Guarded = Layer.mergeAll(
     "/feed",
     Effect.gen(function* () {
       const session = yield* UserSession
-      const ended = Stream.fromEffect(
-        Effect.map(session.ended, (why) => (why._tag === "SessionInvalid" ? why.reason : why._tag))
-      )
+      // What it does then takes longer than the request that has ended the session.
+      const goodbye = Effect.map(session.ended, (why) => (why._tag === "SessionInvalid" ? why.reason : why._tag))
+      const ended = Stream.fromEffect(Effect.tap(goodbye, Effect.sleep("300 millis")))
       const body = Stream.concat(Stream.make("begun\n"), ended).pipe(Stream.encodeText)
       return HttpServerResponse.stream(body)
     })
