@@ -46,43 +46,9 @@ const batchTimeout = 30_000
 const timedOut = () =>
   Exit.fail(new SessionBackendError({ operation: "deleteExpired", outcome: "unknown", cause: { _tag: "TimedOut" } }))
 
-type Tell = ReturnType<Registry.Registry["Service"]["sweep"]>
-
-const start = Effect.fnUntraced(function* (
-  { batch: limit = maxBatch, interval = "5 minutes" }: SessionSweeperOptions,
-  beginSweep: () => Tell
-) {
-  const problems: Array<string> = []
-  if (!(Number.isSafeInteger(limit) && limit >= 1 && limit <= maxBatch)) {
-    problems.push(`batch must be a whole number from 1 to ${maxBatch}`)
-  }
-  if (!Option.exists(Duration.fromInput(interval), Duration.isPositive)) {
-    problems.push("interval must be a duration above zero")
-  }
-  if (problems.length > 0) return yield* new SessionConfigError({ layers: ["SessionSweeper.layer"], problems })
-  const backend = yield* SessionBackend
-  const batch = Effect.flatMap(Clock.currentTimeMillis, (now) =>
-    withDeadline(backend.deleteExpired({ now, limit }), batchTimeout, timedOut)
-  )
-  const batches = Effect.suspend(() => {
-    const tell = beginSweep()
-    // What is deleted is told of, though the application stops meanwhile.
-    const told = Effect.uninterruptibleMask((restore) => rested(restore(batch), restore, tell))
-    return Effect.repeat(told, { while: ({ more }) => more })
-  })
-  const round = batches.pipe(
-    Effect.catchCause((cause) =>
-      Effect.logWarning("sweeping expired sessions failed").pipe(
-        Effect.annotateLogs({ cause: describeCause(Cause.squash(cause)) })
-      )
-    )
-  )
-  yield* round.pipe(Effect.repeat(Schedule.jittered(Schedule.spaced(interval))), Effect.forkScoped)
-})
-
 /**
- * Starts a sweeper, as `layer` does, which stops with the scope. No `onEvent` is told of what it deletes: that takes a
- * layer. Fails with a `SessionConfigError` on options that are none.
+ * Starts a sweeper, as `layer` does, which stops with the scope. `onEvent` of a manager is told as by `sweep`. Fails with a
+ * `SessionConfigError` on options that are none.
  *
  * @stability experimental
  * @category constructors
@@ -90,7 +56,50 @@ const start = Effect.fnUntraced(function* (
  */
 export const make = (
   options: SessionSweeperOptions = {}
-): Effect.Effect<void, SessionConfigError, SessionBackend | Scope.Scope> => start(options, () => () => Effect.void)
+): Effect.Effect<void, SessionConfigError, SessionBackend | Scope.Scope> =>
+  Effect.suspend(() => start(options)).pipe(Effect.provide(Registry.layer))
+
+/**
+ * Deletes the expired records once, and answers how many it has deleted: for a job that something else starts, such as a
+ * cron trigger of Cloudflare Workers, where no timer outlives the request that set it.
+ *
+ * **Details**
+ *
+ * It is one round of `layer`. Fails with the failure of a batch: what the batches before it deleted is deleted. Fails with
+ * a `SessionConfigError` on a `batch` that is none.
+ *
+ * **Gotchas**
+ *
+ * - `onEvent` of a manager is told where its layer is provided beside this effect's backend, by the same `Effect.provide`.
+ *
+ * **Example** (Sweeping from a cron trigger)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { SessionBackendSql, SessionSweeper } from "effect-sessions"
+ * import * as D1Client from "effect-sessions/D1Client"
+ *
+ * interface Env {
+ *   readonly DB: D1Client.D1Database
+ * }
+ *
+ * const Backend = SessionBackendSql.layerStorage()
+ *
+ * export const scheduled = (_event: unknown, env: Env) =>
+ *   SessionSweeper.sweep().pipe(Effect.provide(Backend), Effect.provide(D1Client.layer({ db: env.DB })), Effect.runPromise)
+ * ```
+ *
+ * @stability experimental
+ * @category constructors
+ * @since 0.1.0
+ */
+export const sweep = (
+  options: Pick<SessionSweeperOptions, "batch"> = {}
+): Effect.Effect<number, SessionBackendError | SessionConfigError, SessionBackend> =>
+  Effect.gen(function* () {
+    const limit = yield* batchOf("sweep", options, [])
+    return yield* roundOf(yield* SessionBackend, yield* Registry.Registry, limit)
+  }).pipe(Effect.provide(Registry.layer))
 
 /**
  * Layer that deletes expired records from the backend at intervals, for as long as the application runs.
@@ -115,7 +124,7 @@ export const make = (
  * @since 0.1.0
  */
 export const layer = (options: SessionSweeperOptions = {}): Layer.Layer<never, SessionConfigError, SessionBackend> =>
-  Registry.effectDiscard(telling(options))
+  Registry.effectDiscard(start(options))
 
 /**
  * Layer of the sweeper with options from configuration: `layer`.
@@ -127,8 +136,56 @@ export const layer = (options: SessionSweeperOptions = {}): Layer.Layer<never, S
 export const layerConfig = (
   options: Config.Wrap<SessionSweeperOptions>
 ): Layer.Layer<never, SessionConfigError | Config.ConfigError, SessionBackend> =>
-  Registry.effectDiscard(Effect.flatMap(Config.unwrap(options), telling))
+  Registry.effectDiscard(Effect.flatMap(Config.unwrap(options), start))
 
-/** Of what it deletes, the managers whose layers are built with this one are told. */
-const telling = (options: SessionSweeperOptions) =>
-  Effect.flatMap(Registry.Registry, ({ sweep }) => start(options, sweep))
+// -----------------------------------------------------------------------------
+// internal
+// -----------------------------------------------------------------------------
+
+/** How many records a batch deletes at most. Fails with all that is wrong with the options. */
+const batchOf = (
+  name: string,
+  { batch = maxBatch }: SessionSweeperOptions,
+  others: ReadonlyArray<string>
+): Effect.Effect<number, SessionConfigError> => {
+  const isBatch = Number.isSafeInteger(batch) && batch >= 1 && batch <= maxBatch
+  const problems = [...(isBatch ? [] : [`batch must be a whole number from 1 to ${maxBatch}`]), ...others]
+  return problems.length > 0
+    ? Effect.fail(new SessionConfigError({ layers: [`SessionSweeper.${name}`], problems }))
+    : Effect.succeed(batch)
+}
+
+/** Sweeps at intervals, until the scope closes. */
+const start = Effect.fnUntraced(function* (options: SessionSweeperOptions) {
+  const { interval = "5 minutes" } = options
+  const isInterval = Option.exists(Duration.fromInput(interval), Duration.isPositive)
+  const limit = yield* batchOf("layer", options, isInterval ? [] : ["interval must be a duration above zero"])
+  const round = roundOf(yield* SessionBackend, yield* Registry.Registry, limit).pipe(
+    Effect.catchCause((cause) =>
+      Effect.logWarning("sweeping expired sessions failed").pipe(
+        Effect.annotateLogs({ cause: describeCause(Cause.squash(cause)) })
+      )
+    )
+  )
+  yield* round.pipe(Effect.repeat(Schedule.jittered(Schedule.spaced(interval))), Effect.forkScoped)
+})
+
+/** Deletes batch after batch, until nothing is left to delete. */
+const roundOf = (
+  backend: SessionBackend["Service"],
+  registry: Registry.Registry["Service"],
+  limit: number
+): Effect.Effect<number, SessionBackendError> => {
+  const batch = Effect.flatMap(Clock.currentTimeMillis, (now) =>
+    withDeadline(backend.deleteExpired({ now, limit }), batchTimeout, timedOut)
+  )
+  return Effect.gen(function* () {
+    const tell = registry.sweep()
+    for (let deleted = 0; ;) {
+      // What is deleted is told of, though the application stops meanwhile.
+      const answer = yield* Effect.uninterruptibleMask((restore) => rested(restore(batch), restore, tell))
+      deleted += answer.deleted.length
+      if (!answer.more) return deleted
+    }
+  })
+}

@@ -124,6 +124,22 @@ describe("the sweeper and handlers", () => {
     })
   )
 
+  it.effect("[R83] [R85c] a sweep by hand tells the manager that is provided with it", () =>
+    Effect.gen(function* () {
+      const told = Events.make()
+      const memory = WatchedBackend.make()
+      const parts = Stack.parts(UserSession, { backend: memory.layer })
+      const layer = SessionManager.layer(UserSession, { onEvent: told.onEvent }).pipe(Layer.provideMerge(parts))
+      yield* Effect.gen(function* () {
+        yield* (yield* UserSession.Manager).create(ada)
+        told.taken()
+        yield* TestClock.adjust("2 days")
+        assert.strictEqual(yield* SessionSweeper.sweep(), 1)
+      }).pipe(Effect.provide(layer))
+      assert.deepStrictEqual(told.taken(), ["Ended expired ada"])
+    })
+  )
+
   it.effect("[R83] [R85c] a handler that hangs slows a round by ten deadlines, and stops none", () =>
     Effect.gen(function* () {
       let isOn = false

@@ -3,6 +3,7 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
@@ -14,6 +15,22 @@ import { outcome } from "../support/outcome.ts"
 import * as Stack from "../support/stack.ts"
 import { ada, UserSession } from "../support/userSession.ts"
 import * as WatchedBackend from "../support/watchedBackend.ts"
+
+const base = {
+  namespace: "sweep",
+  secretHash: "h".repeat(43),
+  version: 1,
+  principal: undefined,
+  data: "{}",
+  dataVersion: 1,
+  extension: "",
+  createdAt: 0,
+  authenticatedAt: 0,
+  lastSeenAt: 0,
+  idleTimeout: 1000,
+  absoluteExpiresAt: 86_400_000,
+  persistent: true
+}
 
 describe("layerSweeper", () => {
   const sweeping = (watched: WatchedBackend.WatchedBackend) =>
@@ -29,21 +46,6 @@ describe("layerSweeper", () => {
       yield* TestClock.adjust(1)
       const before = sweeps(watched)
       assert.strictEqual(before, 1)
-      const base = {
-        namespace: "sweep",
-        secretHash: "h".repeat(43),
-        version: 1,
-        principal: undefined,
-        data: "{}",
-        dataVersion: 1,
-        extension: "",
-        createdAt: 0,
-        authenticatedAt: 0,
-        lastSeenAt: 0,
-        idleTimeout: 1000,
-        absoluteExpiresAt: 86_400_000,
-        persistent: true
-      }
       for (let i = 0; i < 25; i++) yield* backend.create({ ...base, id: `dead${i}`, idleExpiresAt: 1000 })
       yield* backend.create({ ...base, id: "alive", idleExpiresAt: 86_400_000 })
       yield* TestClock.adjust("20 minutes")
@@ -102,4 +104,53 @@ describe("layerSweeper", () => {
       }).pipe(Effect.provide(capturing(lines)))
     })
   }
+})
+
+describe("sweep", () => {
+  const expired = Effect.fnUntraced(function* ({ service }: WatchedBackend.WatchedBackend, count: number) {
+    yield* service.create({ ...base, id: "alive", idleExpiresAt: 86_400_000 })
+    for (let i = 0; i < count; i++) yield* service.create({ ...base, id: `dead${i}`, idleExpiresAt: 1000 })
+    yield* TestClock.adjust("20 minutes")
+  })
+
+  it.effect("[R83] deletes what has expired, batch after batch, counts it, and ends", () =>
+    Effect.gen(function* () {
+      const watched = WatchedBackend.make()
+      yield* expired(watched, 25)
+      const sweep = Effect.provide(SessionSweeper.sweep({ batch: 10 }), watched.layer)
+      assert.strictEqual(yield* sweep, 25)
+      assert.strictEqual(watched.count("deleteExpired"), 3)
+      assert.deepStrictEqual(
+        (yield* watched.records).map(({ id }) => id),
+        ["alive"]
+      )
+      assert.strictEqual(yield* sweep, 0)
+    })
+  )
+
+  it.effect("[R83] fails with the failure of a batch, and with a store that never answers", () =>
+    Effect.gen(function* () {
+      const watched = WatchedBackend.make()
+      yield* expired(watched, 15)
+      const sweep = Effect.flip(Effect.provide(SessionSweeper.sweep({ batch: 10 }), watched.layer))
+      watched.wire = (operation, run) =>
+        watched.count("deleteExpired") === 1 ? run : WatchedBackend.failure(operation, "unknown")
+      assert.strictEqual((yield* sweep)._tag, "SessionBackendError")
+      // What the batch before it deleted is deleted.
+      assert.lengthOf(yield* watched.records, 6)
+      watched.wire = () => Effect.never
+      const late = yield* Effect.forkChild(sweep)
+      yield* TestClock.adjust("31 seconds")
+      assert.strictEqual((yield* Fiber.join(late))._tag, "SessionBackendError")
+    })
+  )
+
+  it.effect("refuses a batch that is none", () =>
+    Effect.gen(function* () {
+      for (const batch of [0, 1.5, SessionBackend.maxBatch + 1, Number.NaN]) {
+        const error = yield* Effect.flip(Effect.provide(SessionSweeper.sweep({ batch }), WatchedBackend.make().layer))
+        assert.include(error.message, "SessionSweeper.sweep")
+      }
+    })
+  )
 })
