@@ -143,8 +143,10 @@ type Reply = { readonly isTransaction: boolean } & (
 interface Database {
   /** Whether a transaction was open after the last reply. */
   readonly isTransaction: boolean
-  /** Statements are answered in the order they are sent. With `undefined` the database is closed. */
-  readonly send: (statement: Command | undefined) => Promise<unknown>
+  /** Statements are answered in the order they are sent. */
+  readonly send: (statement: Command | "close") => Promise<unknown>
+  /** Ends the thread. What it has not answered, it has not done. */
+  readonly end: () => void
 }
 
 /**
@@ -179,14 +181,20 @@ const reply = (evaluate) => {
   }
   parentPort.postMessage({ ...answer, isTransaction: database !== undefined && database.isOpen && database.isTransaction })
 }
-parentPort.on("message", (statement) => {
-  if (statement !== undefined) return reply(() => run(statement))
-  reply(() => database.close())
-  parentPort.close()
-})
+parentPort.on("message", (statement) => reply(() => (statement === "close" ? database.close() : run(statement))))
+const open = () => {
+  try {
+    return new DatabaseSync(workerData.filename, { timeout: workerData.timeout })
+  } catch (error) {
+    // Deno says no code here, nor does Node where it is not permitted to read the file.
+    throw Object.assign(error, { errcode: error.errcode ?? 14 }) // SQLITE_CANTOPEN
+  }
+}
 reply(() => {
-  database = new DatabaseSync(workerData.filename, { timeout: workerData.timeout })
-  database.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL")
+  database = open()
+  // Not by exec, whose errors have no code on Deno.
+  database.prepare("PRAGMA journal_mode = WAL").all()
+  database.prepare("PRAGMA synchronous = FULL").all()
 })
 `
 
@@ -221,12 +229,12 @@ const open = (options: NodeSqliteClientOptions): Effect.Effect<Database, SqlErro
         isTransaction = reply.isTransaction
         waiting.shift()?.(reply)
       })
-      const end = (error: Error) => {
+      const onEnd = (error: Error) => {
         ended ??= error
         isTransaction = false
         for (const answer of waiting.splice(0)) answer({ isTransaction, error: ended })
       }
-      worker.on("error", end).on("exit", () => end(new Error("The thread of the database has ended")))
+      worker.on("error", onEnd).on("exit", () => onEnd(new Error("The thread of the database has ended")))
       await next().catch((error: unknown) => {
         void worker.terminate()
         throw error
@@ -239,14 +247,16 @@ const open = (options: NodeSqliteClientOptions): Effect.Effect<Database, SqlErro
           if (ended !== undefined) return Promise.reject(ended)
           worker.postMessage(statement, [])
           return next()
-        }
+        },
+        end: () => void worker.terminate()
       }
     },
     `cannot open ${options.filename}`
   )
 
 const close = (database: Database): Effect.Effect<void> =>
-  Effect.promise(() => database.send(undefined).catch(() => undefined))
+  // Not by the thread itself, which Deno does not let.
+  Effect.promise(() => database.send("close").then(database.end, database.end))
 
 const makeConnection = (database: Database): Connection => {
   const run = (sql: string, params: ReadonlyArray<unknown>, mode: Mode) =>

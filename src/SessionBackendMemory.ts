@@ -12,7 +12,7 @@
  *   answered 503.
  * - Writes delete expired sessions, a few at a time. There is no timer.
  * - It pushes: who waits for the end of a session (`ended`) is told at once.
- * - With `NODE_ENV=production` the layer logs a warning.
+ * - With `NODE_ENV=production` the layer logs a warning; on Deno only if the environment may be read (`--allow-env`).
  *
  * **Gotchas**
  *
@@ -25,8 +25,8 @@
 
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
 import * as MemoryStore from "./internal/backend/memoryStore.ts"
 import * as Registry from "./internal/registry.ts"
 import { SessionBackend } from "./SessionBackend.ts"
@@ -118,8 +118,9 @@ const defaults = { maxSessions: 100_000, maxBytes: 256 * 1024 * 1024 }
 
 const within = (limits: typeof defaults): Effect.Effect<SessionBackend["Service"]> =>
   Effect.gen(function* () {
-    const environment = yield* Effect.option(Config.String("NODE_ENV"))
-    if (Option.contains(environment, "production")) {
+    // Deno dies where the environment may not be read. A warning that is missing is no reason not to start.
+    const environment = yield* Effect.exit(Config.String("NODE_ENV"))
+    if (Exit.isSuccess(environment) && environment.value === "production") {
       yield* Effect.logWarning(
         "effect-sessions: SessionBackendMemory in production: a restart ends every session, and other processes know " +
           "none of them"

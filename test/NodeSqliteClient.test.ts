@@ -6,9 +6,9 @@ import * as KeyValueStore from "effect/persistence/KeyValueStore"
 import * as SqlClient from "effect/sql/SqlClient"
 import * as Stream from "effect/Stream"
 import * as NodeSqliteClient from "effect-sessions/NodeSqliteClient"
-import { existsSync, mkdtempSync, rmSync } from "node:fs"
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { dirname, join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 
 const memory = NodeSqliteClient.layer({ filename: ":memory:" })
@@ -95,11 +95,27 @@ describe("NodeSqliteClient", () => {
       assert.strictEqual(yield* reason(sql`INSERT INTO numbers (n) VALUES (1)`), "ConstraintError")
       assert.strictEqual(yield* reason(sql`SELEC`), "UnknownError")
       assert.strictEqual(yield* reason(sql`SELECT ${{ not: "a value" }} AS v`), "UnknownError")
-      assert.strictEqual(
-        yield* reason(Effect.provide(SqlClient.SqlClient, NodeSqliteClient.layer({ filename: "/none/such/file.db" }))),
-        "ConnectionError"
-      )
     }).pipe(Effect.provide(memory))
+  )
+
+  it.effect("fails to open by the kind of the failure, whatever the runtime says of it", () =>
+    Effect.gen(function* () {
+      const opening = (filename: string) =>
+        Effect.map(
+          Effect.flip(Effect.scoped(Layer.build(NodeSqliteClient.layer({ filename, busyTimeout: "50 millis" })))),
+          (error) => error.reason._tag
+        )
+      const filename = yield* temporaryFile
+      assert.strictEqual(yield* opening(join(filename, "no", "such", "folder.db")), "ConnectionError")
+      assert.strictEqual(yield* opening(dirname(filename)), "ConnectionError")
+      writeFileSync(filename, "not a database, and long enough to be seen as none ".repeat(10))
+      assert.strictEqual(yield* opening(filename), "UnknownError")
+      const locked = `${filename}.locked`
+      const other = new DatabaseSync(locked)
+      other.exec("BEGIN EXCLUSIVE")
+      assert.strictEqual(yield* opening(locked), "LockTimeoutError")
+      other.close()
+    })
   )
 
   it.effect("goes on when more different statements come than it keeps prepared", () =>

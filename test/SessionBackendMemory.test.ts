@@ -58,12 +58,18 @@ const present = (backend: SessionBackend["Service"], ids: ReadonlyArray<string>)
     (found) => ids.filter((_, i) => Option.isSome(found[i]!))
   )
 
+/** Collects what is garbage. Bun has a way of its own. */
+const collect = (): void => {
+  const { Bun } = globalThis as { readonly Bun?: { readonly gc: (isSync: boolean) => void } }
+  if (Bun !== undefined) return Bun.gc(true)
+  setFlagsFromString("--expose_gc")
+  runInNewContext("gc()")
+}
+
 /** The heap's size, after a collection. */
 const heapUsed = () => {
-  setFlagsFromString("--expose_gc")
-  const gc: () => void = runInNewContext("gc")
-  gc()
-  gc()
+  collect()
+  collect()
   return process.memoryUsage().heapUsed
 }
 
@@ -563,4 +569,15 @@ describe("in production", () => {
       )
     })
   }
+
+  it.effect("[R87c] an environment that may not be read is no reason not to start", () => {
+    const lines: Array<string> = []
+    // So does Effect's own provider on Deno without `--allow-env`.
+    const denied = ConfigProvider.make(() => Effect.die(new Error("Requires env access")))
+    return Effect.gen(function* () {
+      yield* withMemory({}, (backend) => backend.create(record("a")))
+      yield* Layer.build(SessionBackendMemory.layer)
+      assert.deepStrictEqual(lines, [])
+    }).pipe(Effect.provide(capturing(lines)), Effect.provideService(ConfigProvider.ConfigProvider, denied))
+  })
 })

@@ -1,0 +1,57 @@
+/** What is not the same on every runtime, by the names of tests, each with its reason. */
+
+export interface Known {
+  readonly file: string
+  /** How the names of its tests begin, those of their groups first. */
+  readonly test: string
+  readonly reason: string
+}
+
+/**
+ * Tests that run on Node 24 alone: of the slowest, those that ask nothing of a runtime. They try every order of calls
+ * in a model of a store, without timers, sockets, files or cryptography; the same with fewer orders runs everywhere.
+ */
+export const notRepeated: ReadonlyArray<Known> = [
+  {
+    file: "test/laws/12-at-most-so-many.test.ts",
+    test: "every interleaving of log-ins of one principal > law 12: [R46] three log-ins, of whose calls",
+    reason: "72 seconds of every order of three log-ins with a fault at each call; without faults they run everywhere"
+  },
+  {
+    file: "test/manager/rotationSchedules.test.ts",
+    test: "two tabs around scheduled rotations > [R55] [R56] are never logged out unless they log out",
+    reason: "every order of two tabs' calls; test/manager/rotationRaces.test.ts runs everywhere"
+  },
+  {
+    file: "test/SessionBackendMemory.test.ts",
+    test: "bounds > [R84d] 10^5 anonymous log-ins at a cap of 10^3 leave the newest thousand, and every login",
+    reason: "measures single calls of microseconds, which the tests of the other runtime beside it delay"
+  }
+]
+
+/** Tests that fail on a runtime, and have to. */
+export const differences: Readonly<Record<string, ReadonlyArray<Known>>> = {
+  bun: [
+    {
+      file: "test/clientRedirects.test.ts",
+      test: "redirects over undici",
+      reason: "Bun puts another module in place of the package undici, which Effect's client cannot use; it has `fetch`"
+    },
+    { file: "test/clientRedirects.test.ts", test: "a 401 and redirects over undici", reason: "the same" }
+  ],
+  deno: [
+    {
+      file: "test/frontend/places.test.ts",
+      test: "the places a token may come from > [R30] several Cookie headers of a web Request are one",
+      reason:
+        "Deno's `Headers` joins them with commas if a program appends them; its servers join them with semicolons " +
+        "(ownServer.test.ts)"
+    }
+  ]
+}
+
+/** Matches the names of all tests but these, as vitest joins them. */
+export const pattern = (tests: ReadonlyArray<Known>): RegExp => {
+  const names = tests.map(({ test }) => test.replaceAll(" > ", " ").replace(/[\\^$.*+?()[\]{}|]/g, "\\$&"))
+  return new RegExp(`^(?!.*(?:${names.join("|")}))`)
+}
