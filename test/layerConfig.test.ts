@@ -239,7 +239,7 @@ describe("layerConfig", () => {
       })
     )
 
-    it.effect(`${name}: names the variable that is missing or unreadable, and the option that is wrong`, () =>
+    it.effect(`[R87a] ${name}: names the variable that is missing or unreadable, and the option that is wrong`, () =>
       Effect.gen(function* () {
         const fails = (env: Record<string, string>) =>
           Effect.flip(Effect.scoped(Layer.build(layer.pipe(Layer.provide(environment(env))))))
@@ -305,7 +305,7 @@ describe("layerConfig", () => {
     })
   )
 
-  it.effect("what is wrong in several of them is told together", () =>
+  it.effect("[R87a] what is wrong in several of them is told together", () =>
     Effect.gen(function* () {
       const app = SessionMiddleware.layer(UserSession).pipe(
         Layer.provide([
