@@ -17,7 +17,7 @@ import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as HttpApiSecurity from "effect/http-api/HttpApiSecurity"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Redacted from "effect/Redacted"
+import type * as Redacted from "effect/Redacted"
 import { failure } from "./internal/exit.ts"
 import { carriedBy } from "./internal/frontend/carried.ts"
 import { isToken, problemsOf } from "./internal/frontend/cookieAttributes.ts"
@@ -25,7 +25,7 @@ import * as CookieHeader from "./internal/frontend/cookieHeader.ts"
 import { originProblem } from "./internal/frontend/origins.ts"
 import { requestHeader } from "./internal/frontend/requestHeader.ts"
 import * as Registry from "./internal/registry.ts"
-import { redact } from "./internal/token/format.ts"
+import { redact, textOf } from "./internal/token/format.ts"
 import { SessionConfigError, SessionInvalid, SessionMissing } from "./SessionError.ts"
 
 /**
@@ -198,7 +198,7 @@ export const makeCookie = Effect.fnUntraced(function* (
       const attributes = Option.isNone(maxAge)
         ? base
         : { ...base, maxAge: Duration.seconds(Math.max(1, Math.floor(Duration.toSeconds(maxAge.value)))) }
-      return HttpServerResponse.setCookieUnsafe(response, name, Redacted.value(token), attributes)
+      return HttpServerResponse.setCookieUnsafe(response, name, textOf(token), attributes)
     },
     detach: (response, via) =>
       via === "cookie" ? HttpServerResponse.expireCookieUnsafe(response, name, base) : response,
@@ -275,7 +275,7 @@ export const makeHeader = (options: HeaderOptions): Effect.Effect<SessionFronten
         attach: (response, { token, via }) =>
           Option.isSome(via) && via.value !== "header"
             ? response
-            : HttpServerResponse.setHeader(response, name, Redacted.value(token)),
+            : HttpServerResponse.setHeader(response, name, textOf(token)),
         detach: (response) => HttpServerResponse.removeHeader(response, name)
       })
     )

@@ -7,14 +7,14 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as Option from "effect/Option"
-import * as Redacted from "effect/Redacted"
+import type * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import type { Refusal, Session, SessionManager, Tagged } from "../../Session.ts"
 import { SessionInvalid } from "../../SessionError.ts"
 import type { SessionUnavailable } from "../../SessionError.ts"
 import type { Credential, SessionFrontend, Transport } from "../../SessionFrontend.ts"
 import { failure } from "../exit.ts"
-import { places, tokenLength } from "../token/format.ts"
+import { places, textOf, tokenLength } from "../token/format.ts"
 
 const ambiguousError = new SessionInvalid({ reason: "Ambiguous" })
 const ambiguous = failure(ambiguousError)
@@ -38,7 +38,7 @@ export const extractFrom = (
 export const distinct = (credentials: ReadonlyArray<Credential>): ReadonlyArray<Credential> => {
   const byText = new Map<string, Credential>()
   for (const credential of credentials) {
-    const text = Redacted.value(credential.token)
+    const text = textOf(credential.token)
     if (!byText.has(text) || credential.via === "header") byText.set(text, credential)
   }
   return [...byText.values()]
@@ -83,7 +83,7 @@ const maxEnded = 4
 
 /** The id that a token names: a session may have had several tokens. */
 const idOf = ({ token }: Credential): string => {
-  const text = Redacted.value(token)
+  const text = textOf(token)
   return text.length === tokenLength ? text.slice(...places.id) : text
 }
 

@@ -16,7 +16,6 @@ import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
-import * as Redacted from "effect/Redacted"
 import * as Semaphore from "effect/Semaphore"
 import type {
   Changed,
@@ -37,6 +36,7 @@ import { carriedBy } from "../frontend/carried.ts"
 import { requestHeader } from "../frontend/requestHeader.ts"
 import { betweenLooks } from "../manager/ended.ts"
 import * as Span from "../session/span.ts"
+import { textOf } from "../token/format.ts"
 import { type Binding, refused } from "./binding.ts"
 import { chooseSession, endSessions, extractFrom } from "./credentials.ts"
 import { staleness } from "./freshness.ts"
@@ -449,7 +449,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
           this.#headers.issued = undefined
           this.#set(missing)
         }
-        const isOwn = ({ token }: Credential) => Redacted.value(token) === Redacted.value(current.token)
+        const isOwn = ({ token }: Credential) => textOf(token) === textOf(current.token)
         own = carried.find(isOwn)
         carried = carried.filter((credential) => !isOwn(credential))
       }

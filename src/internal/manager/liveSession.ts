@@ -28,6 +28,8 @@ const dateTime = (millis: number): DateTime.Utc => {
   return last?.epochMilliseconds === millis ? last : (made[place] = DateTime.makeUnsafe(millis))
 }
 
+const recordKey = "~effect-sessions/LiveSession/record"
+
 export class LiveSession<A> implements Session<A> {
   readonly id: SessionId
   readonly data: A
@@ -72,14 +74,18 @@ export class LiveSession<A> implements Session<A> {
     this.#record = record
   }
 
-  /** Whether the manager made the session. */
+  get [recordKey](): SessionRecord {
+    return this.#record
+  }
+
+  /** Whether a manager made the session, be it one of another copy of this library. */
   static is<A>(session: Session<A>): session is LiveSession<A> {
-    return #record in session
+    return recordKey in session
   }
 
   /** The record a session was made from. */
   static record(session: LiveSession<unknown>): SessionRecord {
-    return session.#record
+    return session[recordKey]
   }
 }
 

@@ -12,11 +12,11 @@ import * as SecureRandom from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
 import * as Base64Url from "effect/encoding/Base64Url"
 import * as Exit from "effect/Exit"
-import * as Redacted from "effect/Redacted"
+import type * as Redacted from "effect/Redacted"
 import { SessionInvalid } from "../../SessionError.ts"
 import { failure } from "../exit.ts"
 import { timingSafeEqual } from "./tokenCrypto.ts"
-import { places, redact, tokenLength, tokenPattern } from "./format.ts"
+import { places, redact, textOf, tokenLength, tokenPattern } from "./format.ts"
 
 /** A key of the ring, derived for one session definition. */
 export interface Signer {
@@ -59,7 +59,7 @@ export const make = (signers: Signers): Tokens => {
       return Effect.mapEager(current.sign(signed), (mac) => redact(`${signed}.${mac}`))
     },
     check: (token) => {
-      const text = Redacted.value(token)
+      const text = textOf(token)
       if (text.length !== tokenLength) return malformed
       const signer = byKid.get(text.slice(...places.kid))
       if (signer === undefined) return refuse(text)
