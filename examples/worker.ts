@@ -4,7 +4,7 @@
  * `docs/workers.md` says how it is set up. `DB` is a D1 database with the table of `SessionBackendSql.ddl`, and
  * `SESSION_SECRET` a secret of the Worker.
  */
-import { ConfigProvider, Config, Effect, Layer, Schema } from "effect"
+import { Config, ConfigProvider, Effect, Layer, Schema } from "effect"
 import { Digest, Kdf, Mac, SecureRandom } from "effect/crypto"
 import { HttpRouter, HttpServerResponse } from "effect/http"
 import {
@@ -83,12 +83,23 @@ const app = (env: Env) =>
 //    meanwhile builds its own: on Workers no request may wait for what another does.
 let handler: ((request: Request) => Promise<Response>) | undefined
 
+const handle = async (request: Request, env: Env): Promise<Response> => {
+  if (handler !== undefined) return handler(request)
+  const built = HttpRouter.toWebHandler(app(env))
+  const response = await built.handler(request)
+  handler ??= built.handler
+  return response
+}
+
+interface Context {
+  readonly waitUntil: (promise: Promise<unknown>) => void
+}
+
 export default {
-  async fetch(request: Request, env: Env): Promise<Response> {
-    if (handler !== undefined) return handler(request)
-    const built = HttpRouter.toWebHandler(app(env))
-    const response = await built.handler(request)
-    handler ??= built.handler
+  fetch(request: Request, env: Env, context: Context): Promise<Response> {
+    const response = handle(request, env)
+    // Otherwise a client that goes away breaks off what is under way, such as its log-out.
+    context.waitUntil(response)
     return response
   },
 

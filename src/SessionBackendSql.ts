@@ -9,6 +9,7 @@
  * - The table has a row for each session. Run `SessionSweeper` beside it: nothing else removes expired rows.
  * - A serialization failure or a deadlock is retried once, except in `create`. Every other failure is a
  *   `SessionBackendError`, with the error of the database as its `cause`.
+ * - D1 of Cloudflare Workers is a SQLite: `D1Client` is a client for it, to be used with `layerStorage`.
  * - SQLite runs inside the process, so it deletes and lists few rows at a time: other work goes on in between.
  * - A schema is chosen by the `search_path` of the role or the connection, as for `SqlMessageStorage` in Effect; in MySQL
  *   the table is in the database of the connection.

@@ -72,7 +72,7 @@ describe("examples/worker.ts", () => {
     assert.strictEqual((await ada.get("/whoami")).status, 200)
   })
 
-  it("deletes by its cron trigger what has expired, and nothing else", async () => {
+  it("[R83] deletes by its cron trigger what has expired, and nothing else", async () => {
     const ada = browser(workerd)
     await ada.post("/create_session/ada")
     const old = Array.from({ length: 120 }, (_, i) => record({ id: String(i).padStart(22, "0") }))
@@ -84,7 +84,7 @@ describe("examples/worker.ts", () => {
     assert.strictEqual((await ada.get("/whoami")).status, 200)
   })
 
-  it("serves no request without its secret", async () => {
+  it("[R86b] serves no request without its secret", async () => {
     const unset = await run(text, { bindings: { SESSION_SECRET: "" } })
     for (let i = 0; i < 2; i++) assert.strictEqual((await browser(unset).get("/whoami")).status, 500)
     await vi.waitFor(() => assert.include(unset.log(), "session secret"))
@@ -158,7 +158,7 @@ describe.for(settings)("workerd, $of", ({ options, stores }) => {
       assert.strictEqual((await ada.get("/whoami")).status, 401)
     })
 
-    it("keeps all of twelve updates at once", async () => {
+    it("[R70] keeps all of twelve updates at once", async () => {
       const ada = await loggedIn(store)
       const marks = Array.from({ length: 12 }, (_, i) => `mark${i}`)
       const answers = await Promise.all(marks.map((mark) => ada.post(`/mark/${mark}`)))
@@ -169,7 +169,7 @@ describe.for(settings)("workerd, $of", ({ options, stores }) => {
       assert.sameMembers([...(await marksOf(ada))], marks)
     })
 
-    it("answers 503 where the store hangs: alone, after another request, beside others, and several at once", async () => {
+    it("[R79] answers 503 where the store hangs: alone, after another request, beside others, and several at once", async () => {
       const ada = await loggedIn(store)
       const isUnavailable = ({ millis, status, text }: { millis: number; status: number; text: string }) => {
         assert.deepStrictEqual([status, JSON.parse(text)._tag], [503, "SessionUnavailable"])
@@ -189,22 +189,31 @@ describe.for(settings)("workerd, $of", ({ options, stores }) => {
       for (const answer of late) isUnavailable(await answer)
     })
 
-    it("a client that goes away in its update does not lock the session", async () => {
+    it("[R75] a client that goes away in its update does not lock the session", async () => {
       const ada = await loggedIn(store)
       const { met } = await hang("update", 1)
       const gone = ada.leaving("POST", "/mark/gone")
       await met(1)
       gone.leave()
-      // The turn of the one who has left never ends; those that wait for theirs give it up, and the key with it.
-      for (const { millis, status } of await Promise.all([ada.post("/mark/second"), ada.post("/mark/third")])) {
-        assert.strictEqual(status, 503)
-        assert.isAtMost(millis, deadline.most)
-      }
-      assert.strictEqual((await ada.post("/mark/fourth")).status, 204)
-      assert.deepStrictEqual(await marksOf(ada), ["fourth"])
+      // The turn of the one who has left never ends. Who waits for its own gives it up, and with it the key; unless workerd
+      // was so slow to notice that the call of the store had its deadline first.
+      const { millis, status } = await ada.post("/mark/second")
+      assert.include([503, 204], status)
+      assert.isAtMost(millis, deadline.most)
+      assert.strictEqual((await ada.post("/mark/third")).status, 204)
+      assert.deepStrictEqual(await marksOf(ada), status === 503 ? ["third"] : ["second", "third"])
     })
 
-    it("tells onEvent, which has I/O of its own, of what happens", async () => {
+    it("[R75] with waitUntil, what was begun comes to its end though the client goes away", async () => {
+      const ada = await loggedIn(store)
+      const { met } = await hang("slow-update", 1)
+      const gone = ada.leaving("POST", "/mark/gone", { "x-wait": "yes" })
+      await met(1)
+      gone.leave()
+      await vi.waitFor(async () => assert.deepStrictEqual(await marksOf(ada), ["gone"]), { timeout: 10_000 })
+    })
+
+    it("[R85c] tells onEvent, which has I/O of its own, of what happens", async () => {
       const told = async () =>
         (JSON.parse((await browser(workerd).get("/test/told")).text) as Array<[string, string]>)
           .filter(([from]) => from === store)
@@ -246,7 +255,7 @@ describe.for(settings)("workerd, $of", ({ options, stores }) => {
     // Looked for, every 25 seconds, which take a hundredth of that here.
     ["d1-fast", 25_000]
   ] as const)("%s", ([store, most]) => {
-    it("ends streams with their session, though the first who waited has gone", async () => {
+    it("[R88c] ends streams with their session, though the first who waited has gone", async () => {
       const ada = await loggedIn(store)
       const first = ada.leaving("GET", "/feed")
       await first.begun

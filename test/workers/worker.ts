@@ -29,6 +29,10 @@ interface Env {
   readonly SESSION_SECRET: string
 }
 
+interface Context {
+  readonly waitUntil: (promise: Promise<unknown>) => void
+}
+
 const UserData = Schema.Struct({ username: Schema.String, marks: Schema.Array(Schema.String) })
 
 class UserSession extends Session.Service<UserSession>()("test/workers", {
@@ -147,7 +151,11 @@ const hangable = Layer.effect(
   Effect.map(SessionBackend.SessionBackend, (backend) => ({
     ...backend,
     read: (...args) => Effect.suspend(() => (hangs("read") ? noAnswer : backend.read(...args))),
-    update: (...args) => Effect.suspend(() => (hangs("update") ? noAnswer : backend.update(...args)))
+    update: (...args) =>
+      Effect.suspend(() => {
+        if (hangs("update")) return noAnswer
+        return hangs("slow-update") ? Effect.delay(backend.update(...args), "300 millis") : backend.update(...args)
+      })
   }))
 )
 
@@ -259,12 +267,15 @@ const byHand = async (path: string, env: Env): Promise<unknown> => {
 }
 
 export default {
-  fetch: async (request: Request, env: Env): Promise<Response> => {
+  fetch: async (request: Request, env: Env, context: Context): Promise<Response> => {
     const { pathname } = new URL(request.url)
     if (pathname.startsWith("/test/")) return Response.json(await byHand(pathname.slice("/test/".length), env))
     const store = Schema.decodeUnknownSync(
       Schema.Literals(["memory", "memory-sync", "d1", "d1-sync", "d1-fast", "d1-sweeper"])
     )(request.headers.get("x-store"))
-    return handle(store, request, env)
+    const response = handle(store, request, env)
+    // As a Worker should; but some tests are about what happens where it does not.
+    if (request.headers.get("x-wait") === "yes") context.waitUntil(response)
+    return response
   }
 }

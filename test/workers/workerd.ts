@@ -95,8 +95,8 @@ export const browser = ({ url }: Pick<Running, "url">, store = "") => {
     return { status: response.status, text, headers: response.headers, millis: performance.now() - began }
   }
   /** Sends a request, and goes away when it is told to: workerd cancels what it does for it then. */
-  const leaving = (method: string, path: string) => {
-    const sent = request(new URL(path, url), { method, headers: headers() })
+  const leaving = (method: string, path: string, more?: Readonly<Record<string, string>>) => {
+    const sent = request(new URL(path, url), { method, headers: { ...headers(), ...more } })
     const begun = new Promise<void>((resolve) => {
       sent.on("response", (response) => response.on("error", () => {}).on("data", () => resolve()))
     })
