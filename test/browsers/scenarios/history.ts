@@ -61,27 +61,39 @@ export const backAfterLogOut: Scenario = {
     await page.bringToFront()
     hidden("back, after a log-out in another tab", await step(page, app, -1, "/private"))
 
-    // Two that a browser may keep in memory whatever the library sends: they are written down as they are seen.
-    await visit(page, `${home}/`)
-    await post(page, `${home}/login`)
-    await post(page, `${home}/logout`)
-    seen["back to the page that the log-in redirected to"] = await step(page, app, -1, "/private")
-
+    // What a browser may keep in memory whatever the library sends: it is written down as it is seen.
+    const backToFirst = async (leave: () => Promise<unknown>) => {
+      await visit(page, `${home}/`)
+      await post(page, `${home}/login`)
+      await leave()
+      await post(page, `${home}/logout`)
+      return step(page, app, -1, "/private")
+    }
+    seen["back to the page that the log-in redirected to"] = await backToFirst(async () => {})
+    seen["the same, after its script has asked for what is private"] = await backToFirst(() => ask(page, "/whoami"))
     await logIn()
     await follow(page, `${home}/other`)
     await ask(page, "/revoke", { method: "POST" })
     seen["back, after an administrator has ended the session"] = await step(page, app, -1, "/private")
 
-    // And the same with the script of docs/browsers.md in the page.
+    // And the pages that may, with the script of docs/browsers.md in them.
+    const asksAgain = async () => {
+      const before = app.count("GET", "/guarded")
+      await go(page, -1)
+      await until(async () => app.count("GET", "/guarded") > before, "the server was asked", 10_000)
+      assert.strictEqual(app.last("GET", "/guarded")!.status, 401)
+      await until(async () => !(await text(page).catch(() => secretText)).includes(secretText), "the page was gone")
+    }
     await visit(page, `${home}/`)
     await post(page, `${home}/login?guarded`)
     await post(page, `${home}/logout`)
-    const before = app.count("GET", "/guarded")
-    await go(page, -1)
-    await until(async () => app.count("GET", "/guarded") > before, "the server was asked")
-    assert.strictEqual(app.last("GET", "/guarded")!.status, 401)
-    await until(async () => !(await text(page).catch(() => secretText)).includes(secretText), "the page was gone")
-    seen["the same pages with the script below"] = "ask the server: 401"
+    await asksAgain()
+    await logIn()
+    await follow(page, `${home}/guarded`)
+    await follow(page, `${home}/other`)
+    await ask(page, "/revoke", { method: "POST" })
+    await asksAgain()
+    seen["such pages with the script below"] = "ask the server: 401"
     return seen
   }
 }
