@@ -3,6 +3,7 @@ import { spawnSync } from "node:child_process"
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { setTimeout as pause } from "node:timers/promises"
 import { type Browser, connect } from "puppeteer-core"
 import { type Certificate } from "./certificate.ts"
 import { ended, start } from "./processes.ts"
@@ -118,8 +119,12 @@ export const launch = async (name: BrowserName, options: BrowserOptions = {}): P
     return {
       browser,
       version: `${name} ${version}`,
+      // Asked to end, it ends its other processes too, which would still write into the profile.
       [Symbol.asyncDispose]: async () => {
-        await browser.disconnect()
+        await Promise.race([
+          Promise.all([browser.close(), ended(child)]).catch(() => undefined),
+          pause(10_000, undefined, { ref: false })
+        ])
         await dispose()
       }
     }

@@ -1,9 +1,8 @@
 /** Requests that pages of other sites make. */
 import { assert } from "@effect/vitest"
-import type { Asked } from "../sites.ts"
-import { secretText } from "../sites.ts"
 import { SessionFrontend } from "effect-sessions"
 import type { Scenario } from "../scenario.ts"
+import { type Asked, secretText } from "../sites.ts"
 import { ask, follow, post, text, visit } from "../tab.ts"
 
 /** What a request said of where it came from, and what came of it. */
@@ -80,6 +79,12 @@ export const crossSite: Scenario = {
     seen["the same form, whose origin the frontend trusts"] = told(trusting.last("POST", "/logout")!)
     assert.strictEqual(trusting.last("POST", "/logout")!.status, 303)
     assert.strictEqual((await ask(page, "/whoami")).status, 401)
+
+    const plain = await serve({ frontend: SessionFrontend.layerCookie({ secure: false }) }, "http")
+    await visit(page, `${(await pages("http")).at("evil.test")}/`)
+    await post(page, `${plain.at("app.test")}/login`)
+    seen["log-in by another site's form, both over http"] = told(plain.last("POST", "/login")!)
+    assert.strictEqual(plain.last("POST", "/login")!.status, 403)
     return seen
   }
 }
