@@ -4,8 +4,9 @@ import { Deferred, Effect, Layer } from "effect"
 import { HttpRouter, HttpServerRequest } from "effect/http"
 import { SessionFrontend, SessionMiddleware } from "effect-sessions"
 import { TestClock } from "effect/testing"
-import { Chromium, hasChromium } from "./support/chromium.ts"
-import type { Page } from "./support/chromium.ts"
+import type { Page } from "puppeteer-core"
+import { visit } from "./browsers/tab.ts"
+import { has, launch } from "./support/browsers.ts"
 import { empty, text, verified } from "./support/httpSupport.ts"
 import { needing } from "./support/processes.ts"
 import * as Random from "./support/random.ts"
@@ -66,29 +67,35 @@ const start = Effect.fnUntraced(function* () {
   }
 })
 
-needing(hasChromium, "there is no chromium on the PATH to start")("two tabs of a browser", () => {
+needing(has("Chromium"), "there is no chromium on the PATH to start")("two tabs of a browser", () => {
   it.effect(
     "[R55] with requests in flight around 20 scheduled rotations are never logged out, and a copied cookie ends both",
     () =>
       Effect.gen(function* () {
         const dice = Random.make(55)
         const { port, release, tokens } = yield* start()
-        const browser = yield* Effect.acquireRelease(
-          Effect.promise(() => Chromium.start()),
-          (browser) => Effect.promise(() => browser.dispose())
+        const { browser } = yield* Effect.acquireRelease(
+          Effect.promise(() => launch("Chromium")),
+          (running) => Effect.promise(() => running[Symbol.asyncDispose]())
         )
-        const origin = `http://localhost:${port}`
-        const tabs = yield* Effect.promise(() => Promise.all([browser.open(origin), browser.open(origin)]))
+        const open = async () => {
+          const tab = await browser.newPage()
+          await visit(tab, `http://localhost:${port}/`)
+          return tab
+        }
+        const tabs = yield* Effect.promise(() => Promise.all([open(), open()]))
         // With its cache Chromium asks for one URL after the other.
         const ask = (tab: Page, ...paths: ReadonlyArray<string>) =>
           Effect.promise(() =>
-            tab.evaluate<Array<number>>(
-              `Promise.all(${JSON.stringify(paths)}.map((path) => fetch(path, { cache: "no-store" }).then(({ status }) => status)))`
+            tab.evaluate(
+              (paths) =>
+                Promise.all(paths.map((path) => fetch(path, { cache: "no-store" }).then(({ status }) => status))),
+              paths
             )
           )
         const everyTab = <A>(f: (tab: Page) => Effect.Effect<A>) =>
           Effect.forEach(tabs, f, { concurrency: "unbounded" })
-        yield* Effect.promise(() => tabs[0]!.evaluate(`fetch("/login", { method: "POST" }).then(() => 0)`))
+        yield* Effect.promise(() => tabs[0]!.evaluate(() => fetch("/login", { method: "POST" }).then(() => 0)))
 
         let asked = 0
         const letIn = (answers: ReadonlyArray<ReadonlyArray<number>>, round: number) => {
