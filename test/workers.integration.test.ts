@@ -268,6 +268,18 @@ describe.for(settings)("workerd, $of", ({ options, stores }) => {
     })
   })
 
+  it("[R88c] a look at a session that is lost with the request that made it holds up no other", async () => {
+    const ada = await loggedIn("d1-fast")
+    const first = ada.leaving("GET", "/feed")
+    await first.begun
+    const { met } = await hang("read", 1)
+    await met(1)
+    const second = await ada.ask("GET", "/feed")
+    first.leave()
+    assert.strictEqual((await ada.post("/logout")).status, 204)
+    assert.strictEqual(await second.text(), "begun\nNotFound")
+  })
+
   it("a request that goes away while it builds the layers takes no other with it", async () => {
     const { met } = await hang("sql", 1)
     const gone = browser(workerd, "d1-sweeper").leaving("GET", "/public")

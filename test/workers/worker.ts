@@ -199,7 +199,8 @@ const stores = {
   d1: (env: Env) => hangable.pipe(Layer.provide(storageOf(env))),
   "d1-sync": (env: Env) => Layer.mergeAll(hangable.pipe(Layer.provide(storageOf(env))), SyncScheduler),
   /** D1, where a hundred seconds take one. */
-  "d1-fast": (env: Env) => Layer.mergeAll(storageOf(env), Layer.effect(Clock.Clock, fast)),
+  "d1-fast": (env: Env) =>
+    Layer.mergeAll(hangable.pipe(Layer.provide(storageOf(env))), Layer.effect(Clock.Clock, fast)),
   /** D1 with a sweeper beside it, as on a server. */
   "d1-sweeper": (env: Env) => SessionSweeper.layer({ interval: "100 millis" }).pipe(Layer.provideMerge(storageOf(env)))
 }
