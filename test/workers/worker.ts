@@ -1,8 +1,21 @@
 /**
- * The Worker of the tests: sessions in memory and in D1, each in an app of its own, as a request's `x-store` header says.
+ * The Worker of the tests: sessions in memory and in D1, each in an app of its own, as a request's `x-store` header says,
+ * and with a deadline of the store's calls as `x-timeout` says.
  * Paths that begin with `/test/` are for the test's own hand, and go by no app.
  */
-import { Cause, Clock, Config, ConfigProvider, Duration, Effect, Layer, Scheduler, Schema, Stream } from "effect"
+import {
+  Cause,
+  Clock,
+  Config,
+  ConfigProvider,
+  Duration,
+  Effect,
+  Layer,
+  Scheduler,
+  Schema,
+  Stream,
+  Struct
+} from "effect"
 import { Digest, Kdf, Mac, SecureRandom } from "effect/crypto"
 import { HttpRouter, HttpServer, HttpServerResponse } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
@@ -199,7 +212,8 @@ const stores = {
   d1: (env: Env) => hangable.pipe(Layer.provide(storageOf(env))),
   "d1-sync": (env: Env) => Layer.mergeAll(hangable.pipe(Layer.provide(storageOf(env))), SyncScheduler),
   /** D1, where a hundred seconds take one. */
-  "d1-fast": (env: Env) => Layer.mergeAll(storageOf(env), Layer.effect(Clock.Clock, fast)),
+  "d1-fast": (env: Env) =>
+    Layer.mergeAll(hangable.pipe(Layer.provide(storageOf(env))), Layer.effect(Clock.Clock, fast)),
   /** D1 with a sweeper beside it, as on a server. */
   "d1-sweeper": (env: Env) => SessionSweeper.layer({ interval: "100 millis" }).pipe(Layer.provideMerge(storageOf(env)))
 }
@@ -214,11 +228,11 @@ const WebCrypto = Layer.mergeAll(Mac.layerWebCrypto, Digest.layerWebCrypto, Kdf.
 
 const told: Array<readonly [store: string, event: string]> = []
 
-const app = (store: keyof typeof stores, env: Env) =>
+const app = (store: keyof typeof stores, timeout: Duration.Duration, env: Env) =>
   Layer.mergeAll(Open, Guarded, ApiLive, RpcLive).pipe(
     Layer.provide(
       SessionMiddleware.layer(UserSession, {
-        backendTimeout: store === "d1-fast" ? "1 minute" : "1 second",
+        backendTimeout: timeout,
         // The handler has I/O of its own.
         onEvent: (event) =>
           Effect.promise(async () => {
@@ -236,12 +250,15 @@ const app = (store: keyof typeof stores, env: Env) =>
 
 const handlers = new Map<string, (request: Request) => Promise<Response>>()
 
-const handle = async (store: keyof typeof stores, request: Request, env: Env): Promise<Response> => {
-  const handler = handlers.get(store)
+const handle = async (request: Request, env: Env): Promise<Response> => {
+  const store = Schema.decodeUnknownSync(Schema.Literals(Struct.keys(stores)))(request.headers.get("x-store"))
+  const timeout = Number(request.headers.get("x-timeout"))
+  const name = `${store} ${timeout}`
+  const handler = handlers.get(name)
   if (handler !== undefined) return handler(request)
-  const built = HttpRouter.toWebHandler(app(store, env), { disableLogger: true })
+  const built = HttpRouter.toWebHandler(app(store, Duration.millis(timeout), env), { disableLogger: true })
   const response = await built.handler(request)
-  handlers.set(store, handlers.get(store) ?? built.handler)
+  handlers.set(name, handlers.get(name) ?? built.handler)
   return response
 }
 
@@ -270,10 +287,7 @@ export default {
   fetch: async (request: Request, env: Env, context: Context): Promise<Response> => {
     const { pathname } = new URL(request.url)
     if (pathname.startsWith("/test/")) return Response.json(await byHand(pathname.slice("/test/".length), env))
-    const store = Schema.decodeUnknownSync(
-      Schema.Literals(["memory", "memory-sync", "d1", "d1-sync", "d1-fast", "d1-sweeper"])
-    )(request.headers.get("x-store"))
-    const response = handle(store, request, env)
+    const response = handle(request, env)
     // As a Worker should; but some tests are about what happens where it does not.
     if (request.headers.get("x-wait") === "yes") context.waitUntil(response)
     return response

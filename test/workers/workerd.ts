@@ -72,12 +72,13 @@ export const start = async (contents: string, options: Options = {}) => {
 
 export type Running = Awaited<ReturnType<typeof start>>
 
-/** A browser that knows one Worker. `store` is which of the test Worker's apps it asks. */
-export const browser = ({ url }: Pick<Running, "url">, store = "") => {
+/** A browser that knows one Worker. `store` and `timeout`, in milliseconds, say which of the test Worker's apps it asks. */
+export const browser = ({ url }: Pick<Running, "url">, store = "", timeout = 10_000) => {
   const jar = new Map<string, string>()
   const headers = () => ({
     cookie: [...jar].map(([name, value]) => `${name}=${value}`).join("; "),
     "x-store": store,
+    "x-timeout": String(timeout),
     // workerd closes a connection that was silent for a while, which a client may use just then.
     connection: "close"
   })
