@@ -12,6 +12,8 @@ import type * as EffectModule from "effect"
 import type * as HttpModule from "effect/http"
 import type * as Package from "effect-sessions"
 import type { SessionTest } from "effect-sessions/testing"
+import { refusedWhy } from "../src/internal/session/refusedWhy.ts"
+import { SessionInvalid } from "../src/SessionError.ts"
 import { secretA } from "./support/userSession.ts"
 
 const root = join(import.meta.dirname, "..")
@@ -166,6 +168,13 @@ describe("two copies of the library", () => {
     const exit = await Effect.runPromise(Effect.exit(elsewhere.modify(session, (data) => [0, { ...data, words: 8 }])))
     // It has another store, without this record: with the token of the kept copy it got as far as asking.
     assert.strictEqual(other.Option.getOrThrow(other.Exit.findErrorOption(exit))._tag, "SessionInvalid")
+  })
+
+  it("why another copy's manager refused is told by its tag, not by its class", async () => {
+    const manager = await kept.runtime.runPromise(kept.UserSession.Manager)
+    const error = await other.Effect.runPromise(other.Effect.flip(manager.resolve(kept.Redacted.make("x"))))
+    assert.notInstanceOf(error, SessionInvalid)
+    assert.strictEqual(refusedWhy(error), "Malformed")
   })
 
   it("a token that another copy has redacted by itself fails with a sentence that says what to do", async () => {
