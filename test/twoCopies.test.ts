@@ -139,6 +139,11 @@ describe("two copies of the library", () => {
     assert.strictEqual(loggedOut.status, 200)
     assert.include(loggedOut.header, "Max-Age=0")
     assert.strictEqual((await send((session) => session.get, rotated.cookie)).status, 401)
+    // One that has looked at its session first knows which of the request's tokens is its own.
+    const again = await send((session) => session.create(ada))
+    const looked = await send((session) => other.Effect.andThen(session.get, session.destroy), again.cookie)
+    assert.strictEqual(looked.status, 200)
+    assert.strictEqual((await send((session) => session.get, again.cookie)).status, 401)
   })
 
   it("the kept runtime runs the other copy's effects, and a page finds its user", async () => {
