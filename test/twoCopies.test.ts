@@ -12,6 +12,8 @@ import type * as EffectModule from "effect"
 import type * as HttpModule from "effect/http"
 import type * as Package from "effect-sessions"
 import type { SessionTest } from "effect-sessions/testing"
+import { refusedWhy } from "../src/internal/session/refusedWhy.ts"
+import { SessionInvalid } from "../src/SessionError.ts"
 import { secretA } from "./support/userSession.ts"
 
 const root = join(import.meta.dirname, "..")
@@ -137,6 +139,11 @@ describe("two copies of the library", () => {
     assert.strictEqual(loggedOut.status, 200)
     assert.include(loggedOut.header, "Max-Age=0")
     assert.strictEqual((await send((session) => session.get, rotated.cookie)).status, 401)
+    // One that has looked at its session first knows which of the request's tokens is its own.
+    const again = await send((session) => session.create(ada))
+    const looked = await send((session) => other.Effect.andThen(session.get, session.destroy), again.cookie)
+    assert.strictEqual(looked.status, 200)
+    assert.strictEqual((await send((session) => session.get, again.cookie)).status, 401)
   })
 
   it("the kept runtime runs the other copy's effects, and a page finds its user", async () => {
@@ -166,6 +173,13 @@ describe("two copies of the library", () => {
     const exit = await Effect.runPromise(Effect.exit(elsewhere.modify(session, (data) => [0, { ...data, words: 8 }])))
     // It has another store, without this record: with the token of the kept copy it got as far as asking.
     assert.strictEqual(other.Option.getOrThrow(other.Exit.findErrorOption(exit))._tag, "SessionInvalid")
+  })
+
+  it("why another copy's manager refused is told by its tag, not by its class", async () => {
+    const manager = await kept.runtime.runPromise(kept.UserSession.Manager)
+    const error = await other.Effect.runPromise(other.Effect.flip(manager.resolve(kept.Redacted.make("x"))))
+    assert.notInstanceOf(error, SessionInvalid)
+    assert.strictEqual(refusedWhy(error), "Malformed")
   })
 
   it("a token that another copy has redacted by itself fails with a sentence that says what to do", async () => {
