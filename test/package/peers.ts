@@ -44,8 +44,9 @@ for (const name of drivers) {
   execFileSync("npm", ["install", "--silent", "--no-audit", "--no-fund", `${name}@${lowest}`], { cwd: installed })
 
   const copy = join(work, name)
-  for (const part of ["src", "test", "docs", "package.json", "tsconfig.json", "vitest.config.ts"]) {
-    cpSync(join(root, part), join(copy, part), { recursive: true })
+  for (const part of readdirSync(root)) {
+    if (![".git", "dist", "node_modules"].includes(part))
+      cpSync(join(root, part), join(copy, part), { recursive: true })
   }
   mkdirSync(join(copy, "node_modules"))
   // Links, but not to what a test run has kept there of how it found modules.
