@@ -53,14 +53,14 @@ describe("the workflows", () => {
     const used = [...jobs.map(({ job }) => job.uses), ...steps.map(({ step }) => step.uses)].filter(
       (uses) => uses !== undefined
     )
+    const lines = files.flatMap((file) => [...read(file).matchAll(/\buses: *(.*)$/gm)].map(([, uses]) => uses!))
     assert.isAbove(used.length, 2)
-    const texts = files.map(read).join("\n")
+    assert.strictEqual(lines.length, used.length)
     assert.deepStrictEqual(
-      used.filter((uses) =>
+      lines.filter((uses) =>
         uses.startsWith("./")
           ? !existsSync(join(root, uses))
-          : !/^[\w-]+\/[\w-]+@[0-9a-f]{40}$/.test(uses) ||
-            !new RegExp(`uses: ${uses} # v\\d+\\.\\d+\\.\\d+\n`).test(texts)
+          : !/^[\w-]+\/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$/.test(uses)
       ),
       []
     )
