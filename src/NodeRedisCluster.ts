@@ -27,7 +27,7 @@
  *
  * **Gotchas**
  *
- * - It needs `redis` (node-redis) 5 or later, a peer dependency, and is not part of the package's main entry point.
+ * - It needs `redis` (node-redis) 5.12.1 or later, a peer dependency, and is not part of the package's main entry point.
  * - A command with several keys is for one slot: Redis answers `CROSSSLOT` otherwise. `DBSIZE`, `FLUSHALL` and the like
  *   see one master, not the Cluster.
  * - `cluster-require-full-coverage no` is what keeps the other shards at work while one has no master: by default Redis
@@ -261,7 +261,10 @@ const makeClient = (options: NodeRedisClusterOptions, log: (error: unknown) => v
           connection.destroy()
         } catch {}
       }
-      if (cluster.isOpen) cluster.destroy()
+      // Older versions of node-redis throw here, too, once the connections have ended.
+      try {
+        if (cluster.isOpen) cluster.destroy()
+      } catch {}
     }
   }
   return client

@@ -22,7 +22,7 @@
  *
  * **Gotchas**
  *
- * - It needs `redis` (node-redis) 5 or later, a peer dependency, and is not part of the package's main entry point.
+ * - It needs `redis` (node-redis) 5.12.1 or later, a peer dependency, and is not part of the package's main entry point.
  * - `min-replicas-to-write 1` is what saves log-outs: without it, those that no replica had received are undone by the
  *   failover.
  * - The Sentinels must know the nodes under addresses that this process can reach (`nodeAddressMap` translates them).

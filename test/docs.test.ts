@@ -46,6 +46,8 @@ const written = [
   "ARCHITECTURE.md",
   "CHANGELOG.md",
   "CONTRIBUTING.md",
+  "RELEASING.md",
+  "SECURITY.md",
   ...globSync("docs/**/*.md", { cwd: root })
 ]
 const fences = write([...written, ...sources], folder)
