@@ -45,6 +45,13 @@ describe("a run on another runtime", () => {
     ])
   })
 
+  it("knows names of groups, however they are joined", () => {
+    const names = pattern([known("a.test.ts", "a group > the test [R1]")])
+    assert.isFalse(names.test("a group > the test [R1]"))
+    assert.isFalse(names.test("a group the test [R1]"))
+    assert.isTrue(names.test("a group > the test 1"))
+  })
+
   it("leaves out by name what is not repeated, and nothing else", () => {
     const leavesOut = (name: string) => !pattern(notRepeated).test(name)
     assert.isTrue(
