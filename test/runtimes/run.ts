@@ -89,11 +89,13 @@ const run = async (runtime: Runtime, expected: ReadonlyArray<TestId>) => {
   if (code !== 0 && report.failed.size === 0) problems.push(`vitest ended with ${code}:\n${output}`)
   if (report.files !== portable.length) problems.push(`${report.files} of ${portable.length} files`)
   const unknown = report.failed.size - known.length
+  const notRun = expected.length - report.passed.length - report.failed.size
   const ofExamples = await runExamples(examples, runtime, values.servers)
   problems.push(...ofExamples.problems)
   console.log(
     `${`${title} ${version}`.padEnd(14)} ${count(report.passed.length)} passed, ${unknown} failed, ` +
-      `${known.length} known to fail, of ${count(expected.length)} in ${report.files} files (${seconds} s); ` +
+      `${known.length} known to fail, ${notRun} not repeated, of ${count(expected.length)} in ${report.files} files ` +
+      `(${seconds} s); ` +
       `${ofExamples.passed} examples passed, ${ofExamples.failed} failed`
   )
   for (const problem of problems) console.log(problem.replace(/^/gm, "    "))
