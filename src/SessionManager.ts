@@ -454,8 +454,7 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
         [...[definition, Frontend, Manager, Verified, Verifier].map((part) => part.key), Fence.namespaceOf(key)].map(
           (name) => ({
             name: `identifier ${name}`,
-            taken: (other) =>
-              `two session definitions have the identifier "${other}": give each its own, in Session.Service()("…"). If they are one, whose module was loaded twice, keep its runtime on globalThis, or dispose of the first`,
+            taken: Registry.twins,
             settings: shared,
             differ
           })

@@ -152,7 +152,9 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
               ? {
                   name: `cookie ${scheme.key}`,
                   taken: (other: string) =>
-                    `the cookie "${scheme.key}" serves ${other} already; give ${session.key} another: SessionFrontend.layerCookie({ name })`,
+                    other === session.key
+                      ? Registry.twins(other)
+                      : `the cookie "${scheme.key}" serves ${other} already; give ${session.key} another: SessionFrontend.layerCookie({ name })`,
                   settings: sharedOf(options),
                   differ: (differences: string) =>
                     `two layers of ${session.key} serve the cookie "${scheme.key}" and differ: ${differences}. Give them the same options, or use one layer for both`

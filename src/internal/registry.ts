@@ -60,6 +60,10 @@ export type Setting = readonly [value: unknown, text: string]
 /** A setting that is a function is compared by identity: what two of them do cannot be. */
 export const functionSetting = (given: unknown): Setting => [given, given === undefined ? "not set" : "a function"]
 
+/** The problem where two definitions have one identifier, whichever of their names is met first. */
+export const twins = (key: string): string =>
+  `two session definitions have the identifier "${key}": give each its own, in Session.Service()("…"). If they are one, whose module was loaded twice, keep its runtime on globalThis, or dispose of the first`
+
 export interface Claim {
   readonly name: string
   /** The problem where another definition has the name. None has one that holds the definition's identifier. */
@@ -125,6 +129,8 @@ export const layer: Layer.Layer<Registry> = Layer.sync(Registry, () => {
   /** Of a definition that has several managers the newest tells: their handlers are one, unless a module was reloaded. */
   const tellers = new Map<string, Set<() => Sweep>>()
   const found = new Set<{ readonly layer: string; readonly problems: ReadonlyArray<string> }>()
+  /** Layers of reloaded modules that were warned of: a manager and its HTTP part are one layer. */
+  const warned = new WeakSet<Made>()
 
   interface Taken {
     readonly use?: Use
@@ -169,13 +175,13 @@ export const layer: Layer.Layer<Registry> = Layer.sync(Registry, () => {
             })
         )
       ).pipe(
-        Effect.tap((all) =>
-          all.some(({ isReloaded }) => isReloaded)
-            ? Effect.logWarning(
-                "session layers were made anew while those of the module's last version are still open: dispose of their runtime when the module is reloaded"
-              ).pipe(Effect.annotateLogs({ definition: owner.key }))
-            : Effect.void
-        ),
+        Effect.tap((all) => {
+          if (warned.has(by) || !all.some(({ isReloaded }) => isReloaded)) return Effect.void
+          warned.add(by)
+          return Effect.logWarning(
+            "session layers were made anew while those of the module's last version are still open: dispose of their runtime when the module is reloaded"
+          ).pipe(Effect.annotateLogs({ definition: owner.key }))
+        }),
         Effect.map((all) => all.flatMap(({ problems }) => problems))
       ),
 
@@ -223,8 +229,8 @@ export const layer: Layer.Layer<Registry> = Layer.sync(Registry, () => {
           Effect.suspend(() => {
             const all = [...found]
             return new SessionConfigError({
-              layers: all.map(({ layer }) => layer),
-              problems: all.flatMap(({ problems }) => problems)
+              layers: [...new Set(all.map(({ layer }) => layer))],
+              problems: [...new Set(all.flatMap(({ problems }) => problems))]
             })
           })
         )

@@ -91,6 +91,26 @@ describe("two definitions in one application", () => {
     })
   )
 
+  it.effect("[R87b] two of one identifier are told that alone, though they meet on the cookie's name too", () =>
+    Effect.gen(function* () {
+      class Twin extends Session.Service<Twin>()("test/AdminSession", {
+        data: UserData,
+        principal: (data) => data.username
+      }) {}
+      const backend = WatchedBackend.make()
+      const error = yield* Layer.build(
+        Layer.merge(
+          layerAdmin(backend, SessionFrontend.layerCookie()),
+          Stack.http(Twin, { backend: backend.layer, frontend: SessionFrontend.layerCookie() })
+        )
+      ).pipe(Effect.scoped, Effect.catchDefect(Effect.fail), Effect.flip)
+      assert.match(
+        String(error),
+        /session configuration of test\/AdminSession:\n {2}- two session definitions have the identifier "test\/AdminSession"[^\n]*$/
+      )
+    })
+  )
+
   it.effect("[R87b] two on one cookie name do not build", () =>
     Effect.gen(function* () {
       const backend = WatchedBackend.make()
