@@ -3,7 +3,7 @@
  * still open: the application, a memo map, is kept on `globalThis`.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Exit, Layer, Scope } from "effect"
+import { Context, DateTime, Duration, Effect, Exit, Layer, Option, type ManagedRuntime, Scope } from "effect"
 import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -46,6 +46,21 @@ const live = SessionMiddleware.layer(${name}, { idleTimeout: "${idleTimeout}" })
 export { ${name} as UserSession, live }
 `
 
+/** The same with its runtime, which takes the place of the last one as `docs/next.md` says, or stays. */
+const withRuntime = (idleTimeout: string, isKept: boolean): string => `${source({ idleTimeout })}
+import { ManagedRuntime } from "effect"
+const makeRuntime = () => ManagedRuntime.make(live)
+const kept = globalThis
+${isKept ? "" : "await kept.sessions?.dispose()"}
+export const runtime = (kept.sessions ${isKept ? "??=" : "="} makeRuntime())
+export const hasHot = import.meta.hot !== undefined
+`
+
+interface LoadedRuntime extends Loaded {
+  readonly runtime: ManagedRuntime.ManagedRuntime<Session.ManagerOf<unknown>, SessionConfigError>
+  readonly hasHot: boolean
+}
+
 /** A dev server on a folder whose `node_modules` are this repository's, and its sources the package. */
 const devServer = Effect.acquireRelease(
   Effect.promise(async () => {
@@ -68,12 +83,12 @@ const devServer = Effect.acquireRelease(
       optimizeDeps: { noDiscovery: true }
     })
     /** Loads a file as it is now written. */
-    const load = async (file: string, text: string): Promise<Loaded> => {
+    const load = async <A = Loaded>(file: string, text: string): Promise<A> => {
       writeFileSync(join(folder, file), text)
       // What the watcher does when it sees the change; a test waits for no watcher.
       server.moduleGraph.onFileChange(join(folder, file))
       server.environments.ssr.moduleGraph.onFileChange(join(folder, file))
-      return (await server.ssrLoadModule(`/${file}`)) as Loaded
+      return (await server.ssrLoadModule(`/${file}`)) as A
     }
     const close = async () => {
       await server.close()
@@ -146,6 +161,41 @@ describe("a module that is loaded again", () => {
       }),
     60_000
   )
+
+  for (const isKept of [true, false]) {
+    it.live(
+      isKept
+        ? "finds the services of the runtime that is kept on globalThis"
+        : "disposes of the runtime of its last version, and its own options count",
+      () =>
+        Effect.gen(function* () {
+          const { load } = yield* devServer
+          yield* Effect.addFinalizer(() => Effect.sync(() => Reflect.deleteProperty(globalThis, "sessions")))
+          const version = (idleTimeout: string) =>
+            Effect.gen(function* () {
+              const { hasHot, runtime, UserSession } = yield* Effect.promise(() =>
+                load<LoadedRuntime>("session.ts", withRuntime(idleTimeout, isKept))
+              )
+              // So no handler of it could dispose of anything.
+              assert.isFalse(hasHot)
+              yield* Effect.addFinalizer(() => runtime.disposeEffect)
+              return { runtime, manager: yield* Effect.promise(() => runtime.runPromise(UserSession.Manager)) }
+            })
+          const idleOf = ({ createdAt, expiresAt }: Session.Session<{ readonly username: string }>) =>
+            Math.round(Duration.toMinutes(DateTime.distance(createdAt, expiresAt)))
+          const before = yield* version("1 hour")
+          const { token } = yield* before.manager.create({ username: "ada" })
+          const now = yield* version("5 minutes")
+          const resolved = yield* Effect.option(now.manager.resolve(token))
+          const exit = yield* Effect.promise(() => before.runtime.runPromiseExit(Effect.void))
+          // The store is in memory, and goes with its runtime.
+          assert.strictEqual(Option.isSome(resolved), isKept)
+          assert.strictEqual(Exit.isSuccess(exit), isKept)
+          assert.strictEqual(idleOf(yield* now.manager.create({ username: "ada" })), isKept ? 60 : 5)
+        }),
+      60_000
+    )
+  }
 
   it.effect(
     "[R87b] is told from a second definition of the identifier, which is refused however late it comes",
