@@ -89,10 +89,15 @@ describe("the workflows", () => {
     for (const file of files) assert.notMatch(read(file), /secrets\.|pull_request_target|_TOKEN/, file)
   })
 
-  it("publish on a tag, after the gate and the check of the release, and run no script of a dependency there", () => {
+  it("publish on a tag, after the check of the release and then the gate, and run no script of a dependency there", () => {
     const release = workflows.get(".github/workflows/release.yml")!
     assert.deepStrictEqual(release.on, { push: { tags: ["v*"] } })
     assert.strictEqual(release.jobs["publish"]!.needs, "gate")
+    assert.strictEqual(release.jobs["gate"]!.needs, "check")
+    assert.deepStrictEqual(
+      release.jobs["check"]!.steps!.flatMap(({ run }) => run ?? []),
+      ["npm run release:check"]
+    )
     assert.strictEqual(release.jobs["gate"]!.uses, "./.github/workflows/ci.yml")
     const ci = workflows.get(".github/workflows/ci.yml")!
     assert.containsAllKeys(ci.on, ["workflow_call", "pull_request"])
@@ -102,7 +107,7 @@ describe("the workflows", () => {
     )
     assert.deepStrictEqual(
       release.jobs["publish"]!.steps!.flatMap(({ run }) => run ?? []),
-      ["npm run release:check", "npm ci --ignore-scripts", "npm publish"]
+      ["npm ci --ignore-scripts", "npm publish"]
     )
   })
 })
