@@ -52,6 +52,9 @@ const maxSecrets = 8
 
 const howToMakeOne = "make one with: openssl rand -base64 32"
 
+/** Of what a schema says in lines: several issues, the path of each below it. */
+const inOneLine = (issues: string): string => issues.replaceAll(/\n\s+/g, " ").replaceAll("\n", ", ")
+
 const problemsOf = (secrets: ReadonlyArray<string>): ReadonlyArray<string> => {
   const problems: Array<string> = []
   const name = (i: number) =>
@@ -126,7 +129,7 @@ export const layerConfig = (
       // A schema error names the variable and never its value; other failures are the provider's own.
       onFailure: (error): Effect.Effect<never, SessionConfigError | Config.ConfigError> =>
         error.cause._tag === "SchemaError"
-          ? failed([`the session secret is not configured: ${error.cause.message}; ${howToMakeOne}`])
+          ? failed([`the session secret is not configured: ${inOneLine(error.cause.message)}; ${howToMakeOne}`])
           : Effect.fail(error),
       onSuccess: make
     })

@@ -347,6 +347,18 @@ describe("layerConfig", () => {
       assert.strictEqual(error._tag, "SessionConfigError")
       assert.include(error.message, "SESSION_SECRET")
       assert.include(error.message, "openssl rand -base64 32")
+      // A problem is a line of a list.
+      for (const [env, config] of [
+        [{}, one],
+        [{}, Config.Array(Schema.Redacted(Schema.String), "SESSION_SECRETS")],
+        [{ SESSION_SECRETS: {} }, several]
+      ] as const) {
+        const error = yield* Effect.flip(from(env, config))
+        assert.match(
+          error.message,
+          /^session configuration of SessionKeys:\n {2}- [^\n]* at \["SESSION_SECRETS?"\][^\n]*$/
+        )
+      }
     })
   )
 
