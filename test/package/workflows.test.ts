@@ -1,6 +1,8 @@
 /** The workflows of `.github`: what they run is there, what they use is pinned, and they may do no more than they need. */
 import { assert, describe, it } from "@effect/vitest"
-import { existsSync, globSync, readFileSync } from "node:fs"
+import { execFileSync } from "node:child_process"
+import { existsSync, globSync, mkdtempSync, readFileSync, realpathSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { parse } from "yaml"
 
@@ -109,5 +111,29 @@ describe("the workflows", () => {
       release.jobs["publish"]!.steps!.flatMap(({ run }) => run ?? []),
       ["npm ci --ignore-scripts", "npm publish"]
     )
+  })
+
+  it("let the gate clone a workspace that belongs to another user, as one does in a container", () => {
+    const folder = realpathSync(mkdtempSync(join(tmpdir(), "workflows-")))
+    try {
+      const workspace = join(folder, "workspace")
+      const run = (command: string, env: NodeJS.ProcessEnv = {}) =>
+        execFileSync("sh", ["-c", command], {
+          cwd: folder,
+          stdio: "pipe",
+          env: { PATH: process.env["PATH"], HOME: folder, GITHUB_WORKSPACE: workspace, ...env }
+        })
+      // git's own way to try it as one user.
+      const clone = () => run("git clone -q workspace clone", { GIT_TEST_ASSUME_DIFFERENT_OWNER: "1" })
+      run("git init -q workspace")
+      assert.throws(clone, /dubious ownership/)
+      const ci = workflows.get(".github/workflows/ci.yml")!
+      const settings = ci.jobs["gate"]!.steps!.flatMap(({ run }) => (run?.startsWith("git config ") ? [run] : []))
+      assert.isNotEmpty(settings)
+      for (const setting of settings) run(setting)
+      clone()
+    } finally {
+      rmSync(folder, { recursive: true, force: true })
+    }
   })
 })
