@@ -17,8 +17,8 @@ interface Owner {
   readonly key: string
 }
 
-/** When and where a program made a layer. */
-export interface Made {
+/** When and where the program made a layer. */
+interface Made {
   /** Layers made later have a greater one. */
   readonly order: number
   /** The function and the file, as a stack trace has them, without the line: an edit above moves it. */
@@ -30,29 +30,29 @@ let made = 0
 /** Bun, Deno, Node and workerd have it; without it no layer is taken for one of a reloaded module. */
 const { captureStackTrace } = Error as { readonly captureStackTrace?: (target: object, below: unknown) => void }
 
-/** Of a layer that this function is about to answer. */
-export const madeBy = (layer: (...args: never) => unknown): Made => {
-  const trace: { readonly stack?: string } = {}
-  captureStackTrace?.(trace, layer)
-  const frame = trace.stack?.split("\n").find((line) => /:\d+:\d+\)?$/.test(line))
-  // A dev server may tell the versions of a module apart by a query.
-  return { order: ++made, place: frame?.replace(/:\d+:\d+\)?$/, "").replace(/\?.*/, "") }
-}
-
-/** When and where the layer was made that is built. */
-export const MadeIn = Context.Reference<Made>("effect-sessions/internal/Registry/MadeIn", {
+const MadeIn = Context.Reference<Made>("effect-sessions/internal/Registry/MadeIn", {
   defaultValue: () => ({ order: 0, place: undefined })
 })
 
-/** A layer with when and where it was made: where the layer it is a part of was, if it is of one. */
-export const madeIn = <A, E, R>(own: Made, layer: Layer.Layer<A, E, R>): Layer.Layer<A, E, R> =>
-  Layer.provide(
-    layer,
-    Layer.effect(
-      MadeIn,
-      Effect.map(MadeIn, (outer) => (outer.order === 0 ? own : outer))
-    )
+/**
+ * A layer that knows when and where the program called `constructor`, which answers it. A layer that is a part of another
+ * was made where that one was.
+ */
+export const madeBy = <A, E, R>(
+  constructor: (...args: never) => unknown,
+  layer: Layer.Layer<A, E, R>
+): Layer.Layer<A, E, R> => {
+  const trace: { readonly stack?: string } = {}
+  captureStackTrace?.(trace, constructor)
+  const frame = trace.stack?.split("\n").find((line) => /:\d+:\d+\)?$/.test(line))
+  // A dev server may tell the versions of a module apart by a query.
+  const own = { order: ++made, place: frame?.replace(/:\d+:\d+\)?$/, "").replace(/\?.*/, "") }
+  const here = Layer.effect(
+    MadeIn,
+    Effect.map(MadeIn, (outer) => (outer.order === 0 ? own : outer))
   )
+  return Layer.provide(layer, here)
+}
 
 /** A setting in which the layers of a name must agree, and how it is told. A secret is told as what it is. */
 export type Setting = readonly [value: unknown, text: string]
@@ -104,7 +104,6 @@ export class Registry extends Context.Service<
      */
     readonly claim: (
       owner: Owner,
-      made: Made,
       claims: ReadonlyArray<Claim>
     ) => Effect.Effect<ReadonlyArray<string>, never, Scope.Scope>
     /** Fails if a layer has problems, with those of the layers built beside it too: Layer reports only the first. */
@@ -156,10 +155,10 @@ export const layer: Layer.Layer<Registry> = Layer.sync(Registry, () => {
   }
 
   return {
-    claim: (owner, by, claims) =>
+    claim: (owner, claims) =>
       Effect.forEach(claims, (claim) =>
         Effect.acquireRelease(
-          Effect.sync(() => take(owner, by, claim)),
+          Effect.map(MadeIn, (by) => take(owner, by, claim)),
           ({ use }) =>
             Effect.sync(() => {
               if (use === undefined || --use.count > 0) return
