@@ -162,8 +162,7 @@ export const make = (
   })
 
 /**
- * Layer that stores sessions in Redis with the given options. Fails with every problem of the options, and if it is over
- * one server of a Cluster.
+ * Layer that stores sessions in Redis with the given options: `make`.
  *
  * @stability unstable
  * @category layers
@@ -186,8 +185,7 @@ export const layerConfig = (
   Registry.effect(SessionBackend, Effect.flatMap(Config.unwrap(options), make))
 
 /**
- * Layer that stores sessions in Redis, with keys that begin with `effect-sessions`. Fails if it is over one server of a
- * Cluster.
+ * Layer that stores sessions in Redis, with keys that begin with `effect-sessions`: `layerWith` without options.
  *
  * @stability unstable
  * @category layers

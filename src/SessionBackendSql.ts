@@ -138,7 +138,7 @@ export const layerMigrations = (
 ): Layer.Layer<never, SessionConfigError, SqlClient.SqlClient> => Registry.effectDiscard(migrate(options))
 
 /**
- * Layer that runs `migrate` with options from configuration: `layerMigrations`.
+ * Layer that runs `migrate` when it is built, with options from configuration: `layerMigrations`.
  *
  * @stability experimental
  * @category layers
@@ -194,8 +194,8 @@ export const layerStorageConfig = (
   Registry.effect(SessionBackend, Effect.flatMap(Config.unwrap(options), makeStorage))
 
 /**
- * Makes a store in the given table, which it creates if it is missing, and brings over from an older version: `migrate`
- * and `makeStorage`. A database that cannot be reached is a defect.
+ * Makes a store in a table, which it creates if it is missing, and brings over from an older version: `migrate` and
+ * `makeStorage`. A database that cannot be reached is a defect.
  *
  * @stability experimental
  * @category constructors
@@ -207,8 +207,7 @@ export const make = (
   Effect.andThen(migrate(options), makeStorage(options))
 
 /**
- * Layer that stores sessions in the given table, which it creates if it is missing, and brings over from an older
- * version: `layerMigrations` and `layerStorage`. A database that cannot be reached is a defect.
+ * Layer that stores sessions in a table, which it creates or brings over: `make`.
  *
  * @stability unstable
  * @category layers
@@ -220,7 +219,7 @@ export const layerWith = (
   Registry.effect(SessionBackend, make(options))
 
 /**
- * Layer that stores sessions in a table, which it creates if it is missing, with options from configuration: `layerWith`.
+ * Layer that stores sessions in a table, which it creates or brings over, with options from configuration: `layerWith`.
  *
  * @stability experimental
  * @category layers
@@ -232,8 +231,7 @@ export const layerConfig = (
   Registry.effect(SessionBackend, Effect.flatMap(Config.unwrap(options), make))
 
 /**
- * Layer that stores sessions in the table `effect_sessions`, which it creates if it is missing, and brings over from an
- * older version. A database that cannot be reached is a defect.
+ * Layer that stores sessions in the table `effect_sessions`, which it creates or brings over: `layerWith` without options.
  *
  * @stability unstable
  * @category layers

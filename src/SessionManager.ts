@@ -395,9 +395,8 @@ export const make = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
  * Layer of a definition's manager, for an RPC server, a job or a command line. With HTTP use `SessionMiddleware.layer`,
  * which provides it too.
  *
- * Fails with a `SessionConfigError` on options, an identifier or a data version that are not valid, where another
- * definition of the application has the same identifier, and where another manager of this definition has other options
- * or other keys.
+ * Fails as `make` does, where another definition of the application has the same identifier, and where another manager of
+ * this definition has other options or other keys.
  *
  * **Details**
  *
