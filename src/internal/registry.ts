@@ -40,7 +40,7 @@ const MadeIn = Context.Reference<Made>("effect-sessions/internal/Registry/MadeIn
  */
 export const madeBy = <A, E, R>(
   constructor: (...args: never) => unknown,
-  layer: Layer.Layer<A, E, R>
+  self: Layer.Layer<A, E, R>
 ): Layer.Layer<A, E, R> => {
   const trace: { readonly stack?: string } = {}
   captureStackTrace?.(trace, constructor)
@@ -51,7 +51,7 @@ export const madeBy = <A, E, R>(
     MadeIn,
     Effect.map(MadeIn, (outer) => (outer.order === 0 ? own : outer))
   )
-  return Layer.provide(layer, here)
+  return Layer.provide(self, here)
 }
 
 /** A setting in which the layers of a name must agree, and how it is told. A secret is told as what it is. */
@@ -243,24 +243,9 @@ const gathering = <A, E, R>(
   )
 
 /** Layer of a service from its `make`. */
-export const effect = <I, S, E, R>(
-  key: Context.Key<I, S>,
-  make: Effect.Effect<S, E, R>
-): Layer.Layer<I, E | SessionConfigError, Exclude<R, Registry | Scope.Scope>> =>
-  // The compiler takes nothing out of an abstract `R`.
-  Layer.effect(key, gathering(make)).pipe(Layer.provide(layer)) as Layer.Layer<
-    I,
-    E | SessionConfigError,
-    Exclude<R, Registry | Scope.Scope>
-  >
+export const effect = <I, S, E, R>(key: Context.Key<I, S>, make: Effect.Effect<S, E, R>) =>
+  Layer.provide(Layer.effect(key, gathering(make)), layer)
 
 /** Layer that does something and provides nothing. */
-export const effectDiscard = <E, R>(
-  effect: Effect.Effect<void, E, R>
-): Layer.Layer<never, E | SessionConfigError, Exclude<R, Registry | Scope.Scope>> =>
-  // The compiler takes nothing out of an abstract `R`.
-  Layer.effectDiscard(gathering(effect)).pipe(Layer.provide(layer)) as Layer.Layer<
-    never,
-    E | SessionConfigError,
-    Exclude<R, Registry | Scope.Scope>
-  >
+export const effectDiscard = <E, R>(self: Effect.Effect<void, E, R>) =>
+  Layer.provide(Layer.effectDiscard(gathering(self)), layer)
