@@ -411,7 +411,7 @@ export const make = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
  * A dev server loads a module again while the layers that it made before are still open. Those that it makes now take
  * their place, and the log says so: dispose of the old runtime, or its connections stay open.
  *
- * **Example** (A manager over Postgres)
+ * **Example** (A manager without HTTP)
  *
  * ```ts
  * import { NodeCrypto } from "@effect/platform-node"

@@ -132,6 +132,26 @@ describe("a module that is loaded again", () => {
   )
 
   it.effect(
+    "[R87b] takes its place too where the definition is another module's, which is not loaded again",
+    () =>
+      Effect.gen(function* () {
+        const { build, load, warnings } = yield* application
+        const layers = (idleTimeout: string) =>
+          source({ idleTimeout }).replace(/^class [^]*?\) \{\}$/m, 'import { UserSession } from "./session.ts"')
+        yield* load("session.ts", source())
+        const before = yield* load("live.ts", layers("1 hour"))
+        const { manager } = yield* build(before)
+        const { token } = yield* manager.create({ username: "ada" })
+        const now = yield* load("live.ts", layers("5 minutes"))
+        assert.strictEqual(now.UserSession, before.UserSession)
+        const rebuilt = yield* build(now)
+        assert.strictEqual((yield* rebuilt.manager.resolve(token)).data.username, "ada")
+        assert.isNotEmpty(warnings())
+      }),
+    60_000
+  )
+
+  it.effect(
     "is not warned of where the old runtime was disposed of",
     () =>
       Effect.gen(function* () {
