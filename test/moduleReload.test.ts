@@ -190,6 +190,26 @@ describe("a module that is loaded again", () => {
   )
 
   it.effect(
+    "[R87b] is told from a second definition whose layer the same function makes",
+    () =>
+      Effect.gen(function* () {
+        const { build, failure, load } = yield* application
+        const maker = source()
+          .replace(/^class [^]*?\) \{\}$/m, "")
+          .replace("const live = ", "export const makeLive = (UserSession) => ")
+          .replace(/^export \{ .*$/m, "")
+        const user = `${source().replace(/^const live = [^]*?\n\)\n/m, "const live = makeLive(UserSession)\n")}
+import { makeLive } from "./maker.ts"
+`
+        yield* load("maker.ts", maker)
+        yield* build(yield* load("session.ts", user))
+        yield* build(yield* load("session.ts", `// edited\n${user}`))
+        assert.include(yield* failure(yield* load("admin.ts", user)), "two session definitions")
+      }),
+    60_000
+  )
+
+  it.effect(
     "[R87b] may not have a second definition of the identifier in it",
     () =>
       Effect.gen(function* () {

@@ -21,8 +21,8 @@ interface Owner {
 interface Made {
   /** Layers made later have a greater one. */
   readonly order: number
-  /** The function and the file, as a stack trace has them, without the line: an edit above moves it. */
-  readonly place: string | undefined
+  /** Functions and their files, as a stack trace has them, without the lines: an edit above moves those. */
+  readonly place: string
 }
 
 let made = 0
@@ -30,8 +30,17 @@ let made = 0
 /** Bun, Deno, Node and workerd have it; without it no layer is taken for one of a reloaded module. */
 const { captureStackTrace } = Error as { readonly captureStackTrace?: (target: object, below: unknown) => void }
 
+/** A function of a name may make layers for several modules: where it was called counts, too, and so on. */
+const placeOf = (stack: string): string => {
+  const frames = stack.split("\n").filter((line) => /:\d+:\d+\)?$/.test(line))
+  const end = frames.findIndex((frame) => !/^ *at (?:async )?(?!eval )[\w$.]+ \(/.test(frame))
+  // A dev server may tell the versions of a module apart by a query.
+  const places = frames.slice(0, end + 1).map((frame) => frame.replace(/:\d+:\d+\)?$/, "").replace(/\?.*/, ""))
+  return places.join("\n")
+}
+
 const MadeIn = Context.Reference<Made>("effect-sessions/internal/Registry/MadeIn", {
-  defaultValue: () => ({ order: 0, place: undefined })
+  defaultValue: () => ({ order: 0, place: "" })
 })
 
 /**
@@ -44,9 +53,7 @@ export const madeBy = <A, E, R>(
 ): Layer.Layer<A, E, R> => {
   const trace: { readonly stack?: string } = {}
   captureStackTrace?.(trace, constructor)
-  const frame = trace.stack?.split("\n").find((line) => /:\d+:\d+\)?$/.test(line))
-  // A dev server may tell the versions of a module apart by a query.
-  const own = { order: ++made, place: frame?.replace(/:\d+:\d+\)?$/, "").replace(/\?.*/, "") }
+  const own = { order: ++made, place: placeOf(trace.stack ?? "") }
   const here = Layer.effect(
     MadeIn,
     Effect.map(MadeIn, (outer) => (outer.order === 0 ? own : outer))
@@ -74,7 +81,7 @@ interface Use {
   readonly owner: Owner
   readonly settings: Readonly<Record<string, Setting>>
   /** Where the layers that use it were made. */
-  readonly places: Set<string | undefined>
+  readonly places: Set<string>
   /** How many layers had been made when the last of them was built. */
   built: number
   count: number
@@ -142,7 +149,7 @@ export const layer: Layer.Layer<Registry> = Layer.sync(Registry, () => {
         use.count++
         return { use, problems: [] }
       }
-      const isReloaded = by.order > use.built && by.place !== undefined && use.places.has(by.place)
+      const isReloaded = by.order > use.built && by.place !== "" && use.places.has(by.place)
       if (!isReloaded) {
         return {
           problems: [use.owner === owner || taken === undefined ? differ(differences.join("; ")) : taken(use.owner.key)]
