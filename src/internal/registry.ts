@@ -51,9 +51,10 @@ export const madeBy = <A, E, R>(
   constructor: (...args: never) => unknown,
   self: Layer.Layer<A, E, R>
 ): Layer.Layer<A, E, R> => {
-  const trace: { readonly stack?: string } = {}
+  const trace: { readonly stack?: unknown } = {}
   captureStackTrace?.(trace, constructor)
-  const own = { order: ++made, place: placeOf(trace.stack ?? "") }
+  // A program may have it be something else than text.
+  const own = { order: ++made, place: placeOf(String(trace.stack)) }
   const here = Layer.effect(
     MadeIn,
     Effect.map(MadeIn, (outer) => (outer.order === 0 ? own : outer))
