@@ -23,7 +23,7 @@
  *   bounds that.
  * - Before and after each DDL statement MySQL and MariaDB commit the transaction it is in.
  * - A stream reads all rows before it emits the first.
- * - This module needs Node, and is not part of the package's main entry point. It was tested on MariaDB 10.11.
+ * - This module needs Node, Bun or Deno, and is not part of the package's main entry point. It was tested on MariaDB 10.11.
  *
  * **Example** (Keeping sessions in MariaDB)
  *

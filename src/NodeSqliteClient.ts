@@ -21,8 +21,8 @@
  * - A session operation inside a transaction of the same client fails at once.
  * - A statement that has begun is not interrupted: its effect ends when it has ended.
  * - A stream reads all rows before it emits the first.
- * - This module needs Node, and is not part of the package's main entry point. Node 22 prints a warning that its SQLite
- *   is experimental.
+ * - This module needs the `node:sqlite` of Node, Bun or Deno, and is not part of the package's main entry point. Node 22
+ *   prints a warning that its SQLite is experimental.
  *
  * **Example** (Keeping sessions in a file)
  *

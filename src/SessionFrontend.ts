@@ -25,7 +25,7 @@ import * as CookieHeader from "./internal/frontend/cookieHeader.ts"
 import { originProblem } from "./internal/frontend/origins.ts"
 import { requestHeader } from "./internal/frontend/requestHeader.ts"
 import * as Registry from "./internal/registry.ts"
-import { redact, textOf } from "./internal/token/format.ts"
+import { redact, textOf } from "./internal/token/redacted.ts"
 import { SessionConfigError, SessionInvalid, SessionMissing } from "./SessionError.ts"
 
 /**

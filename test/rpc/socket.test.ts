@@ -143,7 +143,7 @@ describe("over a WebSocket", () => {
   it.live("touch: false looks without keeping the session alive", () =>
     Effect.gen(function* () {
       for (const touch of [true, false]) {
-        const server = yield* Rpc.serve({ guard: { touch }, parts: { idleTimeout: "1 second" } })
+        const server = yield* Rpc.serve({ guard: { touch }, parts: { touchInterval: "20 millis" } })
         const session = yield* server.login(ada)
         const client = yield* Rpc.overSocket(server, { cookie: Stage.cookieOf(session) })
         yield* Effect.sleep("300 millis")

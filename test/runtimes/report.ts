@@ -47,7 +47,7 @@ export const read = (path: string): Report => {
   return { files: testResults.length, passed, failed, problems }
 }
 
-const matches = (id: TestId, { file, test }: Known): boolean => id.startsWith(`${file} > ${test}`)
+const matches = (id: TestId, { file, test }: Known): boolean => id.startsWith(file) && id.includes(test)
 
 export interface Judged {
   /** That failed, and are on the list. */

@@ -30,13 +30,21 @@ export interface Running {
   readonly exited: Promise<number | null>
 }
 
+/** A runtime, and what it is told before the name of the script. */
+export type Command = readonly [program: string, ...args: ReadonlyArray<string>]
+
 export interface Examples {
   /** Where the package was built, for files an example writes. */
   readonly folder: string
   /** Runs an example in a process of its own, with this environment added to a clean one. */
-  readonly run: (example: string, env?: Record<string, string>, args?: ReadonlyArray<string>) => Promise<Running>
+  readonly run: (
+    example: string,
+    env?: Record<string, string>,
+    args?: ReadonlyArray<string>,
+    command?: Command
+  ) => Promise<Running>
   /** The same, once it listens. */
-  readonly serving: (example: string, env?: Record<string, string>) => Promise<Running>
+  readonly serving: (example: string, env?: Record<string, string>, command?: Command) => Promise<Running>
   /** Ends what still runs, and takes the folder away. */
   readonly close: () => Promise<void>
 }
@@ -49,9 +57,9 @@ export const open = (): Examples => {
   cpSync(join(root, "examples"), join(folder, "examples"), { recursive: true })
   const started: Array<Running> = []
 
-  const run: Examples["run"] = async (example, env = {}, args = []) => {
+  const run: Examples["run"] = async (example, env = {}, args = [], [program, ...first] = [process.execPath]) => {
     const port = await freePort()
-    const child = spawn(process.execPath, [join("examples", example), ...args], {
+    const child = spawn(program, [...first, join("examples", example), ...args], {
       cwd: folder,
       env: { PATH: process.env["PATH"], HOME: process.env["HOME"], NO_COLOR: "1", PORT: String(port), ...env },
       stdio: ["ignore", "pipe", "pipe"]
@@ -68,8 +76,8 @@ export const open = (): Examples => {
   return {
     folder,
     run,
-    serving: async (example, env) => {
-      const running = await run(example, env)
+    serving: async (example, env, command) => {
+      const running = await run(example, env, [], command)
       await new Promise<void>((resolve, reject) => {
         const look = () => /listening/i.test(running.output()) && resolve()
         running.process.stdout!.on("data", look)

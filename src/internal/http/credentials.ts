@@ -14,7 +14,8 @@ import { SessionInvalid } from "../../SessionError.ts"
 import type { SessionUnavailable } from "../../SessionError.ts"
 import type { Credential, SessionFrontend, Transport } from "../../SessionFrontend.ts"
 import { failure } from "../exit.ts"
-import { places, textOf, tokenLength } from "../token/format.ts"
+import { places, tokenLength } from "../token/format.ts"
+import { textOf } from "../token/redacted.ts"
 
 const ambiguousError = new SessionInvalid({ reason: "Ambiguous" })
 const ambiguous = failure(ambiguousError)

@@ -16,7 +16,8 @@ import type * as Redacted from "effect/Redacted"
 import { SessionInvalid } from "../../SessionError.ts"
 import { failure } from "../exit.ts"
 import { timingSafeEqual } from "./tokenCrypto.ts"
-import { places, redact, textOf, tokenLength, tokenPattern } from "./format.ts"
+import { places, tokenLength, tokenPattern } from "./format.ts"
+import { redact, textOf } from "./redacted.ts"
 
 /** A key of the ring, derived for one session definition. */
 export interface Signer {
