@@ -77,7 +77,7 @@ export const make = (
   })
 
 /**
- * Layer that keeps sessions in memory, within the given bounds. Fails with every problem of the options.
+ * Layer that keeps sessions in memory, within the given bounds: `make`.
  *
  * @stability unstable
  * @category layers

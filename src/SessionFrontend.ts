@@ -153,8 +153,7 @@ export interface CookieOptions {
 }
 
 /**
- * Makes the cookie frontend, as `layerCookie` does. Fails with a `SessionConfigError` on attributes that contradict each
- * other.
+ * Makes the cookie frontend, as `layerCookie` does.
  *
  * @stability experimental
  * @category constructors
@@ -250,8 +249,7 @@ export interface HeaderOptions {
 }
 
 /**
- * Makes a header frontend, as `layerHeader` does. Fails with a `SessionConfigError` on a name that is none, or has a
- * meaning of its own.
+ * Makes a header frontend, as `layerHeader` does.
  *
  * @stability experimental
  * @category constructors

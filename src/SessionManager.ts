@@ -395,9 +395,8 @@ export const make = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
  * Layer of a definition's manager, for an RPC server, a job or a command line. With HTTP use `SessionMiddleware.layer`,
  * which provides it too.
  *
- * Fails with a `SessionConfigError` on options, an identifier or a data version that are not valid, where another
- * definition of the application has the same identifier, and where another manager of this definition has other options
- * or other keys.
+ * Fails as `make` does, where another definition of the application has the same identifier, and where another manager of
+ * this definition has other options or other keys.
  *
  * **Details**
  *
@@ -412,7 +411,7 @@ export const make = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
  * A dev server loads a module again while the layers that it made before are still open. Those that it makes now take
  * their place, and the log says so: dispose of the old runtime, or its connections stay open.
  *
- * **Example** (A manager over Postgres)
+ * **Example** (A manager without HTTP)
  *
  * ```ts
  * import { NodeCrypto } from "@effect/platform-node"
@@ -438,19 +437,16 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
   definition: Definition<Self, A, R>,
   options: ManagerOptions<NoInfer<A>, NoInfer<R>, RX> = {}
 ): Layer.Layer<ManagerOf<Self>, SessionConfigError, VerifierOf<Self> | Core | RX> => {
-  const own = Registry.madeBy(layer)
   const { problems, settings, shared } = settingsOf(definition, options)
   const live = Layer.effect(
     definition.Manager,
     Effect.gen(function* () {
       const registry = yield* Registry.Registry
-      const made = yield* Registry.MadeIn
       const { Frontend, Manager, Verified, Verifier, key } = definition
       const differ = (differences: string) =>
         `two managers of ${key} differ: ${differences}. Give their layers the same options and keys, or use one layer for both`
       const taken = yield* registry.claim(
         definition,
-        made,
         [...[definition, Frontend, Manager, Verified, Verifier].map((part) => part.key), Fence.namespaceOf(key)].map(
           (name) => ({
             name: `identifier ${name}`,
@@ -465,7 +461,7 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
       const { signers } = yield* SessionKeys
       const kids = (yield* signers(Token.purpose(key))).map(({ kid }) => kid)
       const keys = { name: `keys ${key}`, settings: { keys: [kids, "a list of secrets"] }, differ } as const
-      yield* registry.check(key, yield* registry.claim(definition, made, [keys]))
+      yield* registry.check(key, yield* registry.claim(definition, [keys]))
       const events = yield* eventsOf(definition, options, settings)
       if (events !== undefined) yield* registry.onSweep(key, () => events.endedInBatches("expired"))
       return yield* makeWith(definition, settings, events)
@@ -476,7 +472,7 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
     SessionConfigError,
     VerifierOf<Self> | Core | RX
   >
-  return Registry.madeIn(own, live)
+  return Registry.madeBy(layer, live)
 }
 
 /**
@@ -506,7 +502,7 @@ export const layerConfig = <Self, A, R extends ReadonlyArray<Tagged>, RX = never
   definition: Definition<Self, A, R>,
   options: ConfigOptions<ManagerOptions<NoInfer<A>, NoInfer<R>, RX>>
 ): Layer.Layer<ManagerOf<Self>, SessionConfigError | Config.ConfigError, VerifierOf<Self> | Core | RX> => {
-  const own = Registry.madeBy(layerConfig)
   const read = configured<ManagerOptions<A, R, RX>>(options)
-  return Registry.madeIn(own, Layer.unwrap(Effect.map(read, (options) => layer<Self, A, R, RX>(definition, options))))
+  const live = Layer.unwrap(Effect.map(read, (options) => layer<Self, A, R, RX>(definition, options)))
+  return Registry.madeBy(layerConfig, live)
 }

@@ -134,7 +134,6 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
   session: Definition<Self, A, R>,
   options: HttpOptions<NoInfer<A>, NoInfer<R>, RX> = {}
 ): Layer.Layer<Bound<Self>, SessionConfigError, SessionFrontend | VerifierOf<Self> | Core | RX> => {
-  const own = Registry.madeBy(layer)
   const live = Layer.merge(
     SessionManager.layer(session, options),
     Layer.effect(
@@ -143,10 +142,8 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
         const frontend = yield* SessionFrontend
         const context = yield* Effect.context<RX>()
         const registry = yield* Registry.Registry
-        const made = yield* Registry.MadeIn
         const taken = yield* registry.claim(
           session,
-          made,
           frontend.security.flatMap((scheme) =>
             scheme._tag === "ApiKey" && scheme.in === "cookie"
               ? {
@@ -173,7 +170,7 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
       // `Layer.effect` takes `Scope` out of the requirements, which the compiler cannot do for an abstract `RX`.
     ).pipe(Layer.provide(Registry.layer)) as Layer.Layer<FrontendOf<Self>, SessionConfigError, SessionFrontend | RX>
   )
-  return Registry.madeIn(own, live)
+  return Registry.madeBy(layer, live)
 }
 
 /**
@@ -209,9 +206,9 @@ export const layerConfig = <Self, A, R extends ReadonlyArray<Tagged>, RX = never
   SessionConfigError | Config.ConfigError,
   SessionFrontend | VerifierOf<Self> | Core | RX
 > => {
-  const own = Registry.madeBy(layerConfig)
   const read = configured<HttpOptions<A, R, RX>>(options)
-  return Registry.madeIn(own, Layer.unwrap(Effect.map(read, (options) => layer<Self, A, R, RX>(session, options))))
+  const live = Layer.unwrap(Effect.map(read, (options) => layer<Self, A, R, RX>(session, options)))
+  return Registry.madeBy(layerConfig, live)
 }
 
 /**

@@ -15,10 +15,10 @@ import type * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
+import { describeCause } from "./internal/describeCause.ts"
 import { withDeadline } from "./internal/manager/deadline.ts"
 import { rested } from "./internal/manager/rest.ts"
 import * as Registry from "./internal/registry.ts"
-import { describeCause } from "./internal/describeCause.ts"
 import { maxBatch, SessionBackend, SessionBackendError } from "./SessionBackend.ts"
 import { SessionConfigError } from "./SessionError.ts"
 
@@ -40,15 +40,8 @@ export interface SessionSweeperOptions {
   readonly batch?: number | undefined
 }
 
-/** How long a batch may take, in milliseconds. */
-const batchTimeout = 30_000
-
-const timedOut = () =>
-  Exit.fail(new SessionBackendError({ operation: "deleteExpired", outcome: "unknown", cause: { _tag: "TimedOut" } }))
-
 /**
- * Starts a sweeper, as `layer` does, which stops with the scope. `onEvent` of a manager is told as by `sweep`. Fails with a
- * `SessionConfigError` on options that are none.
+ * Starts a sweeper, as `layer` does, which stops with the scope. `onEvent` of a manager is told as by `sweep`.
  *
  * @stability experimental
  * @category constructors
@@ -57,7 +50,44 @@ const timedOut = () =>
 export const make = (
   options: SessionSweeperOptions = {}
 ): Effect.Effect<void, SessionConfigError, SessionBackend | Scope.Scope> =>
-  Effect.suspend(() => start(options)).pipe(Effect.provide(Registry.layer))
+  Effect.provide(start(options), Registry.layer)
+
+/**
+ * Layer that deletes expired records from the backend at intervals, for as long as the application runs.
+ *
+ * **When to use**
+ *
+ * Use with SQL backends, in one process or in all of them. The memory and Redis backends delete expired sessions
+ * themselves.
+ *
+ * **Details**
+ *
+ * Each round deletes batches until nothing is left to delete, and lets other work go on between two of them. What
+ * expired less than `SessionBackend.clockSlack` ago stays: a server whose clock is ahead ends no live session. A round
+ * that fails is logged; the next one starts as usual. The pause between rounds is jittered, so that many processes do not
+ * sweep at once. Fails with a `SessionConfigError` on options that are none.
+ *
+ * `onEvent` of the managers whose layers are built with this one is told of the sessions that a batch has deleted: `Ended`,
+ * why `"expired"`.
+ *
+ * @stability unstable
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (options: SessionSweeperOptions = {}): Layer.Layer<never, SessionConfigError, SessionBackend> =>
+  Registry.effectDiscard(start(options))
+
+/**
+ * Layer of the sweeper with options from configuration: `layer`.
+ *
+ * @stability experimental
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (
+  options: Config.Wrap<SessionSweeperOptions>
+): Layer.Layer<never, SessionConfigError | Config.ConfigError, SessionBackend> =>
+  Registry.effectDiscard(Effect.flatMap(Config.unwrap(options), start))
 
 /**
  * Deletes the expired records once, and answers how many it has deleted: for a job that something else starts, such as a
@@ -101,43 +131,6 @@ export const sweep = (
     return yield* roundOf(yield* SessionBackend, yield* Registry.Registry, limit)
   }).pipe(Effect.provide(Registry.layer))
 
-/**
- * Layer that deletes expired records from the backend at intervals, for as long as the application runs.
- *
- * **When to use**
- *
- * Use with SQL backends, in one process or in all of them. The memory and Redis backends delete expired sessions
- * themselves.
- *
- * **Details**
- *
- * Each round deletes batches until nothing is left to delete, and lets other work go on between two of them. What
- * expired less than `SessionBackend.clockSlack` ago stays: a server whose clock is ahead ends no live session. A round
- * that fails is logged; the next one starts as usual. The pause between rounds is jittered, so that many processes do not
- * sweep at once. Fails with a `SessionConfigError` on options that are none.
- *
- * `onEvent` of the managers whose layers are built with this one is told of the sessions that a batch has deleted: `Ended`,
- * why `"expired"`.
- *
- * @stability unstable
- * @category layers
- * @since 0.1.0
- */
-export const layer = (options: SessionSweeperOptions = {}): Layer.Layer<never, SessionConfigError, SessionBackend> =>
-  Registry.effectDiscard(start(options))
-
-/**
- * Layer of the sweeper with options from configuration: `layer`.
- *
- * @stability experimental
- * @category layers
- * @since 0.1.0
- */
-export const layerConfig = (
-  options: Config.Wrap<SessionSweeperOptions>
-): Layer.Layer<never, SessionConfigError | Config.ConfigError, SessionBackend> =>
-  Registry.effectDiscard(Effect.flatMap(Config.unwrap(options), start))
-
 // -----------------------------------------------------------------------------
 // internal
 // -----------------------------------------------------------------------------
@@ -169,6 +162,12 @@ const start = Effect.fnUntraced(function* (options: SessionSweeperOptions) {
   )
   yield* round.pipe(Effect.repeat(Schedule.jittered(Schedule.spaced(interval))), Effect.forkScoped)
 })
+
+/** How long a batch may take, in milliseconds. */
+const batchTimeout = 30_000
+
+const timedOut = () =>
+  Exit.fail(new SessionBackendError({ operation: "deleteExpired", outcome: "unknown", cause: { _tag: "TimedOut" } }))
 
 /** Deletes batch after batch, until nothing is left to delete. */
 const roundOf = (

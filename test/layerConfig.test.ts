@@ -21,7 +21,7 @@ import {
   SessionVerifier
 } from "effect-sessions"
 import * as NodeSqliteClient from "effect-sessions/NodeSqliteClient"
-import { fake } from "./support/fakeRedis.ts"
+import { fake, unasked } from "./support/fakeRedis.ts"
 import { outcome } from "./support/outcome.ts"
 import { record } from "./support/sqlBackend.ts"
 import { secretA } from "./support/userSession.ts"
@@ -85,12 +85,6 @@ const Memory = SessionBackendMemory.layer
 const memoryOf = SessionBackendMemory.layerConfig({ maxSessions: Config.Int("MAX") })
 const redisOf = (redis: Layer.Layer<Redis.Redis>) =>
   SessionBackendRedis.layerConfig({ prefix: Config.String("PREFIX") }).pipe(Layer.provide(redis))
-const noRedis = Layer.unwrap(
-  Effect.map(
-    fake(() => Effect.die("asked")),
-    ({ redis }) => Layer.succeed(Redis.Redis, redis)
-  )
-)
 const managerOf = SessionManager.layerConfig(UserSession, timeout).pipe(Layer.provide([Memory, rest]))
 const middlewareOf = SessionMiddleware.layerConfig(UserSession, timeout).pipe(Layer.provide([Memory, rest]))
 const sweeperOf = SessionSweeper.layerConfig({ batch: Config.Int("BATCH") })
@@ -167,7 +161,7 @@ const rows: ReadonlyArray<Row> = [
   {
     name: "SessionBackendRedis.layerConfig",
     variable: "PREFIX",
-    layer: redisOf(noRedis),
+    layer: redisOf(unasked),
     wrong: ["{x}", /prefix/],
     good: "shop",
     seen: Effect.gen(function* () {

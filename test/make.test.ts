@@ -22,7 +22,7 @@ import {
 import { SessionTest } from "effect-sessions/testing"
 import * as NodeSqliteClient from "effect-sessions/NodeSqliteClient"
 import * as Token from "../src/internal/token/token.ts"
-import { fake } from "./support/fakeRedis.ts"
+import { fake, unasked } from "./support/fakeRedis.ts"
 import { outcome } from "./support/outcome.ts"
 import { ada, banned, type Data, secretA, UserSession } from "./support/userSession.ts"
 import { record, seen } from "./support/sqlBackend.ts"
@@ -133,13 +133,6 @@ const commandsOf = <E>(
     return commands
   })
 const redisOptions = { prefix: "shop", ttlSlack: "1 hour" } as const
-/** Nothing is asked of it. */
-const nowhere = Layer.unwrap(
-  Effect.map(
-    fake(() => Effect.die("asked")),
-    ({ redis }) => Layer.succeed(Redis.Redis, redis)
-  )
-)
 
 /** How many sweeps there were after half an hour, and after the scope was closed. */
 const sweeps = (
@@ -294,8 +287,8 @@ const pairs: ReadonlyArray<Pair> = [
       )
     ),
     wrong: {
-      make: Effect.provide(SessionBackendRedis.make({ prefix: "{x}" }), nowhere),
-      layer: SessionBackendRedis.layerWith({ prefix: "{x}" }).pipe(Layer.provide(nowhere)),
+      make: Effect.provide(SessionBackendRedis.make({ prefix: "{x}" }), unasked),
+      layer: SessionBackendRedis.layerWith({ prefix: "{x}" }).pipe(Layer.provide(unasked)),
       says: /prefix/
     }
   },

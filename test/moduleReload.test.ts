@@ -147,6 +147,26 @@ describe("a module that is loaded again", () => {
   )
 
   it.effect(
+    "[R87b] takes its place too where the definition is another module's, which is not loaded again",
+    () =>
+      Effect.gen(function* () {
+        const { build, load, warnings } = yield* application
+        const layers = (idleTimeout: string) =>
+          source({ idleTimeout }).replace(/^class [^]*?\) \{\}$/m, 'import { UserSession } from "./session.ts"')
+        yield* load("session.ts", source())
+        const before = yield* load("live.ts", layers("1 hour"))
+        const { manager } = yield* build(before)
+        const { token } = yield* manager.create({ username: "ada" })
+        const now = yield* load("live.ts", layers("5 minutes"))
+        assert.strictEqual(now.UserSession, before.UserSession)
+        const rebuilt = yield* build(now)
+        assert.strictEqual((yield* rebuilt.manager.resolve(token)).data.username, "ada")
+        assert.isNotEmpty(warnings())
+      }),
+    60_000
+  )
+
+  it.effect(
     "is not warned of where the old runtime was disposed of",
     () =>
       Effect.gen(function* () {
@@ -215,6 +235,26 @@ describe("a module that is loaded again", () => {
         yield* close
         // What it took the place of stands.
         assert.include(yield* failure(yield* load("admin.ts", source())), "two session definitions")
+      }),
+    60_000
+  )
+
+  it.effect(
+    "[R87b] is told from a second definition whose layer the same function makes",
+    () =>
+      Effect.gen(function* () {
+        const { build, failure, load } = yield* application
+        const maker = source()
+          .replace(/^class [^]*?\) \{\}$/m, "")
+          .replace("const live = ", "export const makeLive = (UserSession) => ")
+          .replace(/^export \{ .*$/m, "")
+        const user = `${source().replace(/^const live = [^]*?\n\)\n/m, "const live = makeLive(UserSession)\n")}
+import { makeLive } from "./maker.ts"
+`
+        yield* load("maker.ts", maker)
+        yield* build(yield* load("session.ts", user))
+        yield* build(yield* load("session.ts", `// edited\n${user}`))
+        assert.include(yield* failure(yield* load("admin.ts", user)), "two session definitions")
       }),
     60_000
   )

@@ -3,6 +3,8 @@ import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import * as SqlTable from "../src/internal/backend/sqlTable.ts"
 import type { SessionRecord } from "../src/SessionBackend.ts"
 import * as SessionBackendTest from "../src/testing/SessionBackendTest.ts"
+import { rmSync } from "node:fs"
+import { fileOf, makeFolder, write } from "./support/fences.ts"
 import { record } from "./support/sqlBackend.ts"
 import { vi } from "vitest"
 import { browser, bundle, type Options, type Running, start } from "./workers/workerd.ts"
@@ -88,6 +90,21 @@ describe("examples/worker.ts", () => {
     const unset = await run(text, { bindings: { SESSION_SECRET: "" } })
     for (let i = 0; i < 2; i++) assert.strictEqual((await browser(unset).get("/whoami")).status, 500)
     await vi.waitFor(() => assert.include(unset.log(), "session secret"))
+  })
+})
+
+describe("docs/workers.md", () => {
+  const folder = makeFolder()
+  afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+  it("shows a Worker that answers, and whose cron trigger sweeps", async () => {
+    const document = "docs/workers.md"
+    write([document], folder)
+    const workerd = await run(await bundle(fileOf(folder, document, "worker.ts")))
+    assert.strictEqual((await browser(workerd).get("/whoami")).status, 401)
+    await insert(workerd, [record()])
+    assert.strictEqual(await workerd.scheduled(), "ok")
+    assert.deepStrictEqual((await workerd.db.prepare("SELECT id FROM effect_sessions").all()).results, [])
   })
 })
 

@@ -17,12 +17,12 @@ interface Owner {
   readonly key: string
 }
 
-/** When and where a program made a layer. */
-export interface Made {
+/** When and where the program made a layer. */
+interface Made {
   /** Layers made later have a greater one. */
   readonly order: number
-  /** The function and the file, as a stack trace has them, without the line: an edit above moves it. */
-  readonly place: string | undefined
+  /** Functions and their files, as a stack trace has them, without the lines: an edit above moves those. */
+  readonly place: string
 }
 
 let made = 0
@@ -30,29 +30,37 @@ let made = 0
 /** Bun, Deno, Node and workerd have it; without it no layer is taken for one of a reloaded module. */
 const { captureStackTrace } = Error as { readonly captureStackTrace?: (target: object, below: unknown) => void }
 
-/** Of a layer that this function is about to answer. */
-export const madeBy = (layer: (...args: never) => unknown): Made => {
-  const trace: { readonly stack?: string } = {}
-  captureStackTrace?.(trace, layer)
-  const frame = trace.stack?.split("\n").find((line) => /:\d+:\d+\)?$/.test(line))
+/** A function of a name may make layers for several modules: where it was called counts, too, and so on. */
+const placeOf = (stack: string): string => {
+  const frames = stack.split("\n").filter((line) => /:\d+:\d+\)?$/.test(line))
+  const end = frames.findIndex((frame) => !/^ *at (?:async )?(?!eval )[\w$.]+ \(/.test(frame))
   // A dev server may tell the versions of a module apart by a query.
-  return { order: ++made, place: frame?.replace(/:\d+:\d+\)?$/, "").replace(/\?.*/, "") }
+  const places = frames.slice(0, end + 1).map((frame) => frame.replace(/:\d+:\d+\)?$/, "").replace(/\?.*/, ""))
+  return places.join("\n")
 }
 
-/** When and where the layer was made that is built. */
-export const MadeIn = Context.Reference<Made>("effect-sessions/internal/Registry/MadeIn", {
-  defaultValue: () => ({ order: 0, place: undefined })
+const MadeIn = Context.Reference<Made>("effect-sessions/internal/Registry/MadeIn", {
+  defaultValue: () => ({ order: 0, place: "" })
 })
 
-/** A layer with when and where it was made: where the layer it is a part of was, if it is of one. */
-export const madeIn = <A, E, R>(own: Made, layer: Layer.Layer<A, E, R>): Layer.Layer<A, E, R> =>
-  Layer.provide(
-    layer,
-    Layer.effect(
-      MadeIn,
-      Effect.map(MadeIn, (outer) => (outer.order === 0 ? own : outer))
-    )
+/**
+ * A layer that knows when and where the program called `constructor`, which answers it. A layer that is a part of another
+ * was made where that one was.
+ */
+export const madeBy = <A, E, R>(
+  constructor: (...args: never) => unknown,
+  self: Layer.Layer<A, E, R>
+): Layer.Layer<A, E, R> => {
+  const trace: { readonly stack?: unknown } = {}
+  captureStackTrace?.(trace, constructor)
+  // A program may have it be something else than text.
+  const own = { order: ++made, place: placeOf(String(trace.stack)) }
+  const here = Layer.effect(
+    MadeIn,
+    Effect.map(MadeIn, (outer) => (outer.order === 0 ? own : outer))
   )
+  return Layer.provide(self, here)
+}
 
 /** A setting in which the layers of a name must agree, and how it is told. A secret is told as what it is. */
 export type Setting = readonly [value: unknown, text: string]
@@ -78,7 +86,7 @@ interface Use {
   readonly owner: Owner
   readonly settings: Readonly<Record<string, Setting>>
   /** Where the layers that use it were made. */
-  readonly places: Set<string | undefined>
+  readonly places: Set<string>
   /** How many layers had been made when the last of them was built. */
   built: number
   count: number
@@ -108,7 +116,6 @@ export class Registry extends Context.Service<
      */
     readonly claim: (
       owner: Owner,
-      made: Made,
       claims: ReadonlyArray<Claim>
     ) => Effect.Effect<ReadonlyArray<string>, never, Scope.Scope>
     /** Fails if a layer has problems, with those of the layers built beside it too: Layer reports only the first. */
@@ -149,7 +156,7 @@ export const layer: Layer.Layer<Registry> = Layer.sync(Registry, () => {
         use.count++
         return { use, problems: [] }
       }
-      const isReloaded = by.order > use.built && by.place !== undefined && use.places.has(by.place)
+      const isReloaded = by.order > use.built && by.place !== "" && use.places.has(by.place)
       if (!isReloaded) {
         return {
           problems: [use.owner === owner || taken === undefined ? differ(differences.join("; ")) : taken(use.owner.key)]
@@ -162,10 +169,10 @@ export const layer: Layer.Layer<Registry> = Layer.sync(Registry, () => {
   }
 
   return {
-    claim: (owner, by, claims) =>
+    claim: (owner, claims) =>
       Effect.forEach(claims, (claim) =>
         Effect.acquireRelease(
-          Effect.sync(() => take(owner, by, claim)),
+          Effect.map(MadeIn, (by) => take(owner, by, claim)),
           ({ use }) =>
             Effect.sync(() => {
               if (use === undefined || --use.count > 0) return
@@ -250,24 +257,9 @@ const gathering = <A, E, R>(
   )
 
 /** Layer of a service from its `make`. */
-export const effect = <I, S, E, R>(
-  key: Context.Key<I, S>,
-  make: Effect.Effect<S, E, R>
-): Layer.Layer<I, E | SessionConfigError, Exclude<R, Registry | Scope.Scope>> =>
-  // The compiler takes nothing out of an abstract `R`.
-  Layer.effect(key, gathering(make)).pipe(Layer.provide(layer)) as Layer.Layer<
-    I,
-    E | SessionConfigError,
-    Exclude<R, Registry | Scope.Scope>
-  >
+export const effect = <I, S, E, R>(key: Context.Key<I, S>, make: Effect.Effect<S, E, R>) =>
+  Layer.provide(Layer.effect(key, gathering(make)), layer)
 
 /** Layer that does something and provides nothing. */
-export const effectDiscard = <E, R>(
-  effect: Effect.Effect<void, E, R>
-): Layer.Layer<never, E | SessionConfigError, Exclude<R, Registry | Scope.Scope>> =>
-  // The compiler takes nothing out of an abstract `R`.
-  Layer.effectDiscard(gathering(effect)).pipe(Layer.provide(layer)) as Layer.Layer<
-    never,
-    E | SessionConfigError,
-    Exclude<R, Registry | Scope.Scope>
-  >
+export const effectDiscard = <E, R>(self: Effect.Effect<void, E, R>) =>
+  Layer.provide(Layer.effectDiscard(gathering(self)), layer)

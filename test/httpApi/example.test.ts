@@ -12,73 +12,18 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Ref from "effect/Ref"
 import { SessionError, SessionHttpApiClient } from "effect-sessions"
-import { type ChildProcess, spawn, spawnSync } from "node:child_process"
-import { once } from "node:events"
-import { cpSync, mkdirSync, mkdtempSync, rmSync } from "node:fs"
-import { type AddressInfo, createServer } from "node:net"
-import { join } from "node:path"
 import { Api, NoSuchSession, WrongPassword } from "../../examples/http-api.ts"
+import * as Examples from "../support/examples.ts"
 
-const root = join(import.meta.dirname, "../..")
-let folder: string
-let example: ChildProcess
-let baseUrl: string
-let output = ""
-
-const freePort = async (): Promise<number> => {
-  const server = createServer().listen(0)
-  await once(server, "listening")
-  // Listening on a port number, not on a path.
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, "close")
-  return port
-}
-
+let examples: Examples.Examples
+let example: Examples.Running
 beforeAll(async () => {
-  mkdirSync(join(root, ".tmp"), { recursive: true })
-  folder = mkdtempSync(join(root, ".tmp/example-http-api-"))
-  cpSync(join(root, "package.json"), join(folder, "package.json"))
-  cpSync(join(root, "examples"), join(folder, "examples"), { recursive: true })
-  const tsc = spawnSync(
-    process.execPath,
-    [
-      join(root, "node_modules/typescript/bin/tsc"),
-      ...`-p src --outDir ${join(folder, "dist")}`.split(" "),
-      // Types are checked elsewhere, and nobody reads the declarations.
-      ..."--noCheck --declaration false --declarationMap false --sourceMap false".split(" ")
-    ],
-    { cwd: root, encoding: "utf8" }
-  )
-  assert.strictEqual(tsc.status, 0, tsc.stdout)
-  const port = await freePort()
-  baseUrl = `http://localhost:${port}`
-  example = spawn(process.execPath, ["examples/http-api.ts"], {
-    cwd: folder,
-    env: { PATH: process.env["PATH"], HOME: process.env["HOME"], NO_COLOR: "1", PORT: String(port) },
-    stdio: ["ignore", "pipe", "pipe"]
-  })
-  await new Promise<void>((resolve, reject) => {
-    const look = (chunk: unknown) => {
-      output += String(chunk)
-      if (/listening/i.test(output)) resolve()
-    }
-    example.stdout!.on("data", look)
-    example.stderr!.on("data", look)
-    example.once("close", (code) => reject(new Error(`exited with ${code}:\n${output}`)))
-  })
+  examples = Examples.open()
+  example = await examples.serving("http-api.ts")
 }, 120_000)
+afterAll(() => examples.close())
 
-afterAll(async () => {
-  if (example?.exitCode === null) {
-    const closed = once(example, "close")
-    example.kill("SIGKILL")
-    await closed
-  }
-  rmSync(folder, { recursive: true, force: true })
-})
-
-const client = Effect.suspend(() => HttpApiClient.make(Api, { baseUrl }))
+const client = Effect.suspend(() => HttpApiClient.make(Api, { baseUrl: example.url }))
 
 /** Another browser each time. */
 const browser = client.pipe(
@@ -164,7 +109,7 @@ describe("examples/http-api.ts", () => {
     Effect.gen(function* () {
       const token = yield* Ref.make(Option.none<Redacted.Redacted<string>>())
       const phone = yield* client.pipe(
-        Effect.provide(SessionHttpApiClient.layerBearer({ baseUrl, token: Ref.get(token) })),
+        Effect.provide(SessionHttpApiClient.layerBearer({ baseUrl: example.url, token: Ref.get(token) })),
         Effect.provide(FetchHttpClient.layer)
       )
       const desk = yield* browser
@@ -188,10 +133,10 @@ describe("examples/http-api.ts", () => {
   )
 
   it("serves its documentation", async () => {
-    const docs = await fetch(`${baseUrl}/docs`)
+    const docs = await fetch(`${example.url}/docs`)
     assert.strictEqual(docs.status, 200)
     assert.include(await docs.text(), "SwaggerUIBundle")
-    const document = (await (await fetch(`${baseUrl}/openapi.json`)).json()) as Record<string, never>
+    const document = (await (await fetch(`${example.url}/openapi.json`)).json()) as Record<string, never>
     assert.isTrue((await new Validator().validate(document)).valid)
     assert.deepStrictEqual(document["components"]!["securitySchemes"], {
       session: { type: "apiKey", name: "session", in: "cookie" },
@@ -201,7 +146,7 @@ describe("examples/http-api.ts", () => {
   })
 
   it("prints commands to try, and they work", async () => {
-    const commands = output.match(/curl .*/g) ?? []
+    const commands = example.output().match(/curl .*/g) ?? []
     assert.strictEqual(commands.length, 10)
     // What curl would do, for machines without it: one jar a file, as `-b` and `-c` name it.
     const jars = new Map<string, Map<string, string>>()
@@ -231,6 +176,6 @@ describe("examples/http-api.ts", () => {
       known.ID = /"id":"([^"]+)","device":"phone"/.exec(body)?.[1] ?? known.ID
     }
     assert.deepStrictEqual(statuses, [204, 200, 200, 200, 200, 204, 200, 204, 200, 204])
-    assert.include(output, "root signed ada out of 1 sessions")
+    assert.include(example.output(), "root signed ada out of 1 sessions")
   })
 })

@@ -9,8 +9,8 @@ import { once } from "node:events"
 import { cpSync, mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { buildInto } from "../support/built.ts"
 
-const root = join(import.meta.dirname, "../..")
 const folder = mkdtempSync(join(tmpdir(), "next-app-"))
 const env = {
   ...process.env,
@@ -85,12 +85,7 @@ const visits = async (address: string): Promise<void> => {
 try {
   cpSync(join(import.meta.dirname, "project"), folder, { recursive: true })
   await step("npm ci", () => run("npm", ["ci"], folder))
-  await step("the package", async () => {
-    const installed = join(folder, "node_modules/effect-sessions")
-    const tsc = join(root, "node_modules/typescript/bin/tsc")
-    await run(process.execPath, [tsc, "-p", "src", "--outDir", join(installed, "dist")], root)
-    cpSync(join(root, "package.json"), join(installed, "package.json"))
-  })
+  await step("the package", async () => buildInto(join(folder, "node_modules/effect-sessions")))
   await step("next build", () => run(process.execPath, [next, "build"], folder))
   const address = await step("next start", start)
   await step("log-in, page, log-out", () => visits(address))

@@ -1,13 +1,13 @@
 /** Bundles of code that imports `effect-sessions` as it is published: built, with its own `package.json`. */
 import { nodeResolve } from "@rollup/plugin-node-resolve"
-import { spawnSync } from "node:child_process"
-import { cpSync, mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
+import { mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { gzipSync } from "node:zlib"
 import * as Esbuild from "esbuild"
 import * as Rollup from "rollup"
 import * as Vite from "vite"
+import { buildInto } from "./built.ts"
 
 const root = join(import.meta.dirname, "../..")
 
@@ -33,15 +33,8 @@ export interface App {
 export const makeApp = (): App => {
   const folder = realpathSync(mkdtempSync(join(tmpdir(), "effect-sessions-bundle-")))
   const installed = join(folder, "node_modules/effect-sessions")
-  mkdirSync(installed, { recursive: true })
-  cpSync(join(root, "package.json"), join(installed, "package.json"))
+  buildInto(installed)
   symlinkSync(join(root, "node_modules/effect"), join(folder, "node_modules/effect"))
-  const tsc = spawnSync(
-    process.execPath,
-    [join(root, "node_modules/typescript/bin/tsc"), "-p", join(root, "src"), "--outDir", join(installed, "dist")],
-    { encoding: "utf8" }
-  )
-  if (tsc.status !== 0) throw new Error(tsc.stdout + tsc.stderr)
 
   const entry = join(folder, "entry.js")
   const outputs: Record<Bundler, () => Promise<{ readonly text: string; readonly files: ReadonlyArray<string> }>> = {

@@ -4,29 +4,14 @@
  * The package is built into a folder of its own together with its package.json, so that the examples find
  * `effect-sessions` as a user's code does, and neither need nor touch `dist`.
  */
-import { type ChildProcess, spawn, spawnSync } from "node:child_process"
+import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
 import { cpSync, mkdirSync, mkdtempSync, rmSync } from "node:fs"
 import { type AddressInfo, createServer } from "node:net"
 import { join } from "node:path"
+import { buildInto } from "./built.ts"
 
 const root = join(import.meta.dirname, "../..")
-
-const build = (folder: string): void => {
-  cpSync(join(root, "package.json"), join(folder, "package.json"))
-  cpSync(join(root, "examples"), join(folder, "examples"), { recursive: true })
-  const tsc = spawnSync(
-    process.execPath,
-    [
-      join(root, "node_modules/typescript/bin/tsc"),
-      ...`-p src --outDir ${join(folder, "dist")}`.split(" "),
-      // Types are checked elsewhere, and nobody reads the declarations.
-      ..."--noCheck --declaration false --declarationMap false --sourceMap false".split(" ")
-    ],
-    { cwd: root, encoding: "utf8" }
-  )
-  if (tsc.status !== 0) throw new Error(tsc.stdout)
-}
 
 const freePort = async (): Promise<number> => {
   const server = createServer().listen(0)
@@ -68,7 +53,8 @@ export interface Examples {
 export const open = (): Examples => {
   mkdirSync(join(root, ".tmp"), { recursive: true })
   const folder = mkdtempSync(join(root, ".tmp/examples-"))
-  build(folder)
+  buildInto(folder)
+  cpSync(join(root, "examples"), join(folder, "examples"), { recursive: true })
   const started: Array<Running> = []
 
   const run: Examples["run"] = async (example, env = {}, args = [], [program, ...first] = [process.execPath]) => {

@@ -46,6 +46,14 @@ export const fake = (reply: Reply) =>
     return { redis, commands }
   })
 
+/** Layer of a Redis of which nothing is asked. */
+export const unasked = Layer.unwrap(
+  Effect.map(
+    fake(() => Effect.die("asked")),
+    ({ redis }) => Layer.succeed(Redis.Redis, redis)
+  )
+)
+
 export const backendOver = (reply: Reply, options?: SessionBackendRedis.SessionBackendRedisOptions) =>
   Effect.gen(function* () {
     const { commands, redis } = yield* fake(reply)
