@@ -182,13 +182,15 @@ export const layer: Layer.Layer<Registry> = Layer.sync(Registry, () => {
             })
         )
       ).pipe(
-        Effect.tap((all) => {
-          if (warned.has(by) || !all.some(({ isReloaded }) => isReloaded)) return Effect.void
-          warned.add(by)
-          return Effect.logWarning(
-            "session layers were made anew while those of the module's last version are still open: dispose of their runtime when the module is reloaded"
-          ).pipe(Effect.annotateLogs({ definition: owner.key }))
-        }),
+        Effect.tap((all) =>
+          Effect.flatMap(MadeIn, (by) => {
+            if (warned.has(by) || !all.some(({ isReloaded }) => isReloaded)) return Effect.void
+            warned.add(by)
+            return Effect.logWarning(
+              "session layers were made anew while those of the module's last version are still open: dispose of their runtime when the module is reloaded"
+            ).pipe(Effect.annotateLogs({ definition: owner.key }))
+          })
+        ),
         Effect.map((all) => all.flatMap(({ problems }) => problems))
       ),
 
