@@ -236,10 +236,11 @@ export const layer: Layer.Layer<Registry> = Layer.sync(Registry, () => {
         Effect.andThen(Effect.yieldNow),
         Effect.andThen(
           Effect.suspend(() => {
-            const all = [...found]
+            // Parts of one layer may meet the same problem.
+            const all = Map.groupBy(found, ({ layer }) => layer)
             return new SessionConfigError({
-              layers: [...new Set(all.map(({ layer }) => layer))],
-              problems: [...new Set(all.flatMap(({ problems }) => problems))]
+              layers: [...all.keys()],
+              problems: [...all.values()].flatMap((own) => Array.from(new Set(own.flatMap(({ problems }) => problems))))
             })
           })
         )
