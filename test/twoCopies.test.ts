@@ -175,6 +175,20 @@ describe("two copies of the library", () => {
     assert.strictEqual(other.Option.getOrThrow(other.Exit.findErrorOption(exit))._tag, "SessionInvalid")
   })
 
+  it("JSON that looks like a session, with a record of another's, is none", async () => {
+    const manager = await kept.runtime.runPromise(kept.UserSession.Manager)
+    const session = await kept.Effect.runPromise(manager.create(ada))
+    const key = Reflect.ownKeys(Object.getPrototypeOf(session)).find((name) => String(name).endsWith("/record"))
+    const record = { namespace: "app/UserSession", id: session.id, version: session.version, data: "{}", extension: "" }
+    const sent = JSON.stringify({ ...session, token: "x", [key!]: record })
+    for (const body of [JSON.parse(sent), Object.create(JSON.parse(sent))] as Array<typeof session>) {
+      const exit = await kept.Effect.runPromise(kept.Effect.exit(manager.replace(body, { username: "ada", words: 9 })))
+      assert.isTrue(kept.Exit.hasDies(exit))
+      assert.include(kept.Exit.isFailure(exit) ? kept.Cause.pretty(exit.cause) : "", "a session token cannot be opened")
+    }
+    assert.strictEqual((await kept.Effect.runPromise(manager.resolve(session.token))).data.words, 0)
+  })
+
   it("why another copy's manager refused is told by its tag, not by its class", async () => {
     const manager = await kept.runtime.runPromise(kept.UserSession.Manager)
     const error = await other.Effect.runPromise(other.Effect.flip(manager.resolve(kept.Redacted.make("x"))))
