@@ -93,10 +93,10 @@ const differencesOf = (one: Use["settings"], other: Use["settings"]): ReadonlyAr
       : [`${name} is ${otherText} in one and ${text} in the other`]
   })
 
-/** Not known where the environment may not be read, as on Deno. */
-const isProduction: Effect.Effect<boolean> = Effect.map(
+/** Whether modules may be loaded again: not in production, which is not known where the environment may not be read. */
+const mayReload: Effect.Effect<boolean> = Effect.map(
   Effect.exit(Config.String("NODE_ENV")),
-  (environment) => Exit.isSuccess(environment) && environment.value === "production"
+  (environment) => !(Exit.isSuccess(environment) && environment.value === "production")
 )
 
 /** Is told, batch after batch, of what a sweep has deleted. */
@@ -184,8 +184,8 @@ export const layer: Layer.Layer<Registry> = Layer.sync(Registry, () => {
         Effect.acquireRelease(
           Effect.map(
             // The environment is asked only where it matters: Deno may have to ask the user.
-            Effect.suspend(() => (looksReloaded(owner, by, claim) ? isProduction : Effect.succeed(true))),
-            (isProduction) => take(owner, by, claim, !isProduction)
+            Effect.suspend(() => (looksReloaded(owner, by, claim) ? mayReload : Effect.succeed(false))),
+            (mayReload) => take(owner, by, claim, mayReload)
           ),
           ({ use }) =>
             Effect.sync(() => {
