@@ -194,7 +194,11 @@ describe("two copies of the library", () => {
     const key = Reflect.ownKeys(Object.getPrototypeOf(session)).find((name) => String(name).endsWith("/record"))
     const record = { namespace: "app/UserSession", id: session.id, version: session.version, data: "{}", extension: "" }
     const sent = JSON.stringify({ ...session, token: "x", [key!]: record })
-    for (const body of [JSON.parse(sent), Object.create(JSON.parse(sent))] as Array<typeof session>) {
+    const opener = Reflect.ownKeys(Object.getPrototypeOf(session.token)).find((name) => String(name).endsWith("/text"))
+    const opened = JSON.stringify({ ...session, token: { [opener!]: "x" } })
+    for (const body of [JSON.parse(sent), Object.create(JSON.parse(sent)), JSON.parse(opened)] as Array<
+      typeof session
+    >) {
       const exit = await kept.Effect.runPromise(kept.Effect.exit(manager.replace(body, { username: "ada", words: 9 })))
       assert.isTrue(kept.Exit.hasDies(exit))
       assert.include(kept.Exit.isFailure(exit) ? kept.Cause.pretty(exit.cause) : "", "a session token cannot be opened")
