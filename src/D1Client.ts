@@ -57,6 +57,8 @@ import * as Stream from "effect/Stream"
  */
 export interface D1Database {
   readonly prepare: (sql: string) => D1PreparedStatement
+  /** What `withSession` answers has it, and may read from a replica: the compiler refuses that. */
+  readonly getBookmark?: undefined
 }
 
 /**

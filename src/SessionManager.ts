@@ -409,7 +409,8 @@ export const make = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
  * application knows of.
  *
  * A dev server loads a module again while the layers that it made before are still open. Those that it makes now take
- * their place, and the log says so: dispose of the old runtime, or its connections stay open.
+ * their place, and the log says so: dispose of the old runtime, or its connections stay open. With `NODE_ENV=production`
+ * they are refused, as what a function makes for one tenant after another is.
  *
  * **Example** (A manager without HTTP)
  *

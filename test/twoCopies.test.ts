@@ -175,6 +175,37 @@ describe("two copies of the library", () => {
     assert.strictEqual(other.Option.getOrThrow(other.Exit.findErrorOption(exit))._tag, "SessionInvalid")
   })
 
+  it("two runtimes over one memo map are two applications: nothing is refused, and neither knows the other's log-ins", async () => {
+    const memoMap = await kept.Effect.runPromise(kept.Layer.makeMemoMap)
+    const one = kept.ManagedRuntime.make(kept.live, { memoMap })
+    const two = other.ManagedRuntime.make(other.live, { memoMap })
+    const manager = await one.runPromise(kept.UserSession.Manager)
+    const elsewhere = await two.runPromise(other.UserSession.Manager)
+    const { token } = await kept.Effect.runPromise(manager.create(ada))
+    const error = await other.Effect.runPromise(other.Effect.flip(elsewhere.resolve(token)))
+    assert.strictEqual(error._tag === "SessionInvalid" && error.reason, "NotFound")
+    await two.dispose()
+    await one.dispose()
+  })
+
+  it("JSON that looks like a session, with a record of another's, is none", async () => {
+    const manager = await kept.runtime.runPromise(kept.UserSession.Manager)
+    const session = await kept.Effect.runPromise(manager.create(ada))
+    const key = Reflect.ownKeys(Object.getPrototypeOf(session)).find((name) => String(name).endsWith("/record"))
+    const record = { namespace: "app/UserSession", id: session.id, version: session.version, data: "{}", extension: "" }
+    const sent = JSON.stringify({ ...session, token: "x", [key!]: record })
+    const opener = Reflect.ownKeys(Object.getPrototypeOf(session.token)).find((name) => String(name).endsWith("/text"))
+    const opened = JSON.stringify({ ...session, token: { [opener!]: "x" } })
+    for (const body of [JSON.parse(sent), Object.create(JSON.parse(sent)), JSON.parse(opened)] as Array<
+      typeof session
+    >) {
+      const exit = await kept.Effect.runPromise(kept.Effect.exit(manager.replace(body, { username: "ada", words: 9 })))
+      assert.isTrue(kept.Exit.hasDies(exit))
+      assert.include(kept.Exit.isFailure(exit) ? kept.Cause.pretty(exit.cause) : "", "a session token cannot be opened")
+    }
+    assert.strictEqual((await kept.Effect.runPromise(manager.resolve(session.token))).data.words, 0)
+  })
+
   it("why another copy's manager refused is told by its tag, not by its class", async () => {
     const manager = await kept.runtime.runPromise(kept.UserSession.Manager)
     const error = await other.Effect.runPromise(other.Effect.flip(manager.resolve(kept.Redacted.make("x"))))

@@ -1,7 +1,7 @@
 /** Two managers of one definition in one application, with options that differ. */
 import { NodeCrypto } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Option, Redacted, Schema } from "effect"
+import { ConfigProvider, Effect, Layer, Option, Redacted, Schema } from "effect"
 import {
   Session,
   SessionBackendMemory,
@@ -164,6 +164,38 @@ describe("two managers of one definition", () => {
       )
       const made = SessionManager.make(Shared, { idleTimeout: "1 hour" })
       yield* Effect.scoped(Effect.provide(made, Layer.mergeAll(manager({ idleTimeout: "5 minutes" }), core, keysA)))
+    })
+  )
+
+  it.effect(
+    "[R87b] what a function makes late, in the same build, is no module loaded again: one cookie, one definition",
+    () =>
+      Effect.gen(function* () {
+        const late = <A, E, R>(make: () => Layer.Layer<A, E, R>) => Layer.unwrap(Effect.sync(make))
+        const first = late(() => http())
+        const second = late(() =>
+          SessionMiddleware.layer(Keep).pipe(Layer.provide([cookie, core, SessionVerifier.layerExists(Keep), keysA]))
+        )
+        const error = yield* errorOf(Layer.provideMerge(second, first))
+        assert.include(error.message, 'the cookie "__Host-session" serves test/Shared already; give test/Keep another')
+      })
+  )
+
+  it.effect("[R87b] in production no layer is taken for one of a module loaded again", () =>
+    Effect.gen(function* () {
+      /** A tenant's layer is made, and built, when its first request comes. */
+      const tenants = (environment: string) =>
+        Effect.gen(function* () {
+          const memoMap = yield* Layer.makeMemoMap
+          const scope = yield* Effect.scope
+          const build = (options: ManagerOptions) =>
+            Effect.exit(Layer.buildWithMemoMap(manager(options), memoMap, scope)).pipe(
+              Effect.provide(ConfigProvider.layer(ConfigProvider.fromUnknown({ NODE_ENV: environment })))
+            )
+          return [(yield* build({ idleTimeout: "5 minutes" }))._tag, (yield* build({ idleTimeout: "1 hour" }))._tag]
+        })
+      assert.deepStrictEqual(yield* tenants("production"), ["Success", "Failure"])
+      assert.deepStrictEqual(yield* tenants("development"), ["Success", "Success"])
     })
   )
 

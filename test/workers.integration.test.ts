@@ -1,6 +1,8 @@
 /** Sessions on Cloudflare Workers, in workerd itself: the example, and a Worker whose store hangs where it is told to. */
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import * as SqlTable from "../src/internal/backend/sqlTable.ts"
+import { once } from "node:events"
+import { request } from "node:http"
 import type { SessionRecord } from "../src/SessionBackend.ts"
 import * as SessionBackendTest from "../src/testing/SessionBackendTest.ts"
 import { rmSync } from "node:fs"
@@ -298,6 +300,32 @@ describe.for(settings)("workerd, $of", ({ options, stores }) => {
 // -----------------------------------------------------------------------------
 // D1
 // -----------------------------------------------------------------------------
+
+describe("what workerd makes of a request", () => {
+  it("[R30] several Cookie lines come joined by a comma, which separates no cookies", async () => {
+    const ada = await loggedIn(plain, "memory")
+    const session = `__Host-session=${ada.jar.get("__Host-session")}`
+    const status = async (...cookies: ReadonlyArray<string>) => {
+      const lines = cookies.flatMap((cookie) => ["Cookie", cookie])
+      const headers = [
+        ...lines,
+        "x-store",
+        "memory",
+        "x-timeout",
+        "10000",
+        "Host",
+        plain.url.host,
+        "Connection",
+        "close"
+      ]
+      const [response] = await once(request(new URL("/whoami", plain.url), { headers }).end(), "response")
+      response.resume()
+      return response.statusCode
+    }
+    assert.strictEqual(await status(`theme=dark; ${session}`), 200)
+    assert.deepStrictEqual([await status("theme=dark", session), await status(session, "theme=dark")], [401, 401])
+  })
+})
 
 describe("D1", () => {
   it("[R88c] a look at a session that is lost with the request that made it holds up no other", async () => {

@@ -5,9 +5,11 @@
  *
  * @internal
  */
+import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type { DeletedRecord } from "../SessionBackend.ts"
@@ -101,6 +103,12 @@ const differencesOf = (one: Use["settings"], other: Use["settings"]): ReadonlyAr
       : [`${name} is ${otherText} in one and ${text} in the other`]
   })
 
+/** Whether modules may be loaded again: not in production, which is not known where the environment may not be read. */
+const mayReload: Effect.Effect<boolean> = Effect.map(
+  Effect.exit(Config.String("NODE_ENV")),
+  (environment) => !(Exit.isSuccess(environment) && environment.value === "production")
+)
+
 /** Is told, batch after batch, of what a sweep has deleted. */
 type Sweep = (deleted: ReadonlyArray<DeletedRecord>) => Effect.Effect<void>
 
@@ -111,8 +119,9 @@ export class Registry extends Context.Service<
      * Takes names for a definition until the scope closes. Answers the problems with those that another definition has
      * taken, or this one with other settings.
      *
-     * A layer that was made after those that hold a name had been built, and in the same place, is theirs made anew: a
-     * dev server has loaded its module again. It takes the name over.
+     * A layer of the same identifier that was made after those that hold a name had been built, and in the same place, is
+     * theirs made anew: a dev server has loaded its module again. It takes the name over, but not in production, where no
+     * module is loaded again: there it is what a function has made for a second time.
      */
     readonly claim: (
       owner: Owner,
@@ -145,7 +154,20 @@ export const layer: Layer.Layer<Registry> = Layer.sync(Registry, () => {
     readonly isReloaded?: boolean
   }
 
-  const take = (owner: Owner, by: Made, { differ, name, settings, taken }: Claim): Taken => {
+  /** Whether the layers that use a name are taken for an older version of those that claim it. */
+  const looksReloaded = (owner: Owner, by: Made, { name }: Claim): boolean => {
+    const use = uses.get(name)?.at(-1)
+    return (
+      use !== undefined &&
+      use.owner.key === owner.key &&
+      by.order > use.built &&
+      by.place !== "" &&
+      use.places.has(by.place)
+    )
+  }
+
+  const take = (owner: Owner, by: Made, claim: Claim, mayReload: boolean): Taken => {
+    const { differ, name, settings, taken } = claim
     const before = uses.get(name) ?? []
     const use = before.at(-1)
     if (use !== undefined) {
@@ -156,8 +178,7 @@ export const layer: Layer.Layer<Registry> = Layer.sync(Registry, () => {
         use.count++
         return { use, problems: [] }
       }
-      const isReloaded = by.order > use.built && by.place !== "" && use.places.has(by.place)
-      if (!isReloaded) {
+      if (!mayReload || !looksReloaded(owner, by, claim)) {
         return {
           problems: [use.owner === owner || taken === undefined ? differ(differences.join("; ")) : taken(use.owner.key)]
         }
@@ -172,7 +193,11 @@ export const layer: Layer.Layer<Registry> = Layer.sync(Registry, () => {
     claim: (owner, claims) =>
       Effect.forEach(claims, (claim) =>
         Effect.acquireRelease(
-          Effect.map(MadeIn, (by) => take(owner, by, claim)),
+          Effect.gen(function* () {
+            const by = yield* MadeIn
+            // The environment is asked only where it matters: Deno may have to ask the user.
+            return take(owner, by, claim, looksReloaded(owner, by, claim) && (yield* mayReload))
+          }),
           ({ use }) =>
             Effect.sync(() => {
               if (use === undefined || --use.count > 0) return

@@ -195,6 +195,20 @@ describe("SessionFrontend.layerCookie", () => {
     })
   )
 
+  it.effect(
+    "[R19] what a program without types gives for true or false is refused, and never taken for one of them",
+    () =>
+      Effect.gen(function* () {
+        for (const attribute of ["secure", "partitioned"] as const) {
+          for (const value of ["", "false", 0, null]) {
+            const options = { [attribute]: value } as SessionFrontend.CookieOptions
+            const problems = yield* problemsOf(SessionFrontend.layerCookie(options))
+            assert.include(problems.join(), `${attribute} must be true or false`)
+          }
+        }
+      })
+  )
+
   it.effect("[R31] name, path and domain are what HTTP allows, and nothing that ends an attribute", () =>
     Effect.gen(function* () {
       const hostile = ["sid; Domain=evil", "a\r\nb", "a\0b", "é", "", "a b", "a=b", "a,b", 'a"b', "a\u00a0b", "a\u2028"]

@@ -96,6 +96,35 @@ describe("serial", () => {
     })
   )
 
+  it.effect(
+    "[R79] one that is woken for its turn and does not come, as a request that Workers have cancelled, locks no key",
+    () =>
+      Effect.gen(function* () {
+        const run = make()
+        yield* fork(enter(run, "first", () => Effect.sleep(300)))
+        const { withResolvers } = Promise
+        let come = () => {}
+        Promise.withResolvers = <T>() => {
+          const news = withResolvers.call<PromiseConstructor, [], PromiseWithResolvers<T>>(Promise)
+          // A wait is for nothing but that it is over.
+          come = news.resolve as () => void
+          return { ...news, resolve: () => {} }
+        }
+        const lost = yield* Effect.ensuring(
+          fork(enter(run, "lost")),
+          Effect.sync(() => (Promise.withResolvers = withResolvers))
+        )
+        const late = yield* fork(enter(run, "late"))
+        yield* TestClock.adjust(300)
+        yield* TestClock.adjust(700)
+        assert.deepStrictEqual(late.pollUnsafe(), Exit.succeed(Exit.fail("late")))
+        assert.isUndefined(lost.pollUnsafe())
+        assert.deepStrictEqual((yield* fork(enter(run, "next"))).pollUnsafe(), Exit.succeed(Exit.succeed("next")))
+        come()
+        yield* Fiber.join(lost)
+      })
+  )
+
   it.effect("[R70] those that were taken are answered, and have no turn; the others have theirs", () =>
     Effect.gen(function* () {
       const run = make()

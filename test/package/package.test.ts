@@ -1,6 +1,6 @@
 /** What package.json promises, and the checks of a release. What is packed is checked by the gate, on a tarball. */
 import { assert, describe, it } from "@effect/vitest"
-import { readFileSync } from "node:fs"
+import { globSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { missing } from "./release.ts"
 import { deadLinks, difference, expected } from "./tarball.ts"
@@ -21,6 +21,34 @@ describe("package.json", () => {
       assert.strictEqual(below === undefined ? majors(range)[0] : below - 1, newest, name)
     }
     assert.match(peers["effect"]!, /^~/)
+  })
+})
+
+describe("the entry points", () => {
+  /** As a user's program, of which this folder is the package. */
+  const target = (subpath: string): string | null | undefined => {
+    const exports: Record<string, string | null> = manifest.exports
+    const fits = (key: string) => {
+      const [before = "", after] = key.split("*")
+      return after === undefined ? key === subpath : subpath.startsWith(before) && subpath.endsWith(after)
+    }
+    const star = (key: string) => (key.includes("*") ? key.indexOf("*") : Infinity)
+    // A name decides before a pattern; of patterns the one with the longest beginning, then the longest.
+    const [key] = Object.keys(exports)
+      .filter(fits)
+      .toSorted((a, b) => (star(a) === star(b) ? b.length - a.length : star(b) - star(a)))
+    return key === undefined ? undefined : exports[key]
+  }
+
+  it("are the modules of src, and of testing those that it says it is made of", () => {
+    const modules = globSync("src/**/*.ts", { cwd: root }).map((file) => file.replace(/^src\/(.*)\.ts$/, "./$1"))
+    const open = modules.filter((module) => target(module) !== null).toSorted()
+    const testing = [...read("src/testing/index.ts").matchAll(/from "\.\/(\w+)\.ts"/g)].map(
+      ([, name]) => `./testing/${name}`
+    )
+    const flat = modules.filter((module) => /^\.\/\w+$/.test(module) && module !== "./index")
+    assert.deepStrictEqual(open, [...flat, ...testing].toSorted())
+    assert.isAbove(testing.length, 1)
   })
 })
 

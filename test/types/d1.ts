@@ -22,11 +22,21 @@ declare abstract class D1PreparedStatement {
 declare abstract class D1Database {
   prepare(query: string): D1PreparedStatement
   batch<T = unknown>(statements: Array<D1PreparedStatement>): Promise<Array<D1Result<T>>>
+  withSession(constraintOrBookmark?: string): D1DatabaseSession
+}
+
+declare abstract class D1DatabaseSession {
+  prepare(query: string): D1PreparedStatement
+  batch<T = unknown>(statements: Array<D1PreparedStatement>): Promise<Array<D1Result<T>>>
+  getBookmark(): string | null
 }
 
 declare const db: D1Database
 
 export const client: Layer.Layer<SqlClient.SqlClient> = D1Client.layer({ db })
+
+// @ts-expect-error a replica does not know of a log-out yet
+D1Client.layer({ db: db.withSession("first-primary") })
 
 // @ts-expect-error a name is no binding
 D1Client.layer({ db: "DB" })

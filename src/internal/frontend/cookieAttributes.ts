@@ -47,6 +47,9 @@ export const problemsOf = (cookie: CookieAttributes): ReadonlyArray<string> => {
   if (!["lax", "strict", "none"].includes(cookie.sameSite)) {
     problems.push(`cookie ${name}: sameSite must be "lax", "strict" or "none"`)
   }
+  for (const attribute of ["secure", "partitioned"] as const) {
+    if (typeof cookie[attribute] !== "boolean") problems.push(`cookie ${name}: ${attribute} must be true or false`)
+  }
   if (cookie.sameSite === "none" && !cookie.secure) problems.push(`cookie ${name}: sameSite "none" demands secure`)
   if (cookie.partitioned && !cookie.secure) problems.push(`cookie ${name}: partitioned demands secure`)
   return problems

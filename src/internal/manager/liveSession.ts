@@ -74,18 +74,19 @@ export class LiveSession<A> implements Session<A> {
     this.#record = record
   }
 
-  get [recordKey](): SessionRecord {
+  [recordKey](): SessionRecord {
     return this.#record
   }
 
   /** Whether a manager made the session, be it one of another copy of this library. */
   static is<A>(session: Session<A>): session is LiveSession<A> {
-    return recordKey in session
+    // A method, which no JSON has: what a client sends is none, whatever its keys.
+    return typeof (session as Partial<LiveSession<A>>)[recordKey] === "function"
   }
 
   /** The record a session was made from. */
   static record(session: LiveSession<unknown>): SessionRecord {
-    return session[recordKey]
+    return session[recordKey]()
   }
 }
 

@@ -22,6 +22,8 @@ export interface Queue<J, V> {
   newest: V | undefined
   /** How many turns there were. */
   turns: number
+  /** Whether a turn is under way. It is not where the one who was woken for it does not come. */
+  isBusy: boolean
 }
 
 /**
@@ -45,7 +47,7 @@ export const make = <J, V, E>(
     Effect.uninterruptible(
       Effect.withFiber((fiber) => {
         const standing = queues.get(key)
-        const queue = standing ?? { waiting: new Set(), newest: undefined, turns: 0 }
+        const queue = standing ?? { waiting: new Set(), newest: undefined, turns: 0, isBusy: false }
         const close = () => {
           if (queues.get(key) === queue) queues.delete(key)
         }
@@ -59,9 +61,13 @@ export const make = <J, V, E>(
         const one: Waiting<J> = { job, isTaken: false, wake: () => wake() }
 
         const inTurn = Effect.onExitPrimitive(
-          Effect.suspend(() => turn(job, queue)),
+          Effect.suspend(() => {
+            queue.isBusy = true
+            return turn(job, queue)
+          }),
           () => {
             queue.turns++
+            queue.isBusy = false
             for (const other of queue.waiting) other.isTaken = false
             const [next] = queue.waiting
             if (next === undefined) close()
@@ -89,8 +95,8 @@ export const make = <J, V, E>(
           const giveUp = () => {
             // It was woken just now.
             if (!queue.waiting.delete(one)) return
-            // On Workers a cancelled request never ends: its turn must not lock the key.
-            if (queue.turns === before) close()
+            // On Workers a cancelled request never ends, nor begins its turn: neither must lock the key.
+            if (queue.turns === before || !queue.isBusy) close()
             resume(one.isTaken ? late.unknown : late.notApplied)
           }
           let stop = after(fiber, millis, () => {

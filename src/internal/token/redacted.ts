@@ -26,7 +26,7 @@ export const redact = (token: string): Redacted.Redacted<string> =>
 
 /** The text of a token, whichever copy of Effect has redacted it, if this library has made it. */
 export const textOf = (token: Redacted.Redacted<string> & { readonly [textKey]?: () => string }): string => {
-  if (token[textKey] !== undefined) return token[textKey]()
+  if (typeof token[textKey] === "function") return token[textKey]()
   try {
     return Redacted.value(token)
   } catch (cause) {
