@@ -408,9 +408,9 @@ export const make = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
  * What `Layer.fresh` builds is an application of its own, for one tenant of many; `make` builds a manager that no
  * application knows of.
  *
- * A dev server loads a module again while the layers that it made before are still open. Those that it makes now take
- * their place, and the log says so: dispose of the old runtime, or its connections stay open. With `NODE_ENV=production`
- * they are refused, as what a function makes for one tenant after another is.
+ * A dev server loads a module again while the layers that it made before are still open. So a layer that is made once
+ * others of its identifier are built takes their place, and the log says so: dispose of the old runtime, or its
+ * connections stay open. With `NODE_ENV=production` it is refused.
  *
  * **Example** (A manager without HTTP)
  *
@@ -473,7 +473,7 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
     SessionConfigError,
     VerifierOf<Self> | Core | RX
   >
-  return Registry.madeBy(layer, live)
+  return Registry.numbered(live)
 }
 
 /**
@@ -505,5 +505,5 @@ export const layerConfig = <Self, A, R extends ReadonlyArray<Tagged>, RX = never
 ): Layer.Layer<ManagerOf<Self>, SessionConfigError | Config.ConfigError, VerifierOf<Self> | Core | RX> => {
   const read = configured<ManagerOptions<A, R, RX>>(options)
   const live = Layer.unwrap(Effect.map(read, (options) => layer<Self, A, R, RX>(definition, options)))
-  return Registry.madeBy(layerConfig, live)
+  return Registry.numbered(live)
 }

@@ -170,7 +170,7 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
       // `Layer.effect` takes `Scope` out of the requirements, which the compiler cannot do for an abstract `RX`.
     ).pipe(Layer.provide(Registry.layer)) as Layer.Layer<FrontendOf<Self>, SessionConfigError, SessionFrontend | RX>
   )
-  return Registry.madeBy(layer, live)
+  return Registry.numbered(live)
 }
 
 /**
@@ -208,7 +208,7 @@ export const layerConfig = <Self, A, R extends ReadonlyArray<Tagged>, RX = never
 > => {
   const read = configured<HttpOptions<A, R, RX>>(options)
   const live = Layer.unwrap(Effect.map(read, (options) => layer<Self, A, R, RX>(session, options)))
-  return Registry.madeBy(layerConfig, live)
+  return Registry.numbered(live)
 }
 
 /**

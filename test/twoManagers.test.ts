@@ -199,17 +199,6 @@ describe("two managers of one definition", () => {
     })
   )
 
-  it.effect("are made where a program has stack traces of its own, too", () =>
-    Effect.gen(function* () {
-      const before = Error.prepareStackTrace
-      Error.prepareStackTrace = (_, sites) => sites
-      const two = yield* Effect.try(() => Layer.merge(manager(), http())).pipe(
-        Effect.ensuring(Effect.sync(() => (Error.prepareStackTrace = before)))
-      )
-      yield* builds(two)
-    })
-  )
-
   it.effect("one gives its settings back with its scope, and one that is refused leaves the other's alone", () =>
     Effect.gen(function* () {
       const memoMap = yield* Layer.makeMemoMap

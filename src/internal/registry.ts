@@ -19,49 +19,19 @@ interface Owner {
   readonly key: string
 }
 
-/** When and where the program made a layer. */
-interface Made {
-  /** Layers made later have a greater one. */
-  readonly order: number
-  /** Functions and their files, as a stack trace has them, without the lines: an edit above moves those. */
-  readonly place: string
-}
-
 let made = 0
 
-/** Bun, Deno, Node and workerd have it; without it no layer is taken for one of a reloaded module. */
-const { captureStackTrace } = Error as { readonly captureStackTrace?: (target: object, below: unknown) => void }
+/** The number of the layer that is built. A layer that the program made later has a greater one. */
+const Made = Context.Reference<number>("effect-sessions/internal/Registry/Made", { defaultValue: () => 0 })
 
-/** A function of a name may make layers for several modules: where it was called counts, too, and so on. */
-const placeOf = (stack: string): string => {
-  const frames = stack.split("\n").filter((line) => /:\d+:\d+\)?$/.test(line))
-  const end = frames.findIndex((frame) => !/^ *at (?:async )?(?!eval )[\w$.]+ \(/.test(frame))
-  // A dev server may tell the versions of a module apart by a query.
-  const places = frames.slice(0, end + 1).map((frame) => frame.replace(/:\d+:\d+\)?$/, "").replace(/\?.*/, ""))
-  return places.join("\n")
-}
-
-const MadeIn = Context.Reference<Made>("effect-sessions/internal/Registry/MadeIn", {
-  defaultValue: () => ({ order: 0, place: "" })
-})
-
-/**
- * A layer that knows when and where the program called `constructor`, which answers it. A layer that is a part of another
- * was made where that one was.
- */
-export const madeBy = <A, E, R>(
-  constructor: (...args: never) => unknown,
-  self: Layer.Layer<A, E, R>
-): Layer.Layer<A, E, R> => {
-  const trace: { readonly stack?: unknown } = {}
-  captureStackTrace?.(trace, constructor)
-  // A program may have it be something else than text.
-  const own = { order: ++made, place: placeOf(String(trace.stack)) }
-  const here = Layer.effect(
-    MadeIn,
-    Effect.map(MadeIn, (outer) => (outer.order === 0 ? own : outer))
+/** Numbers a layer that the program makes now. A layer that is a part of another has the number of that one. */
+export const numbered = <A, E, R>(self: Layer.Layer<A, E, R>): Layer.Layer<A, E, R> => {
+  const own = ++made
+  const number = Layer.effect(
+    Made,
+    Effect.map(Made, (outer) => outer || own)
   )
-  return Layer.provide(self, here)
+  return Layer.provide(self, number)
 }
 
 /** A setting in which the layers of a name must agree, and how it is told. A secret is told as what it is. */
@@ -87,8 +57,6 @@ export interface Claim {
 interface Use {
   readonly owner: Owner
   readonly settings: Readonly<Record<string, Setting>>
-  /** Where the layers that use it were made. */
-  readonly places: Set<string>
   /** How many layers had been made when the last of them was built. */
   built: number
   count: number
@@ -119,9 +87,9 @@ export class Registry extends Context.Service<
      * Takes names for a definition until the scope closes. Answers the problems with those that another definition has
      * taken, or this one with other settings.
      *
-     * A layer of the same identifier that was made after those that hold a name had been built, and in the same place, is
-     * theirs made anew: a dev server has loaded its module again. It takes the name over, but not in production, where no
-     * module is loaded again: there it is what a function has made for a second time.
+     * A layer of the same identifier that was made after those that hold a name had been built is taken for theirs made
+     * anew, by a dev server that has loaded its module again. It takes the name over, with a warning; not in production,
+     * where no module is loaded again.
      */
     readonly claim: (
       owner: Owner,
@@ -146,7 +114,7 @@ export const layer: Layer.Layer<Registry> = Layer.sync(Registry, () => {
   const tellers = new Map<string, Set<() => Sweep>>()
   const found = new Set<{ readonly layer: string; readonly problems: ReadonlyArray<string> }>()
   /** Layers of reloaded modules that were warned of: a manager and its HTTP part are one layer. */
-  const warned = new WeakSet<Made>()
+  const warned = new Set<number>()
 
   interface Taken {
     readonly use?: Use
@@ -155,36 +123,29 @@ export const layer: Layer.Layer<Registry> = Layer.sync(Registry, () => {
   }
 
   /** Whether the layers that use a name are taken for an older version of those that claim it. */
-  const looksReloaded = (owner: Owner, by: Made, { name }: Claim): boolean => {
+  const looksReloaded = (owner: Owner, number: number, { name }: Claim): boolean => {
     const use = uses.get(name)?.at(-1)
-    return (
-      use !== undefined &&
-      use.owner.key === owner.key &&
-      by.order > use.built &&
-      by.place !== "" &&
-      use.places.has(by.place)
-    )
+    return use !== undefined && use.owner.key === owner.key && number > use.built
   }
 
-  const take = (owner: Owner, by: Made, claim: Claim, mayReload: boolean): Taken => {
+  const take = (owner: Owner, number: number, claim: Claim, mayReload: boolean): Taken => {
     const { differ, name, settings, taken } = claim
     const before = uses.get(name) ?? []
     const use = before.at(-1)
     if (use !== undefined) {
       const differences = differencesOf(settings, use.settings)
       if (use.owner === owner && differences.length === 0) {
-        use.places.add(by.place)
         use.built = made
         use.count++
         return { use, problems: [] }
       }
-      if (!mayReload || !looksReloaded(owner, by, claim)) {
+      if (!mayReload || !looksReloaded(owner, number, claim)) {
         return {
           problems: [use.owner === owner || taken === undefined ? differ(differences.join("; ")) : taken(use.owner.key)]
         }
       }
     }
-    const next = { owner, settings, places: new Set([by.place]), built: made, count: 1 }
+    const next = { owner, settings, built: made, count: 1 }
     uses.set(name, [...before, next])
     return { use: next, problems: [], isReloaded: use !== undefined }
   }
@@ -194,9 +155,9 @@ export const layer: Layer.Layer<Registry> = Layer.sync(Registry, () => {
       Effect.forEach(claims, (claim) =>
         Effect.acquireRelease(
           Effect.gen(function* () {
-            const by = yield* MadeIn
+            const number = yield* Made
             // The environment is asked only where it matters: Deno may have to ask the user.
-            return take(owner, by, claim, looksReloaded(owner, by, claim) && (yield* mayReload))
+            return take(owner, number, claim, looksReloaded(owner, number, claim) && (yield* mayReload))
           }),
           ({ use }) =>
             Effect.sync(() => {
@@ -208,11 +169,11 @@ export const layer: Layer.Layer<Registry> = Layer.sync(Registry, () => {
         )
       ).pipe(
         Effect.tap((all) =>
-          Effect.flatMap(MadeIn, (by) => {
-            if (warned.has(by) || !all.some(({ isReloaded }) => isReloaded)) return Effect.void
-            warned.add(by)
+          Effect.flatMap(Made, (number) => {
+            if (warned.has(number) || !all.some(({ isReloaded }) => isReloaded)) return Effect.void
+            warned.add(number)
             return Effect.logWarning(
-              "session layers were made anew while those of the module's last version are still open: dispose of their runtime when the module is reloaded"
+              "session layers were made anew while others of the identifier are open, as by a module that is loaded again: dispose of the old runtime. In production this is refused"
             ).pipe(Effect.annotateLogs({ definition: owner.key }))
           })
         ),
