@@ -17,6 +17,7 @@ import { SessionConfigError } from "../src/SessionError.ts"
 import * as SessionBackendTest from "../src/testing/SessionBackendTest.ts"
 import { capturing, silent } from "./support/logs.ts"
 import { outcome } from "./support/outcome.ts"
+import * as Records from "./support/records.ts"
 import { ada, nobody, UserSession } from "./support/userSession.ts"
 import * as Stack from "./support/stack.ts"
 
@@ -28,24 +29,8 @@ layer(SessionBackendMemory.layer, { excludeTestServices: true })(
   }
 )
 
-const record = (id: string, changes: Partial<SessionRecord> = {}): SessionRecord => ({
-  namespace: "memory",
-  id,
-  secretHash: "h".repeat(43),
-  version: 1,
-  principal: undefined,
-  data: "{}",
-  dataVersion: 1,
-  extension: "",
-  createdAt: 0,
-  authenticatedAt: 0,
-  lastSeenAt: 0,
-  idleTimeout: 3_600_000,
-  idleExpiresAt: 3_600_000,
-  absoluteExpiresAt: 86_400_000,
-  persistent: true,
-  ...changes
-})
+const record = (id: string, changes: Partial<SessionRecord> = {}) =>
+  Records.record({ namespace: "memory", id, ...changes })
 
 const withMemory = <A, E>(
   options: SessionBackendMemory.SessionBackendMemoryOptions,

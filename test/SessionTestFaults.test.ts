@@ -5,28 +5,13 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as TestClock from "effect/testing/TestClock"
 import { type Operation, SessionBackend } from "../src/SessionBackend.ts"
-import type { SessionBackendError, SessionRecord } from "../src/SessionBackend.ts"
+import type { SessionBackendError } from "../src/SessionBackend.ts"
 import * as SessionBackendMemory from "../src/SessionBackendMemory.ts"
 import * as SessionTest from "../src/testing/SessionTest.ts"
 import { outcome } from "./support/outcome.ts"
+import * as Records from "./support/records.ts"
 
-const record = (id: string): SessionRecord => ({
-  namespace: "faults",
-  id,
-  secretHash: "h".repeat(43),
-  version: 1,
-  principal: "ada",
-  data: "{}",
-  dataVersion: 1,
-  extension: "",
-  createdAt: 0,
-  authenticatedAt: 0,
-  lastSeenAt: 0,
-  idleTimeout: 3_600_000,
-  idleExpiresAt: 3_600_000,
-  absoluteExpiresAt: 86_400_000,
-  persistent: true
-})
+const record = (id: string) => Records.record({ namespace: "faults", id, principal: "ada" })
 
 type Backend = SessionBackend["Service"]
 

@@ -3,8 +3,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Cause, DateTime, Effect, Exit, Option, Redacted, Result, Schema, SchemaTransformation } from "effect"
 import * as vm from "node:vm"
 import * as SessionData from "../src/internal/manager/sessionData.ts"
-import type { SessionRecord } from "../src/SessionBackend.ts"
 import { SessionDataError } from "../src/SessionError.ts"
+import { record } from "./support/records.ts"
 
 const dataOf = <A>(data: Schema.Codec<A, any>, principal?: (data: A) => string | undefined) =>
   SessionData.make<A>({ data, principal, versions: undefined })
@@ -25,23 +25,7 @@ const failureOf = (result: Result.Result<unknown, string>): string => {
   return result.failure
 }
 
-const recordOf = (data: string, principal?: string): SessionRecord => ({
-  namespace: "test",
-  id: "i".repeat(22),
-  secretHash: "h".repeat(43),
-  version: 1,
-  principal,
-  data,
-  dataVersion: 1,
-  extension: "",
-  createdAt: 0,
-  authenticatedAt: 0,
-  lastSeenAt: 0,
-  idleTimeout: 1,
-  idleExpiresAt: 1,
-  absoluteExpiresAt: 1,
-  persistent: true
-})
+const recordOf = (data: string, principal?: string) => record({ data, principal })
 
 class Point {
   readonly x = 1

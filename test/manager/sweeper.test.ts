@@ -12,25 +12,13 @@ import * as SessionBackend from "../../src/SessionBackend.ts"
 import * as SessionSweeper from "../../src/SessionSweeper.ts"
 import { capturing } from "../support/logs.ts"
 import { outcome } from "../support/outcome.ts"
+import { record } from "../support/records.ts"
 import * as Stack from "../support/stack.ts"
 import { ada, UserSession } from "../support/userSession.ts"
 import * as WatchedBackend from "../support/watchedBackend.ts"
 
-const base = {
-  namespace: "sweep",
-  secretHash: "h".repeat(43),
-  version: 1,
-  principal: undefined,
-  data: "{}",
-  dataVersion: 1,
-  extension: "",
-  createdAt: 0,
-  authenticatedAt: 0,
-  lastSeenAt: 0,
-  idleTimeout: 1000,
-  absoluteExpiresAt: 86_400_000,
-  persistent: true
-}
+const dead = (i: number) => record({ namespace: "sweep", id: `dead${i}`, idleTimeout: 1000, idleExpiresAt: 1000 })
+const alive = record({ namespace: "sweep", id: "alive", idleExpiresAt: 86_400_000 })
 
 describe("layerSweeper", () => {
   const sweeping = (watched: WatchedBackend.WatchedBackend) =>
@@ -46,8 +34,8 @@ describe("layerSweeper", () => {
       yield* TestClock.adjust(1)
       const before = sweeps(watched)
       assert.strictEqual(before, 1)
-      for (let i = 0; i < 25; i++) yield* backend.create({ ...base, id: `dead${i}`, idleExpiresAt: 1000 })
-      yield* backend.create({ ...base, id: "alive", idleExpiresAt: 86_400_000 })
+      for (let i = 0; i < 25; i++) yield* backend.create(dead(i))
+      yield* backend.create(alive)
       yield* TestClock.adjust("20 minutes")
       for (let i = 0; i < 25; i++) assert.isTrue(Option.isNone(yield* backend.read("sweep", `dead${i}`)))
       assert.isTrue(Option.isSome(yield* backend.read("sweep", "alive")))
@@ -108,8 +96,8 @@ describe("layerSweeper", () => {
 
 describe("sweep", () => {
   const expired = Effect.fnUntraced(function* ({ service }: WatchedBackend.WatchedBackend, count: number) {
-    yield* service.create({ ...base, id: "alive", idleExpiresAt: 86_400_000 })
-    for (let i = 0; i < count; i++) yield* service.create({ ...base, id: `dead${i}`, idleExpiresAt: 1000 })
+    yield* service.create(alive)
+    for (let i = 0; i < count; i++) yield* service.create(dead(i))
     yield* TestClock.adjust("20 minutes")
   })
 
