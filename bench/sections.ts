@@ -1,5 +1,5 @@
 /**
- * The README's sections, as Markdown, from the results. Every number comes from there.
+ * The sections of docs/performance.md and of the README, as Markdown, from the results. Every number comes from there.
  */
 import type { Environment } from "./environment.ts"
 import type { Row } from "./profiling.ts"
@@ -105,6 +105,25 @@ const memoryLine = (sessions: ReadonlyArray<SubjectResult>): ReadonlyArray<strin
 /** How far apart the rounds of one and the same server lie, at most. */
 const widest = (sessions: ReadonlyArray<SubjectResult>): number =>
   Math.max(...sessions.map(({ cpu }) => cpu.whoami!.high / cpu.whoami!.low))
+
+/** The README's rows: ours and the two libraries most in use, on the stores that all three have. */
+export const shortSections = ({ environment, subjects }: HttpResult): ReadonlyArray<string> => {
+  const named = ["effect-sessions", "@fastify/session", "express-session"]
+  const rows = ["memory", "redis"].flatMap((store) =>
+    named.flatMap((name) => subjects.filter((subject) => subject.store === store && subject.name === name))
+  )
+  const kinds: ReadonlyArray<Scenario> = ["bare", "whoami", "forged", "create", "update", "destroy"]
+  return [
+    table(
+      ["CPU µs a request", "bare route", "`/whoami`", "forged token", "log-in", "update", "log-out"],
+      rows.map((subject) => [
+        bold(subject, `${subject.name}, ${subject.store}`),
+        ...kinds.map((kind) => subject.cpu[kind]!.median.toFixed(1))
+      ])
+    ),
+    `${measured(environment)}.`
+  ]
+}
 
 export const httpSections = ({
   environment,

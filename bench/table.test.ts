@@ -1,9 +1,9 @@
 /**
- * Tests of the README's section: that each number comes from the results, and that it says what they say.
+ * Tests of the documents' sections: that each number comes from the results, and that they say what it says.
  */
 import assert from "node:assert/strict"
 import { spawnSync } from "node:child_process"
-import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { after, describe, it } from "node:test"
@@ -76,36 +76,58 @@ describe("table", () => {
     entries: [{ name: "ours", versions: { effect: "1.0.0" }, without: size, with: size, added: size }]
   }
 
-  const prepare = (readme: string, results: Record<string, unknown>) => {
+  const prepare = (text: string, results: Record<string, unknown>) => {
     const folder = mkdtempSync(join(tmpdir(), "bench-"))
     after(() => rmSync(folder, { recursive: true }))
-    const path = join(folder, "README.md")
-    writeFileSync(path, readme)
+    mkdirSync(join(folder, "docs"))
+    const path = join(folder, "docs/performance.md")
+    const readme = join(folder, "README.md")
+    for (const document of [path, readme]) writeFileSync(document, text)
     for (const [name, result] of Object.entries(results)) {
       writeFileSync(join(folder, `${name}.json`), JSON.stringify(result))
     }
     const script = fileURLToPath(new URL("./table.ts", import.meta.url))
     const run = (...flags: ReadonlyArray<string>) =>
-      spawnSync(process.execPath, [script, "--readme", path, "--results", folder, ...flags]).status
+      spawnSync(process.execPath, [script, "--root", folder, "--results", folder, ...flags]).status
     const written = () => readFileSync(path, "utf8")
-    return { path, run, written }
+    return { path, readme, run, written }
   }
-  const readme = "before\n<!-- bench:start -->\nold\n<!-- bench:end -->\nafter\n"
+  const text = "before\n<!-- bench:start -->\nold\n<!-- bench:end -->\nafter\n"
 
-  it("writes the README's part from the results, and --check fails on any other number", () => {
-    const { path, run, written } = prepare(readme, { http })
+  it("writes both documents' parts from the results, and --check fails on any other number in either", () => {
+    const { path, readme, run, written } = prepare(text, { http })
     assert.equal(run("--check"), 1)
-    assert.equal(written(), readme)
+    assert.equal(written(), text)
     assert.equal(run(), 0)
     assert.equal(run("--check"), 0)
-    const text = written()
-    assert.ok(text.startsWith("before\n<!-- bench:start -->\n") && text.endsWith("<!-- bench:end -->\nafter\n"))
-    writeFileSync(path, text.replace("15.0 (", "14.0 ("))
+    const made = written()
+    assert.ok(made.startsWith("before\n<!-- bench:start -->\n") && made.endsWith("<!-- bench:end -->\nafter\n"))
+    writeFileSync(path, made.replace("15.0 (", "14.0 ("))
+    assert.equal(run("--check"), 1)
+    writeFileSync(path, made)
+    writeFileSync(readme, readFileSync(readme, "utf8").replace("2026-01-02", "2026-01-03"))
     assert.equal(run("--check"), 1)
   })
 
+  it("gives the README one row of each library and store, a median a request", () => {
+    const subjects = ["@fastify/session", "koa-session", "effect-sessions"].map((name, i) =>
+      subjectOf(name, name === "effect-sessions", 10 * i)
+    )
+    const { readme, run } = prepare(text, { http: { ...http, subjects } })
+    run()
+    assert.deepEqual(
+      readFileSync(readme, "utf8")
+        .split("\n")
+        .filter((line) => line.includes("memory")),
+      [
+        "| **effect-sessions, memory** | 20.0 | 23.0 | 24.0 | 25.0 | 26.0 | 27.0 |",
+        "| @fastify/session, memory | 0.0 | 3.0 | 4.0 | 5.0 | 6.0 | 7.0 |"
+      ]
+    )
+  })
+
   it("puts the cheapest /whoami first, and says what is dearer than ours and what is cheaper", () => {
-    const { run, written } = prepare(readme, { http })
+    const { run, written } = prepare(text, { http })
     run()
     // /whoami is the fourth kind: 15 of ours, 30 of the dear one, 10 of the cheap one.
     const rows = written()
@@ -127,7 +149,7 @@ describe("table", () => {
   })
 
   it("shows connections, growth beside the bare route, and what was left out", () => {
-    const { run, written } = prepare(readme, { http })
+    const { run, written } = prepare(text, { http })
     run()
     assert.match(written(), /\| connections \| 1 \| 1,000 \|/)
     assert.match(written(), /\| \*\*ours \(memory\)\*\* \| 112\.0 \(111\.0–113\.0\) \| 20\.0 \(19\.0–21\.0\) \|/)
@@ -137,7 +159,7 @@ describe("table", () => {
   })
 
   it("adds the profile, the parts and the bundle when they are there", () => {
-    const { run, written } = prepare(readme, { profile, micro, bundle })
+    const { run, written } = prepare(text, { profile, micro, bundle })
     assert.equal(run(), 0)
     assert.match(written(), /Where the microseconds of a session go/)
     assert.match(written(), /\| crypto \| 2\.0 \| 5\.0 \| 3\.0 \|/)
@@ -147,20 +169,21 @@ describe("table", () => {
     assert.doesNotMatch(written(), /logout revokes/)
   })
 
-  it("needs no package of this folder: CI checks the README without them", () => {
+  it("needs no package of this folder: CI checks the documents without them", () => {
     const folder = mkdtempSync(join(tmpdir(), "bench-"))
     after(() => rmSync(folder, { recursive: true }))
     for (const file of readdirSync(import.meta.dirname).filter((name) => /^\w+\.ts$/.test(name))) {
       copyFileSync(join(import.meta.dirname, file), join(folder, file))
     }
     writeFileSync(join(folder, "package.json"), JSON.stringify({ type: "module" }))
-    writeFileSync(join(folder, "README.md"), readme)
+    mkdirSync(join(folder, "docs"))
+    for (const document of ["README.md", "docs/performance.md"]) writeFileSync(join(folder, document), text)
     writeFileSync(join(folder, "http.json"), JSON.stringify(http))
-    const flags = ["--readme", join(folder, "README.md"), "--results", folder]
+    const flags = ["--root", folder, "--results", folder]
     assert.equal(spawnSync(process.execPath, [join(folder, "table.ts"), ...flags]).status, 0)
   })
 
-  it("fails on a README without its marks", () => {
+  it("fails on a document without its marks", () => {
     assert.equal(prepare("nothing", {}).run(), 1)
   })
 })
