@@ -1,7 +1,7 @@
 /**
  * `npm run test:next`: the app in `project`, which `docs/next.md` shows, installed, built and started by Next, with this
- * repository's package in it; then a user logs in, is greeted by a page, and logs out. It takes one to three minutes, most
- * of which is Next's compiler, so the gate does not run it.
+ * repository's package in it; then a user logs in, is greeted by a page, and logs out. It takes half a minute, most of
+ * which is Next's compiler.
  */
 import assert from "node:assert/strict"
 import { type ChildProcess, spawn } from "node:child_process"
