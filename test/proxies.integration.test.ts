@@ -263,13 +263,27 @@ for (const name of proxyNames) {
     })
 
     it("the list of devices has the client's address, and none that it made up", async () => {
-      const from = "127.0.0.2"
-      const headers = { "x-forwarded-for": "6.6.6.6", "x-forwarded-host": "evil.test", "user-agent": "test" }
-      const cookie = cookieOf(await ask("HTTP/2", "/login/grace", { method: "POST", from, headers }))
-      const [device] = JSON.parse(await textOf(await ask("HTTP/2", "/devices", { from, headers: { cookie } })))
-      assert.deepStrictEqual(device.client, { address: from, userAgent: "test" })
-      const asked = JSON.parse(await textOf(await ask("HTTP/2", "/asked", { from, headers })))
-      assert.strictEqual(asked.host, `${host}:${proxy.port}`)
+      const addressOf = async (user: string, from: string) => {
+        const headers = { "x-forwarded-for": "6.6.6.6", "user-agent": "test" }
+        const cookie = cookieOf(await ask("HTTP/2", `/login/${user}`, { method: "POST", from, headers }))
+        const [device] = JSON.parse(await textOf(await ask("HTTP/2", "/devices", { headers: { cookie } })))
+        assert.strictEqual(device.client.userAgent, "test")
+        return device.client.address
+      }
+      assert.strictEqual(await addressOf("grace", "127.0.0.2"), "127.0.0.2")
+      // A client where the app trusts a proxy to be may make one up, unless the proxy leaves nothing of it.
+      assert.strictEqual(await addressOf("mallory", "127.0.0.1"), name === "Caddy" ? "127.0.0.1" : "6.6.6.6")
+    })
+
+    it("a client does not choose the host", async () => {
+      for (const forwarded of ["evil.test", "evil.test, evil.test"]) {
+        const headers = {
+          "x-forwarded-host": forwarded,
+          ...(forwarded.includes(",") && { "x-forwarded-for": "6.6.6.6" })
+        }
+        const asked = JSON.parse(await textOf(await ask("HTTP/2", "/asked", { headers, from: "127.0.0.2" })))
+        assert.strictEqual(asked.host, `${host}:${proxy.port}`)
+      }
     })
 
     it("a POST whose connection to the app breaks off is not sent again by the proxy", async () => {
@@ -297,6 +311,7 @@ for (const name of proxyNames) {
 }
 
 const line = {
+  forwardedHost: 'proxy_set_header X-Forwarded-Host "";',
   host: "proxy_set_header Host $http_host;  # not $host, which loses the port",
   location: "location / {"
 }
@@ -332,7 +347,21 @@ needing(hasProxy("nginx") && hasOpenssl, "there is no nginx or no openssl on the
       }
     })
 
-    it("keeps a feed without X-Accel-Buffering from a client of HTTP/1.1", async () => {
+    it("[R59] a host that was changed is put back from X-Forwarded-Host", async () => {
+      const edit = (configuration: string) =>
+        replace(
+          replace(configuration, line.host, ""),
+          line.forwardedHost,
+          "proxy_set_header X-Forwarded-Host $http_host;"
+        )
+      await through("nginx", edit, async (ask, { origin }) => {
+        const post = (origin: string) =>
+          statusOf(ask("HTTP/2", "/open", { method: "POST", headers: { origin }, from: "127.0.0.2" }))
+        assert.deepStrictEqual([await post(origin), await post(`https://${host}`)], [204, 403])
+      })
+    })
+
+    it("keeps a feed without X-Accel-Buffering from a client of HTTP/1.1, unless told not to", async () => {
       await through("nginx", same, async (ask) => {
         const cookie = await logIn(ask)
         let hasArrived = false
@@ -342,20 +371,10 @@ needing(hasProxy("nginx") && hasOpenssl, "there is no nginx or no openssl on the
         await logOut(ask, cookie)
         assert.strictEqual(await textOf(await answer), ": alive\n\n")
       })
-    })
-
-    it("cuts a feed off that is silent, and not one that is kept alive", async () => {
-      await through("nginx", inLocation("proxy_read_timeout 1s;"), async (ask) => {
-        const cookie = await logIn(ask)
-        const isCut = async (path: string) => {
-          const { body } = await ask("HTTP/1.1", path, { headers: { cookie } })
-          const ended = textOf({ status: 200, headers: {}, body }).then(
-            () => "ended",
-            () => "cut off"
-          )
-          return Promise.race([ended, pause(2000, "open", { ref: false })]).finally(() => body.destroy())
-        }
-        assert.deepStrictEqual(await Promise.all([isCut("/feed"), isCut("/lively")]), ["cut off", "open"])
+      await through("nginx", inLocation("proxy_buffering off;"), async (ask) => {
+        const { body } = await ask("HTTP/1.1", "/unmarked", { headers: { cookie: await logIn(ask) } })
+        assert.strictEqual(String((await once(body, "data"))[0]), ": alive\n\n")
+        body.destroy()
       })
     })
 
@@ -409,7 +428,7 @@ needing(forChromium, "there is no chromium, nginx, haproxy or openssl on the PAT
     return async (path: string, method = "POST") => (await askInPage(page, path, { method })).status
   }
 
-  it("a page logs in, and not where the proxy changes the cookie's path", async () => {
+  it("a page logs in, and not where the proxy changes the cookie", async () => {
     const seen = (edit: (configuration: string) => string) =>
       through("nginx", edit, async (_, proxy) => {
         const ask = await open(proxy)
@@ -421,7 +440,10 @@ needing(forChromium, "there is no chromium, nginx, haproxy or openssl on the PAT
         ]
       })
     assert.deepStrictEqual(await seen(same), [204, 200, 204, 401])
-    assert.deepStrictEqual(await seen(inLocation("proxy_cookie_path / /app/;")), [204, 401, 204, 401])
+    assert.deepStrictEqual(await seen(inLocation(`proxy_cookie_domain ~.* ${host};`)), [204, 200, 204, 401])
+    for (const change of ["proxy_cookie_path / /app/;", "proxy_cookie_flags ~ nosecure;"]) {
+      assert.deepStrictEqual(await seen(inLocation(change)), [204, 401, 204, 401], change)
+    }
   })
 
   it("sends a POST again whose connection to the app breaks off, behind HAProxy, and not behind nginx", async () => {
@@ -445,6 +467,31 @@ needing(forChromium, "there is no chromium, nginx, haproxy or openssl on the PAT
     assert.isAbove(times!, 1)
   })
 })
+
+const forTimeouts = hasOpenssl && hasProxy("nginx") && hasProxy("HAProxy")
+needing(forTimeouts, "there is no nginx, haproxy or openssl on the PATH to start")(
+  "a proxy that waits a second",
+  () => {
+    it("cuts a feed off that is silent, and not one that is kept alive", async () => {
+      const seen = (name: ProxyName, edit: (configuration: string) => string) =>
+        through(name, edit, async (ask) => {
+          const cookie = await logIn(ask)
+          const isCut = async (path: string) => {
+            const answer = await ask("HTTP/1.1", path, { headers: { cookie } })
+            const ended = textOf(answer).then(
+              () => "ended",
+              () => "cut off"
+            )
+            return Promise.race([ended, pause(2500, "open")]).finally(() => answer.body.destroy())
+          }
+          return Promise.all([isCut("/feed"), isCut("/lively")])
+        })
+      const timeout = (configuration: string) => replace(configuration, "timeout server 60s", "timeout server 1s")
+      const both = [seen("nginx", inLocation("proxy_read_timeout 1s;")), seen("HAProxy", timeout)]
+      for (const one of await Promise.all(both)) assert.deepStrictEqual(one, ["cut off", "open"])
+    })
+  }
+)
 
 it("[R59] Vite's proxy as an object passes Host on, and as a string does not", async () => {
   const { createServer } = await import("vite")
