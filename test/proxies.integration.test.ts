@@ -408,7 +408,10 @@ needing(hasProxy("nginx") && hasOpenssl, "there is no nginx or no openssl on the
             lists.push(await textOf(await ask("HTTP/2", "/devices", { headers: { cookie } })))
           return lists[0] === lists[1] ? "another's" : "one's own"
         })
-      assert.strictEqual(await seen(""), "one's own")
+      // `no-store` and `Vary: Cookie` are each enough.
+      for (const ignored of ["", "proxy_ignore_headers Vary;", "proxy_ignore_headers Cache-Control;"]) {
+        assert.strictEqual(await seen(ignored), "one's own", ignored)
+      }
       assert.strictEqual(await seen("proxy_ignore_headers Cache-Control Vary;"), "another's")
     })
   }
@@ -492,6 +495,16 @@ needing(forTimeouts, "there is no nginx, haproxy or openssl on the PATH to start
     })
   }
 )
+
+it("a page of another origin that the frontend trusts may read the answers, and no other", async () => {
+  const preflight = async (origin: string) => {
+    const headers = { origin, "access-control-request-method": "POST" }
+    const { headers: said } = await fetch(`http://localhost:${port}/open`, { method: "OPTIONS", headers })
+    return [said.get("access-control-allow-origin"), said.get("access-control-allow-credentials")]
+  }
+  assert.deepStrictEqual(await preflight("https://app.example.com:8443"), ["https://app.example.com:8443", "true"])
+  assert.notStrictEqual((await preflight("https://evil.test"))[0], "https://evil.test")
+})
 
 it("[R59] Vite's proxy as an object passes Host on, and as a string does not", async () => {
   const { createServer } = await import("vite")
