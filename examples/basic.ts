@@ -73,8 +73,8 @@ export const UserSessionLive = SessionMiddleware.layer(UserSession, {
   absoluteTimeout: "12 hours"
 }).pipe(
   Layer.provide([
-    // This example speaks plain http on localhost, which not every client accepts a Secure cookie from. Behind https,
-    // say `SessionFrontend.layerCookie()`: the cookie is then `__Host-session`, and Secure.
+    // This example speaks plain http on localhost. Browsers and curl send a Secure cookie there, Safari and some tools do
+    // not (docs/proxies.md). Behind https, say `SessionFrontend.layerCookie()`: the cookie is `__Host-session`, and Secure.
     SessionFrontend.layerCookie({ secure: false }),
     Backend,
     SessionVerifier.layerExists(UserSession)

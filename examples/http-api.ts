@@ -310,8 +310,8 @@ export const Routes = Layer.mergeAll(
 // The stack: one backend and one key ring under both sessions
 // -----------------------------------------------------------------------------
 
-// This example speaks plain http on localhost, which not every client accepts a Secure cookie from. Behind https leave
-// out `secure: false` and the names, and declare "__Host-session" above.
+// This example speaks plain http on localhost. Browsers and curl send a Secure cookie there, Safari and some tools do not
+// (docs/proxies.md). Behind https leave out `secure: false` and the names, and declare "__Host-session" above.
 const UserSessionLive = SessionMiddleware.layer(UserSession, {
   idleTimeout: "30 minutes",
   absoluteTimeout: "12 hours"

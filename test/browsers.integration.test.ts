@@ -23,8 +23,8 @@ needing(has("Chromium") && hasOpenssl, "there is no chromium or no openssl on th
   }
 })
 
-it("each scenario has a place in docs/browsers.md, and the short table one in the README", () => {
+it("each scenario has a place in docs/browsers.md, and the short table one in docs/proxies.md", () => {
   const places = (file: string) => placesIn(readFileSync(new URL(`../${file}`, import.meta.url), "utf8"))
   assert.deepStrictEqual(places("docs/browsers.md"), ["date", ...scenarios.map(({ key }) => key)])
-  assert.deepStrictEqual(places("README.md"), ["local in short"])
+  assert.deepStrictEqual(places("docs/proxies.md"), ["local in short"])
 })

@@ -2,7 +2,7 @@
  * What browsers do with an app's sessions, as tables in Markdown.
  *
  * `npm run test:browsers -- [--only words] [--write]` runs the scenarios whose titles hold the words in Chromium and in
- * Firefox, and with `--write` puts the tables into docs/browsers.md and README.md.
+ * Firefox, and with `--write` puts the tables into docs/browsers.md and docs/proxies.md.
  */
 import { readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
@@ -68,7 +68,7 @@ if (failures.length > 0) {
 
 if (write === true) {
   tables.set("date", `Last seen on ${new Date().toISOString().slice(0, 10)}.`)
-  for (const file of ["docs/browsers.md", "README.md"]) {
+  for (const file of ["docs/browsers.md", "docs/proxies.md"]) {
     const path = join(import.meta.dirname, "../..", file)
     writeFileSync(path, withTable(readFileSync(path, "utf8"), tables))
   }

@@ -3,6 +3,7 @@ import { Effect, Layer, Logger } from "effect"
 import { HttpRouter, HttpServerResponse } from "effect/http"
 import { SessionFrontend, SessionMiddleware } from "effect-sessions"
 import type { SessionError } from "effect-sessions"
+import * as Http2 from "node:http2"
 import { originProblem } from "../../src/internal/frontend/origins.ts"
 import * as Client from "../support/client.ts"
 import { listen, raw } from "../support/server.ts"
@@ -228,6 +229,51 @@ describe("cross-origin protection", () => {
           )
         }
       })
+  )
+
+  it.effect(
+    "[R59] a host and an origin are one whatever their case, with or without the scheme's port, and nothing else",
+    () =>
+      Effect.gen(function* () {
+        const { send } = yield* start()
+        for (const [host, origin, expected] of [
+          ["app.test:443", "https://app.test", 200],
+          ["APP.test:8443", "https://app.test:8443", 200],
+          ["app.test", "https://app.test:8443", 403],
+          ["app.test:80", "https://app.test", 403],
+          ["app.test:443", "http://app.test", 403],
+          ["app.test.", "https://app.test.", 200],
+          ["app.test.", "https://app.test", 403],
+          ["[2001:DB8::1]:8443", "https://[2001:db8::1]:8443", 200],
+          ["[2001:db8::1]:443", "https://[2001:db8::1]", 200],
+          ["[2001:db8::1]", "https://[2001:db8::1]:8443", 403],
+          ["[2001:db8::443]", "https://[2001:db8::]", 403]
+        ] as const) {
+          const answer = yield* send("POST", "/open", { headers: { host, origin } })
+          assert.strictEqual(answer.status, expected, `Host: ${host} Origin: ${origin}`)
+        }
+      })
+  )
+
+  it.live("[R59] over HTTP/2 the host is :authority", () =>
+    Effect.gen(function* () {
+      const port = yield* listen(Routes.pipe(Layer.provide(Stack.http(UserSession)), Layer.orDie), () =>
+        Http2.createServer()
+      )
+      const session = Http2.connect(`http://127.0.0.1:${port}`)
+      yield* Effect.addFinalizer(() => Effect.sync(() => session.destroy()))
+      const status = (origin: string) =>
+        Effect.callback<unknown>((resume) => {
+          session
+            .request({ ":method": "POST", ":path": "/open", ":authority": "App.test:8443", origin })
+            .on("response", (headers) => resume(Effect.succeed(headers[":status"])))
+            .resume()
+            .end()
+        })
+      assert.strictEqual(yield* status("https://app.test:8443"), 200)
+      assert.strictEqual(yield* status("https://app.test"), 403)
+      assert.strictEqual(yield* status("https://127.0.0.1:8443"), 403)
+    })
   )
 
   it.live("[R59] a request to a real server that names no host is refused", () =>

@@ -44,7 +44,7 @@ const fencesOf = (document: string, folder: string): ReadonlyArray<Fence> => {
         const { body, info, line } = open
         open = undefined
         if (info !== "ts" && info !== "ts no-run") return
-        const name = /^\/\/ ([\w-]+\.ts)$/.exec(body[0] ?? "")?.[1] ?? `line-${line}.ts`
+        const name = /^\/\/ ([\w.-]+\.ts)$/.exec(body[0] ?? "")?.[1] ?? `line-${line}.ts`
         fences.push({
           title: `${document}:${line}`,
           file: fileOf(folder, document, name),

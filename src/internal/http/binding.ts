@@ -63,7 +63,7 @@ export interface FrontendPolicy {
 export interface HttpOptions<A, R extends ReadonlyArray<Tagged>, RX = never> extends ManagerOptions<A, R, RX> {
   /**
    * What a list of devices shows of the client that makes a session: its `user-agent`, for example. Behind a proxy the
-   * address is the proxy's, unless your server reads what that adds.
+   * address is the proxy's, unless Effect's `HttpMiddleware.xForwardedHeaders` puts the client's in its place.
    *
    * @default nothing
    */
