@@ -2,9 +2,13 @@
  * Every fault, on stores of its own and a server process of ours under traffic, and a table of what came of it. Ends
  * with 1 if an answer was not what it had to be.
  *
- * `node test/faults/run.ts [words]` runs only the faults whose store and name hold these words; `flood` those of many
- * requests.
+ * `node test/faults/run.ts [words] [--write]` runs only the faults whose store and name hold these words; `flood` those
+ * of many requests. `--write` puts the whole tables into `docs/faults.md`.
  */
+import { spawnSync } from "node:child_process"
+import { readFileSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { parseArgs } from "node:util"
 import { hasMariaDbServer } from "../support/mariadb.ts"
 import { hasPostgresServer, hasRedisServer, OwnPostgres } from "../support/processes.ts"
 import { rowOf } from "../support/table.ts"
@@ -22,7 +26,21 @@ if (!hasRedisServer() || !hasPostgresServer() || !hasMariaDbServer()) {
 // What was started is ended with this process.
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1))
 
-const wanted = process.argv.slice(2).join(" ")
+const { positionals, values } = parseArgs({ allowPositionals: true, options: { write: { type: "boolean" } } })
+const wanted = positionals.join(" ")
+const page = join(import.meta.dirname, "../../docs/faults.md")
+const marked = /(<!-- written by npm run test:faults -->\n)[^]*?(<!-- end -->)/
+if (values.write === true && (wanted !== "" || !marked.test(readFileSync(page, "utf8")))) {
+  console.error("--write: the page has the whole tables, and a place for them")
+  process.exit(2)
+}
+/** The tables in Markdown. */
+const written: Array<string> = []
+const write = (cells: ReadonlyArray<string | number>) => written.push(`| ${cells.join(" | ")} |`)
+const writeHead = (head: ReadonlyArray<string>) => {
+  write(head)
+  write(head.map((_, i) => (i === 0 ? "---" : "--:")))
+}
 const chosen = faults.filter(({ name, store, unsolved }) =>
   wanted === "" ? unsolved === undefined : `${store} ${name}`.includes(wanted)
 )
@@ -30,11 +48,14 @@ const chosen = faults.filter(({ name, store, unsolved }) =>
 const row = rowOf([47, 9, 6, 6, 6, 9, 9, 10, 4])
 
 console.log(row(["store and fault", "requests", 200, 401, 503, "slowest", "bare", "recovery", "bad"]))
+writeHead(["store and fault", "requests", "200", "401", "503", "slowest", "bare", "recovery"])
 
 const report = ({ bare, counts, fault, recovery, requests, slowest, violations }: Result) => {
   const numbers = [200, 401, 503].map((status) => counts.get(status) ?? 0)
   const times = [slowest, bare, recovery].map((millis) => `${Math.round(millis)} ms`)
-  console.log(row([`${fault.store}: ${fault.name}`, requests, ...numbers, ...times, violations.length]))
+  const cells = [`${fault.store}: ${fault.name}`, requests, ...numbers, ...times]
+  console.log(row([...cells, violations.length]))
+  write(cells)
   if (fault.note !== undefined) console.log(`    (${fault.note})`)
   for (const violation of violations) console.log(`    ${violation}`)
 }
@@ -68,6 +89,8 @@ if (flooding.length > 0) {
   console.log(
     `\n${line(["flood of requests", "sent/s", "before/s", "during/s", "after/s", 503, "slowest", "bare", "blocked", "bad"])}`
   )
+  written.push("")
+  writeHead(["flood", "sent/s", "200/s before", "during", "after", "503", "slowest", "bare", "blocked"])
   const during = new Map<string, number>()
   const postgres = await OwnPostgres.start()
   for (const flood of flooding) {
@@ -83,7 +106,9 @@ if (flooding.length > 0) {
         ? [`less than ${nearness} of ${flood.like}`]
         : [])
     ]
-    console.log(line([flood.name, Math.round(result.perSecond), ...rates, failed, ...times, violations.length]))
+    const cells = [flood.name, Math.round(result.perSecond), ...rates, failed, ...times]
+    console.log(line([...cells, violations.length]))
+    write(cells)
     for (const violation of violations) console.log(`    ${violation}`)
     bad += violations.length
   }
@@ -96,5 +121,17 @@ if (flooding.length > 0) {
 
 for (const { name, store, unsolved } of faults) {
   if (unsolved !== undefined) console.log(`Not survived yet, and run only by name: ${store} ${name}: ${unsolved}.`)
+}
+
+if (values.write === true && bad === 0) {
+  const git = (...args: ReadonlyArray<string>) => spawnSync("git", args, { encoding: "utf8" }).stdout.trim()
+  const commit = `${git("rev-parse", "--short", "HEAD")}${git("status", "--porcelain", "src", "test") === "" ? "" : ", changed"}`
+  const at = new Date().toISOString().slice(0, 10)
+  written.push("", `Measured by \`npm run test:faults\` on ${at}, commit ${commit}, Node ${process.versions.node}.`)
+  const text = readFileSync(page, "utf8")
+  writeFileSync(
+    page,
+    text.replace(marked, (_, begin: string, end: string) => `${begin}\n${written.join("\n")}\n\n${end}`)
+  )
 }
 process.exit(bad === 0 ? 0 : 1)
