@@ -84,7 +84,7 @@ describe("docs/requirements.md", () => {
     const text = read(list)
     const defined = [...text.matchAll(/^\[([^\]]+)\]: https:\/\/\S+$/gm)].map(([, name]) => name!)
     const prose = text.replace(/^\[[^\]]+\]: .*$/gm, "").replace(/```[\s\S]*?```/g, "")
-    const used = [...prose.matchAll(/\[([^\]]+)\](?:\[([^\]]+)\])?/g)].map(([, name, target]) => target ?? name!)
+    const used = [...prose.matchAll(/\[([^\]]+)\](?!\()(?:\[([^\]]+)\])?/g)].map(([, name, target]) => target ?? name!)
     assert.isAbove(defined.length, 40)
     assert.deepStrictEqual([...new Set(used)].sort(), defined.sort())
   })
