@@ -5,6 +5,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { globSync, readFileSync } from "node:fs"
 import { join } from "node:path"
+import { titlesIn } from "./support/titles.ts"
 
 const root = join(import.meta.dirname, "..")
 const read = (file: string): string => readFileSync(join(root, file), "utf8")
@@ -51,17 +52,6 @@ const holds = ({ status }: Row): boolean => status === "met" || status === "in p
 const citationsIn = (text: string): ReadonlyArray<string> =>
   [...text.matchAll(/\[(R\d[^\]\\\n]*)\\?\]/g)].map(([, cited]) => cited!)
 
-const title =
-  /\b(?:(?:it|test|describe|make\w*Case)(?:\.\w+)*(?:\([^()]*\))?\s*\(|rows:)\s*("(?:[^"\\\n]|\\.)*"|`(?:[^`\\]|\\.)*`)/g
-
-/** The titles of a test file, as they are written: `rows` is what the tests of faults begin their titles with. */
-const titlesIn = (file: string): ReadonlyArray<string> =>
-  [
-    ...read(file)
-      .replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, "")
-      .matchAll(title)
-  ].map(([, text]) => text!)
-
 describe("docs/requirements.md", () => {
   it("lists R1 to R88 in order, each once: whole, or in parts with letters from a on", () => {
     const expected = Array.from({ length: 88 }, (_, i) => `R${i + 1}`).flatMap((whole) => {
@@ -94,7 +84,7 @@ describe("docs/requirements.md", () => {
     const text = read(list)
     const defined = [...text.matchAll(/^\[([^\]]+)\]: https:\/\/\S+$/gm)].map(([, name]) => name!)
     const prose = text.replace(/^\[[^\]]+\]: .*$/gm, "").replace(/```[\s\S]*?```/g, "")
-    const used = [...prose.matchAll(/\[([^\]]+)\](?:\[([^\]]+)\])?/g)].map(([, name, target]) => target ?? name!)
+    const used = [...prose.matchAll(/\[([^\]]+)\](?!\()(?:\[([^\]]+)\])?/g)].map(([, name, target]) => target ?? name!)
     assert.isAbove(defined.length, 40)
     assert.deepStrictEqual([...new Set(used)].sort(), defined.sort())
   })
@@ -117,7 +107,7 @@ describe("citations", () => {
   })
 
   it("each row that holds is cited by the title of a test", () => {
-    const cited = new Set(tests.flatMap(titlesIn).flatMap(citationsIn))
+    const cited = new Set(tests.map(read).flatMap(titlesIn).flatMap(citationsIn))
     assert.isAbove(cited.size, 70)
     assert.deepStrictEqual(
       rows.filter((row) => holds(row) && !cited.has(row.number)).map(({ number }) => number),

@@ -264,11 +264,20 @@ export interface Result {
   readonly bare: number
   /** From the fault's end until fewer than 1 in 100 requests fail. */
   readonly recovery: number
+  /** What the log says of the calls that failed, the most frequent first. */
+  readonly causes: ReadonlyArray<string>
   readonly violations: ReadonlyArray<string>
 }
 
 export const failing = (samples: ReadonlyArray<Sample>): number =>
   samples.filter(({ status }) => status !== 200 && status !== 401).length / samples.length
+
+/** The causes in a log, each once, the most frequent first. */
+const causesIn = (log: string): ReadonlyArray<string> => {
+  const counts = new Map<string, number>()
+  for (const [, cause] of log.matchAll(/cause: '([^']+)'/g)) counts.set(cause!, (counts.get(cause!) ?? 0) + 1)
+  return [...counts].sort(([, a], [, b]) => b - a).map(([cause]) => cause)
+}
 
 const recoveryOf = (samples: ReadonlyArray<Sample>, end: number, tolerated: number): number => {
   const after = samples.filter(({ at }) => at >= end).sort((a, b) => a.at - b.at)
@@ -341,6 +350,7 @@ const runFault = async (world: World, fault: Fault, { millis, perSecond, seed }:
   let isOver = false
   let hasBegun = false
   let violations: ReadonlyArray<string> = []
+  let causes: ReadonlyArray<string> = []
   const control = await startBareServer()
   const traffic = new Traffic(server, control, { losesLogins: () => fault.losesLogins === true && hasBegun, seed })
   const pace = slowdown(perSecond, await traffic.warmUp())
@@ -367,6 +377,7 @@ const runFault = async (world: World, fault: Fault, { millis, perSecond, seed }:
     const wasRunning = server.isRunning()
     const [stopped] = await Promise.all([server.stop(), control.stop()])
     const output = server.output()
+    causes = causesIn(output)
     violations = [
       ...traffic.verdict(output),
       ...(wasRunning ? [] : [`the server ended by itself:\n${output.slice(-2000)}`]),
@@ -393,6 +404,7 @@ const runFault = async (world: World, fault: Fault, { millis, perSecond, seed }:
     slowest: Math.max(...samples.map(({ millis }) => millis)),
     bare: Math.max(...samples.map(({ bare }) => bare)),
     recovery,
+    causes,
     violations
   }
 }

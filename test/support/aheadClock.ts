@@ -1,6 +1,7 @@
 /** The clock at hand, put forward. It imports nothing of this repository. */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 
 const aheadOf = (clock: Clock.Clock, by: { readonly millis: number }): Clock.Clock => {
   const millis = () => clock.currentTimeMillisUnsafe() + by.millis
@@ -21,3 +22,10 @@ export const ahead =
   (by: { readonly millis: number }) =>
   <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
     Clock.clockWith((clock) => Effect.provideService(effect, Clock.Clock, aheadOf(clock, by)))
+
+/** The same for all that is built with it. */
+export const layerAhead = (by: { readonly millis: number }): Layer.Layer<never> =>
+  Layer.effect(
+    Clock.Clock,
+    Clock.clockWith((clock) => Effect.succeed(aheadOf(clock, by)))
+  )
