@@ -14,11 +14,8 @@ const visits = async (address: string): Promise<void> => {
   assert.equal(await greeting(), "hello stranger")
   assert.equal((await send("/whoami")).status, 401)
 
-  const loggedIn = await send("/log-in", "", {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify({ username: "ada" })
-  })
+  assert.equal((await send("/log-in", "", { method: "POST", body: new URLSearchParams() })).status, 400)
+  const loggedIn = await send("/log-in", "", { method: "POST", body: new URLSearchParams({ username: "ada" }) })
   assert.equal(loggedIn.status, 303)
   const [header = ""] = loggedIn.headers.getSetCookie()
   assert.match(header, /^__Host-session=v1\.[^;]+; Max-Age=86400; Path=\/; HttpOnly; Secure; SameSite=Lax$/)
