@@ -9,7 +9,7 @@ import { fileOf, makeFolder, write } from "./support/fences.ts"
 const root = join(import.meta.dirname, "..")
 const folder = makeFolder()
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
-const documents = ["docs/router.md", "docs/http-api.md", "docs/web-handlers.md"]
+const documents = ["docs/router.md", "docs/http-api.md", "docs/rpc.md", "docs/web-handlers.md"]
 const fences = write(documents, folder)
 for (const { code, file } of fences) writeFileSync(file, code.replaceAll("port: 3000", "port: 0"))
 
@@ -65,6 +65,13 @@ describe("what to try", () => {
     assert.deepStrictEqual(document.components.securitySchemes, {
       session: { type: "apiKey", name: "__Host-session", in: "cookie" }
     })
+  })
+
+  it("in docs/rpc.md", { timeout: 60_000 }, async () => {
+    const answers = await trial("docs/rpc.md")
+    assert.deepStrictEqual(answers.map(statusOf), [200, 200, 200, 200])
+    assert.include(answers[1], `"value":"ada"`)
+    assert.include(answers[3], `"SessionMissing"`)
   })
 
   it("in docs/web-handlers.md", { timeout: 60_000 }, async () => {
