@@ -106,7 +106,7 @@ describe("docs/router.md", async () => {
           )
         })
       )
-    ).pipe(Layer.provide(sessions)) as Layer.Layer<never, never, HttpRouter.HttpRouter>
+    ).pipe(Layer.provide(sessions)) as unknown as Layer.Layer<never, never, HttpRouter.HttpRouter>
   )
 
   const logIn = (send: Client.Send) =>
