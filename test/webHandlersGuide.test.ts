@@ -1,6 +1,7 @@
 /** The code of docs/web-handlers.md does what the guide says: in Hono, with routes of Effect in it, and in Express. */
 import { afterAll, assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, type ManagedRuntime, Scope } from "effect"
+import { SessionError } from "effect-sessions"
 import { once } from "node:events"
 import { globSync, readFileSync, rmSync } from "node:fs"
 import { createServer } from "node:http"
@@ -84,6 +85,15 @@ describe("docs/web-handlers.md", () => {
     const attack = await send("/log-out", { method: "POST" }, { ...cookie, "sec-fetch-site": "cross-site" })
     assert.strictEqual(attack.status, 403)
     assert.strictEqual((await send("/whoami", {}, cookie)).text, "ada")
+  })
+
+  it("Hono answers a bad form 400, a store that is away 503, and anything else 500", async () => {
+    assert.strictEqual((await send("/log-in", form({ username: "" }))).status, 400)
+    const unavailable = new SessionError.SessionUnavailable({ outcome: "unknown" })
+    assert.deepStrictEqual(
+      [await sessions.statusOf(unavailable), await sessions.statusOf(new Error("other"))],
+      [503, 500]
+    )
   })
 
   it("the headers of a handler of Hono stay", async () => {
