@@ -1,11 +1,13 @@
 /**
  * `npm run test:sveltekit`: the app in `project`, which `docs/web-handlers.md` shows, installed, type-checked, built and
  * started by SvelteKit, with this repository's package in it; a user logs in by a form action, is greeted by a page, and
- * logs out. Then by its dev server, whose user stays logged in while the module of the sessions is edited.
+ * logs out. Then by its dev server: in Chromium, and while the module of the sessions is edited, in which the user stays
+ * logged in.
  */
 import assert from "node:assert/strict"
 import { appendFileSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import { launch } from "../support/browsers.ts"
 import { paragraphOf, sender, step, withApp } from "../support/frameworkApp.ts"
 
 const cookieOf = (response: Response) => response.headers.getSetCookie()[0]?.split(";")[0] ?? ""
@@ -74,6 +76,24 @@ const edits = async (address: string, edit: () => void): Promise<void> => {
   assert.equal(await greeting(), "hello ada")
 }
 
+/** In a browser, whose scripts post the forms. */
+const clicks = async (address: string): Promise<void> => {
+  await using running = await launch("Chromium")
+  const page = await running.browser.newPage()
+  const says = (text: string) =>
+    page.waitForFunction((text) => document.querySelector("p")?.textContent === text, { timeout: 30_000 }, text)
+  await page.goto(address, { waitUntil: "networkidle0" })
+  await says("hello stranger")
+  await page.type("input", "ada")
+  await page.click("button")
+  await says("hello ada")
+  assert.equal(await page.evaluate(() => document.cookie), "")
+  await page.reload({ waitUntil: "networkidle0" })
+  await says("hello ada")
+  await page.click("button")
+  await says("hello stranger")
+}
+
 const vite = "node_modules/vite/bin/vite.js"
 const tsc = "node_modules/typescript/bin/tsc"
 
@@ -88,6 +108,7 @@ await withApp(join(import.meta.dirname, "project"), { HOST: "127.0.0.1", PORT: "
   await step("log-in, page, log-out", () => visits(address))
   await step("SIGTERM", async () => assert.equal(await stop(), 0))
   const dev = await step("vite dev", () => start([vite, "dev", "--host", "127.0.0.1", "--port", "0"], /ready/))
+  await step("log-in and log-out in Chromium", () => clicks(dev))
   await step("an edit", () =>
     edits(dev, () => {
       appendFileSync(join(folder, "src/sessions.ts"), 'export const edited = ", after the edit"\n')
