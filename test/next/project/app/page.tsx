@@ -5,9 +5,21 @@ import { runtime, UserSession } from "../sessions"
 
 export default async function Page() {
   const request = new Request("http://localhost/", { headers: await headers() })
-  const greeting = SessionMiddleware.fromRequest(UserSession, request).pipe(
-    Effect.map(({ data }) => `hello ${data.username}`),
-    Effect.catchTag(["SessionMissing", "SessionInvalid"], () => Effect.succeed("hello stranger"))
+  const asking = SessionMiddleware.fromRequest(UserSession, request).pipe(
+    Effect.map(({ data }) => data.username),
+    Effect.catchTag(["SessionMissing", "SessionInvalid"], () => Effect.succeed(undefined))
   )
-  return <p>{await runtime.runPromise(greeting)}</p>
+  const user = await runtime.runPromise(asking)
+  return user === undefined ? (
+    <form action="/log-in" method="post">
+      <p>hello stranger</p>
+      <input name="username" aria-label="name" required />
+      <button>Log in</button>
+    </form>
+  ) : (
+    <form action="/log-out" method="post">
+      <p>{`hello ${user}`}</p>
+      <button>Log out</button>
+    </form>
+  )
 }

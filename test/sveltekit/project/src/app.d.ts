@@ -1,0 +1,9 @@
+import type { RequestSession } from "./sessions"
+
+declare global {
+  namespace App {
+    interface Locals {
+      session: RequestSession
+    }
+  }
+}
