@@ -31,7 +31,6 @@ const { changePassword } = await recipe("password")
 const { Devices } = await recipe("devices")
 const { demote } = await recipe("role")
 const { TimeLeft } = await recipe("time-left")
-const { Callback } = await recipe("callback")
 const { Hello } = await recipe("current-user")
 const { NotBefore } = await recipe("not-before")
 const { greeting } = await recipe("page")
@@ -83,7 +82,7 @@ const app = async (live: Layer.Layer<any, any, any>) => {
   ]
   const bound = live.pipe(Layer.provide(parts))
   const { handler } = HttpRouter.toWebHandler(
-    Layer.mergeAll(routes, DeleteAccount, Devices, TimeLeft, Callback, Hello).pipe(
+    Layer.mergeAll(routes, DeleteAccount, Devices, TimeLeft, Hello).pipe(
       HttpRouter.provideRequest(UsersTest),
       Layer.provide(bound)
     ) as unknown as Layer.Layer<never, never, HttpRouter.HttpRouter>,
@@ -210,15 +209,6 @@ describe("docs/log-in.md", () => {
     assert.match(browser.cookie(), /^__Host-session=/)
     assert.strictEqual((await browser.send("GET", "/hello")).text, "hello ada")
     assert.strictEqual((await jar("connect.sid=old").send("GET", "/hello")).status, 401)
-  })
-
-  it("[R59] a callback lets in its provider's page, and other routes do not", async () => {
-    const { jar } = await plain()
-    const headers = { origin: "https://id.example.com", "sec-fetch-site": "cross-site" }
-    assert.strictEqual((await jar().send("POST", "/log_in", { headers })).status, 403)
-    const browser = jar()
-    assert.strictEqual((await browser.send("POST", "/callback", { headers })).status, 302)
-    assert.strictEqual((await browser.send("GET", "/hello")).text, "hello ada")
   })
 
   it("[R54] whoever has not entered the code yet passes no guard, and keeps the cart on the way", async () => {

@@ -1,13 +1,14 @@
 /** The recipes of docs/recipes.md do what they say: their own code, over the web; and its index tells the truth. */
 import { NodeCrypto } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Layer, Option } from "effect"
+import { Duration, Effect, Layer } from "effect"
 import { HttpRouter, HttpServerResponse } from "effect/http"
 import { TestClock } from "effect/testing"
-import { SessionFrontend, SessionManager, SessionMiddleware, SessionVerifier } from "effect-sessions"
+import { SessionFrontend, SessionMiddleware, SessionVerifier } from "effect-sessions"
 import { readFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import {
+  answering,
   type AnyLayer,
   assertRedirect,
   atOnce,
@@ -15,6 +16,7 @@ import {
   browserOf,
   browsersOf,
   recipesOf,
+  route,
   sharedBackend,
   withParts
 } from "./support/recipes.ts"
@@ -27,9 +29,6 @@ const { AdminSession } = await recipe("admin")
 const open = SessionMiddleware.router(UserSession).layer
 const guard = SessionMiddleware.routerRequired(UserSession).layer
 const request: Effect.Effect<any, never, any> = UserSession
-
-const route = (method: "GET" | "POST", path: `/${string}`, handler: Effect.Effect<any, any, any>): AnyLayer =>
-  HttpRouter.add(method, path, handler as Effect.Effect<HttpServerResponse.HttpServerResponse>)
 
 /** Without a password: who you are is in the path. */
 const LogIn = route(
@@ -44,7 +43,7 @@ const LogIn = route(
 const LogOut = route(
   "POST",
   "/log_out",
-  Effect.flatMap(request, ({ destroy }) => Effect.as(destroy, HttpServerResponse.empty()))
+  Effect.flatMap(request, ({ destroy }) => answering(destroy))
 ).pipe(Layer.provide(open))
 const WhoAmI = route(
   "GET",
@@ -80,7 +79,7 @@ const AdminLogIn = Layer.merge(
   route(
     "POST",
     "/admin/log_out",
-    Effect.flatMap(AdminSession as Effect.Effect<any>, ({ destroy }) => Effect.as(destroy, HttpServerResponse.empty()))
+    Effect.flatMap(AdminSession as Effect.Effect<any>, ({ destroy }) => answering(destroy))
   )
 ).pipe(Layer.provide(SessionMiddleware.router(AdminSession).layer))
 
@@ -134,10 +133,9 @@ describe("docs/recipes.md, a message shown once", () => {
     Effect.gen(function* () {
       const browser = yield* loggedIn((yield* app)())
       const page = yield* save(browser)
-      const [shown] = yield* Effect.all(
-        [atOnce(50, [browser], "GET", page), atOnce(10, [browser], "POST", "/save")],
-        { concurrency: "unbounded" }
-      )
+      const [shown] = yield* Effect.all([atOnce(50, [browser], "GET", page), atOnce(10, [browser], "POST", "/save")], {
+        concurrency: "unbounded"
+      })
       assert.strictEqual(shown.filter(({ text }) => text === "saved").length, 1)
       assert.strictEqual(shown.filter(({ text }) => text === "-").length, 49)
     })
@@ -147,10 +145,14 @@ describe("docs/recipes.md, a message shown once", () => {
     Effect.gen(function* () {
       const browser = yield* loggedIn((yield* app)())
       const pages = yield* Effect.forEach(Array.from({ length: 6 }), () => save(browser))
-      assert.deepStrictEqual(
-        yield* Effect.forEach(pages, (page) => browser.text(page)),
-        ["-", "saved", "saved", "saved", "saved", "saved"]
-      )
+      assert.deepStrictEqual(yield* Effect.forEach(pages, (page) => browser.text(page)), [
+        "-",
+        "saved",
+        "saved",
+        "saved",
+        "saved",
+        "saved"
+      ])
     })
   )
 })
@@ -188,7 +190,8 @@ describe("docs/recipes.md, an administrator as a user", () => {
     const newBrowser = yield* browsersOf(withParts(routes, [Layer.provideMerge(user, adminParts)]))
     return { newBrowser, log }
   })
-  const administrator = (newBrowser: () => Browser) => Effect.tap(Effect.sync(newBrowser), (it) => it.send("POST", "/admin"))
+  const administrator = (newBrowser: () => Browser) =>
+    Effect.tap(Effect.sync(newBrowser), (it) => it.send("POST", "/admin"))
   // At the time that TestClock begins with, nobody's proof is too old.
   const setClock = TestClock.setTime(Date.UTC(2026, 0, 1))
 
@@ -242,10 +245,10 @@ describe("docs/recipes.md, an administrator as a user", () => {
       const admin = yield* administrator(newBrowser)
       yield* admin.send("POST", "/users/ada/impersonate")
       const refused = yield* admin.send("POST", "/delete_account")
-      assert.deepStrictEqual([refused.status, refused.headers.get("www-authenticate")?.split(",")[0]], [
-        401,
-        `Session error="insufficient_user_authentication"`
-      ])
+      assert.deepStrictEqual(
+        [refused.status, refused.headers.get("www-authenticate")?.split(",")[0]],
+        [401, `Session error="insufficient_user_authentication"`]
+      )
       assert.strictEqual(yield* admin.status("POST", "/step_up"), 403)
       assert.strictEqual(yield* admin.status("POST", "/users/bob/impersonate"), 409)
       assert.strictEqual(yield* admin.text("/whoami"), "ada")

@@ -2,7 +2,7 @@
 import { NodeCrypto } from "@effect/platform-node"
 import { assert } from "@effect/vitest"
 import { Effect, Layer } from "effect"
-import type { HttpRouter } from "effect/http"
+import { HttpRouter, HttpServerResponse } from "effect/http"
 import { rmSync } from "node:fs"
 import { pathToFileURL } from "node:url"
 import { afterAll } from "vitest"
@@ -23,6 +23,18 @@ export const recipesOf = (document: string): ((name: string) => Promise<any>) =>
 export type AnyLayer = Layer.Layer<any, any, any>
 type Parts = readonly [AnyLayer, ...ReadonlyArray<AnyLayer>]
 export type Routes = Layer.Layer<never, never, HttpRouter.HttpRouter>
+
+export const route = (
+  method: "GET" | "POST",
+  path: `/${string}`,
+  // What a recipe's handler needs and fails with is its own affair.
+  handler: Effect.Effect<any, any, any>
+): AnyLayer =>
+  HttpRouter.add(method, path, handler as Effect.Effect<HttpServerResponse.HttpServerResponse>) as unknown as AnyLayer
+
+/** An answer that browsers show, once this is done. */
+export const answering = (effect: Effect.Effect<unknown, any, any>) =>
+  Effect.as(effect, HttpServerResponse.text("done"))
 
 /** Routes over the layers of their sessions, on a store, by default one of their own. */
 export const withParts = (
@@ -89,11 +101,16 @@ export const browserOf = (sender: Client.Send): Browser => {
 }
 
 /** Serves routes in this process, and gives new browsers. */
-export const browsersOf = (routes: Routes) =>
-  Effect.map(Client.serve(routes), (send) => (): Browser => browserOf(send))
+export const browsersOf = (routes: Routes) => Effect.map(Client.serve(routes), (send) => (): Browser => browserOf(send))
 
 /** Sends the same request many times at once, each with the cookies that the browser has now. */
-export const atOnce = (times: number, browsers: ReadonlyArray<Browser>, method: string, path: string, options?: FormOptions) =>
+export const atOnce = (
+  times: number,
+  browsers: ReadonlyArray<Browser>,
+  method: string,
+  path: string,
+  options?: FormOptions
+) =>
   Effect.forEach(
     Array.from({ length: times }, (_, i) => browsers[i % browsers.length]!),
     (browser) => browser.send(method, path, options),
