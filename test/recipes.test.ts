@@ -18,6 +18,7 @@ import {
   recipesOf,
   route,
   sharedBackend,
+  slowBackend,
   withParts
 } from "./support/recipes.ts"
 import * as Client from "./support/client.ts"
@@ -86,7 +87,7 @@ const AdminLogIn = Layer.merge(
 const loggedIn = (browser: Browser, name = "ada") => Effect.as(browser.send("POST", `/log_in/${name}`), browser)
 
 describe("docs/recipes.md, a message shown once", () => {
-  const app = Effect.gen(function* () {
+  const app = Effect.fn(function* (backend?: Parameters<typeof withParts>[2]) {
     const { redirectWith, takeFlash } = yield* Effect.promise(() => recipe("flash"))
     const routes = Layer.mergeAll(
       LogIn,
@@ -107,7 +108,7 @@ describe("docs/recipes.md, a message shown once", () => {
         Effect.map(takeFlash as Effect.Effect<string | undefined>, (text) => HttpServerResponse.text(text ?? "-"))
       ).pipe(Layer.provide(open))
     ).pipe(HttpRouter.provideRequest(NodeCrypto.layer))
-    return yield* browsersOf(withParts(routes, [userParts()]))
+    return yield* browsersOf(withParts(routes, [userParts()], backend))
   })
   const save = (browser: Browser) =>
     Effect.map(browser.send("POST", "/save"), ({ headers, status }) => {
@@ -117,7 +118,7 @@ describe("docs/recipes.md, a message shown once", () => {
 
   it.effect("a user and a visitor see it once, on the page it is for", () =>
     Effect.gen(function* () {
-      const newBrowser = yield* app
+      const newBrowser = yield* app()
       for (const browser of [newBrowser(), yield* loggedIn(newBrowser())]) {
         const page = yield* save(browser)
         const other = yield* save(browser)
@@ -131,7 +132,7 @@ describe("docs/recipes.md, a message shown once", () => {
 
   it.live("of 50 requests at once one shows it, whatever else changes the session", () =>
     Effect.gen(function* () {
-      const browser = yield* loggedIn((yield* app)())
+      const browser = yield* loggedIn((yield* app(yield* slowBackend))())
       const page = yield* save(browser)
       const [shown] = yield* Effect.all([atOnce(50, [browser], "GET", page), atOnce(10, [browser], "POST", "/save")], {
         concurrency: "unbounded"
@@ -143,7 +144,7 @@ describe("docs/recipes.md, a message shown once", () => {
 
   it.effect("five wait, and no more", () =>
     Effect.gen(function* () {
-      const browser = yield* loggedIn((yield* app)())
+      const browser = yield* loggedIn((yield* app())())
       const pages = yield* Effect.forEach(Array.from({ length: 6 }), () => save(browser))
       assert.deepStrictEqual(yield* Effect.forEach(pages, (page) => browser.text(page)), [
         "-",
@@ -463,6 +464,8 @@ describe("docs/recipes.md, another identifier", () => {
   it.effect("takes over a session of the old one, once, with its proof and what is left of its time", () =>
     Effect.gen(function* () {
       const { OldSession, UserSessionLive } = yield* Effect.promise(() => recipe("identifier"))
+      const began = Date.UTC(2026, 0, 1)
+      yield* TestClock.setTime(began)
       const backend = sharedBackend()
       const old: AnyLayer = SessionMiddleware.layer(OldSession).pipe(
         Layer.provide([SessionFrontend.layerCookie(), SessionVerifier.layerExists(OldSession)])
@@ -500,7 +503,7 @@ describe("docs/recipes.md, another identifier", () => {
       assert.notStrictEqual(device.cookies.get("__Host-session")!.value, cookie.value)
       assert.notInclude(device.cookies.get("__Host-session")!.attributes, "Max-Age")
       const hour = 3_600_000
-      assert.deepStrictEqual(JSON.parse(yield* device.text("/times")), [0, 24 * hour, hour])
+      assert.deepStrictEqual(JSON.parse(yield* device.text("/times")), [began, began + 24 * hour, hour])
 
       yield* device.send("POST", "/log_out")
       device.cookies.set("__Host-session", cookie)

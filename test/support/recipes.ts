@@ -1,12 +1,13 @@
 /** What the tests of recipes share: a document's blocks as modules, its routes as an app, and browsers that keep cookies. */
 import { NodeCrypto } from "@effect/platform-node"
 import { assert } from "@effect/vitest"
-import { Effect, Layer } from "effect"
+import { Context, Effect, Layer } from "effect"
 import { HttpRouter, HttpServerResponse } from "effect/http"
 import { rmSync } from "node:fs"
 import { pathToFileURL } from "node:url"
 import { afterAll } from "vitest"
 import { SessionBackend } from "../../src/SessionBackend.ts"
+import * as SessionTest from "../../src/testing/SessionTest.ts"
 import * as Client from "./client.ts"
 import { fileOf, makeFolder, write } from "./fences.ts"
 import * as Stack from "./stack.ts"
@@ -49,6 +50,13 @@ export const withParts = (
 
 /** A store that several apps of a test share. */
 export const sharedBackend = () => Layer.succeed(SessionBackend, Stack.memory())
+
+/** A store whose calls take a while, so that requests at once are in each other's way. For tests in real time. */
+export const slowBackend = Effect.gen(function* () {
+  const context = yield* Layer.build(SessionTest.layerBackend)
+  yield* Context.get(context, SessionTest.BackendFaults).inject({ delay: "3 millis" })
+  return Layer.succeedContext(context)
+})
 
 export interface FormOptions extends Client.RequestOptions {
   readonly form?: Record<string, string> | undefined
