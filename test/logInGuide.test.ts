@@ -57,6 +57,7 @@ const app = async (live: Layer.Layer<any, any, any>) => {
     post("/enter_password", enterPassword("ada", Redacted.make("password"))),
     post("/enter_code", enterCode("123456")),
     post("/log_in", logIn("ada", Redacted.make("password"))),
+    post("/log_in_as_eve", logIn("eve", Redacted.make("password"))),
     post("/step_up", stepUp("123456")),
     post("/password", changePassword("ada", Redacted.make("password"), Redacted.make("another"))),
     Layer.unwrap(
@@ -165,13 +166,16 @@ describe("docs/log-in.md", () => {
 
   it("devices have a user agent, and a name that the user gives", async () => {
     const { UserSessionLive } = await recipe("devices")
-    const browser = (await app(UserSessionLive)).jar()
+    const { jar } = await app(UserSessionLive)
+    const [browser, eve] = [jar(), jar()]
     await browser.send("POST", "/log_in", { headers: { "user-agent": "test/1" } })
+    await eve.send("POST", "/log_in_as_eve")
     const headers = { "content-type": "application/json" }
     await browser.send("POST", "/devices/name", { headers, body: JSON.stringify({ label: "my laptop" }) })
     const [device] = JSON.parse((await browser.send("GET", "/devices")).text)
     assert.deepStrictEqual(device.client, { label: "my laptop", userAgent: "test/1" })
     assert.deepStrictEqual([device.current, device.factors[0].method], [true, "pwd"])
+    assert.strictEqual((await eve.send("DELETE", `/devices/${device.id}`)).status, 404)
     assert.strictEqual((await browser.send("DELETE", `/devices/${device.id}`)).status, 204)
     assert.strictEqual((await browser.send("GET", "/hello")).status, 401)
   })
