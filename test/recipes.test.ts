@@ -1,7 +1,7 @@
 /** The recipes of docs/recipes.md do what they say: their own code, over the web; and its index tells the truth. */
 import { NodeCrypto } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Layer, Schema } from "effect"
+import { Cause, Duration, Effect, Layer, Schema } from "effect"
 import { HttpRouter, HttpServer, HttpServerResponse } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup, HttpApiSecurity } from "effect/http-api"
 import { TestClock } from "effect/testing"
@@ -443,34 +443,41 @@ describe("docs/recipes.md, another name for the cookie", () => {
     })
   )
 
-  it.effect("an HttpApi that declares both names takes both", () =>
+  it.effect("an HttpApi that declares one of the names takes both, and after the last step only the new one", () =>
     Effect.gen(function* () {
-      const { Writing } = yield* Effect.promise(() => recipe("renamed"))
-      const Both: any = SessionHttpApiMiddleware.Required()("app/Both", UserSession, {
-        security: {
-          now: HttpApiSecurity.apiKey({ in: "cookie", key: "__Host-session" }),
-          before: HttpApiSecurity.apiKey({ in: "cookie", key: "sid" })
-        }
-      })
-      const Api = HttpApi.make("api").add(
-        HttpApiGroup.make("account").add(
-          HttpApiEndpoint.get("whoami", "/api/whoami", { success: Schema.String }).middleware(Both)
+      const { Renamed, Writing } = yield* Effect.promise(() => recipe("renamed"))
+      const served = (key: string, frontend: AnyLayer) => {
+        const Required: any = SessionHttpApiMiddleware.Required()("app/Required", UserSession, {
+          security: { session: HttpApiSecurity.apiKey({ in: "cookie", key }) }
+        })
+        const Api = HttpApi.make("api").add(
+          HttpApiGroup.make("account").add(
+            HttpApiEndpoint.get("whoami", "/api/whoami", { success: Schema.String }).middleware(Required)
+          )
         )
-      )
-      const Served = HttpApiBuilder.layer(Api).pipe(
-        Layer.provide(
-          HttpApiBuilder.group(Api, "account", (handlers) => handlers.handle("whoami", () => Effect.succeed("in")))
-        ),
-        Layer.provide(SessionHttpApi.layer(Both, UserSession)),
-        Layer.provide(HttpServer.layerServices)
-      ) as AnyLayer
-      const newBrowser = yield* browsersOf(withParts(Layer.merge(LogIn, Served), [userParts(Writing)]))
-      const browser = yield* loggedIn(newBrowser())
-      assert.strictEqual(yield* browser.status("GET", "/api/whoami"), 200)
-      const old = newBrowser()
-      old.cookies.set("sid", browser.cookies.get("__Host-session")!)
-      assert.strictEqual(yield* old.status("GET", "/api/whoami"), 200)
-      assert.strictEqual(yield* newBrowser().status("GET", "/api/whoami"), 401)
+        const Served = HttpApiBuilder.layer(Api).pipe(
+          Layer.provide(
+            HttpApiBuilder.group(Api, "account", (handlers) => handlers.handle("whoami", () => Effect.succeed("in")))
+          ),
+          Layer.provide(SessionHttpApi.layer(Required, UserSession)),
+          Layer.provide(HttpServer.layerServices)
+        ) as AnyLayer
+        return browsersOf(withParts(Layer.merge(LogIn, Served), [userParts(frontend)]))
+      }
+      for (const [key, frontend, old] of [
+        ["sid", Writing, 200],
+        ["__Host-session", Writing, 200],
+        ["__Host-session", Renamed, 401]
+      ] as const) {
+        const newBrowser = yield* served(key, frontend)
+        const browser = yield* loggedIn(newBrowser())
+        assert.strictEqual(yield* browser.status("GET", "/api/whoami"), 200)
+        const before = newBrowser()
+        before.cookies.set("sid", browser.cookies.get("__Host-session")!)
+        assert.strictEqual(yield* before.status("GET", "/api/whoami"), old)
+      }
+      const refused = yield* Effect.flip(Effect.sandbox(served("sid", Renamed)))
+      assert.include(Cause.pretty(refused), "sid")
     })
   )
 
