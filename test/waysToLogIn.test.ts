@@ -5,6 +5,7 @@ import { HttpRouter, HttpServerResponse } from "effect/http"
 import { TestClock } from "effect/testing"
 import { SessionFrontend, SessionMiddleware, SessionVerifier } from "effect-sessions"
 import { SessionTest } from "effect-sessions/testing"
+import { ahead } from "./support/aheadClock.ts"
 import { authTime, fakeProvider, provided } from "./support/fakeProvider.ts"
 import * as Client from "./support/client.ts"
 import {
@@ -192,7 +193,8 @@ describe("docs/ways-to-log-in.md, an identity provider", () => {
     const providers = `http://127.0.0.1:${yield* Server.listen(fakeProvider())}`
     const there = provided(provider, { origin: providers, backChannel: providers, callback: () => "/log_in/callback" })
     const routes = Layer.merge(Own, (OAuth as AnyLayer).pipe(Layer.provide(there)))
-    const port = yield* Server.listen(withParts(routes, [userParts(), AttemptLive], backend))
+    const clock = { millis: 0 }
+    const port = yield* ahead(clock)(Server.listen(withParts(routes, [userParts(), AttemptLive], backend)))
     const send: Client.Send = (method, path, { cookie, headers, ...init } = {}) =>
       Effect.flatMap(
         Effect.promise(() =>
@@ -219,7 +221,7 @@ describe("docs/ways-to-log-in.md, an identity provider", () => {
       })
     const callback = (browser: Browser, form: Record<string, string>, from = providers) =>
       browser.send("POST", "/log_in/callback", { from, form })
-    return { newBrowser: () => browserOf(send), begin, callback }
+    return { newBrowser: () => browserOf(send), begin, callback, clock }
   })
 
   it.live("[R59] logs in, keeps the visitor's cart and not their session, and goes where they wanted to", () =>
@@ -275,20 +277,28 @@ describe("docs/ways-to-log-in.md, an identity provider", () => {
     })
   )
 
-  it.live("[R73] fails where the user's sessions were ended meanwhile, and follows no link to another site", () =>
-    Effect.gen(function* () {
-      const { begin, callback, newBrowser } = yield* app()
-      const [browser, phone] = [newBrowser(), newBrowser()]
-      yield* phone.send("POST", "/log_in/ada")
-      const form = yield* begin(browser)
-      yield* callback(browser, form)
-      yield* phone.send("POST", "/sign_out_everywhere")
-      assertFailed(yield* browser.send("GET", "/log_in/done"))
-      assert.strictEqual(yield* browser.status("GET", "/me"), 401)
+  it.live(
+    "[R73] fails where the user's sessions were ended meanwhile, for the first of two, and after ten minutes",
+    () =>
+      Effect.gen(function* () {
+        const { begin, callback, clock, newBrowser } = yield* app()
+        const [browser, phone] = [newBrowser(), newBrowser()]
+        yield* phone.send("POST", "/log_in/ada")
+        const form = yield* begin(browser)
+        yield* callback(browser, form)
+        yield* phone.send("POST", "/sign_out_everywhere")
+        assertFailed(yield* browser.send("GET", "/log_in/done"))
+        assert.strictEqual(yield* browser.status("GET", "/me"), 401)
 
-      yield* callback(browser, yield* begin(browser, "//evil.test"))
-      assertRedirect(yield* browser.send("GET", "/log_in/done"), "/")
-    })
+        const [first, second] = [yield* begin(browser), yield* begin(browser, "//evil.test")]
+        assertFailed(yield* callback(browser, first))
+        yield* callback(browser, second)
+        assertRedirect(yield* browser.send("GET", "/log_in/done"), "/")
+
+        const late = yield* begin(browser)
+        clock.millis = 600_000
+        assertFailed(yield* callback(browser, late))
+      })
   )
 })
 
