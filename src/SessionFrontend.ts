@@ -354,6 +354,16 @@ export const makeFirst = (
   members: Arr.NonEmptyReadonlyArray<SessionFrontend["Service"]>
 ): SessionFrontend["Service"] => {
   const origins = members.flatMap((member) => (member.origins === undefined ? [] : [member.origins]))
+  const cookiesOf = ({ security }: SessionFrontend["Service"]) =>
+    security.flatMap((scheme) => (scheme._tag === "ApiKey" && scheme.in === "cookie" ? [scheme.key] : []))
+  /** The cookies of other names than this member's. A client that gets another token must not go on sending those. */
+  const withoutOthers = (response: HttpServerResponse.HttpServerResponse, member: SessionFrontend["Service"]) => {
+    const own = cookiesOf(member)
+    if (own.length === 0) return response
+    return members
+      .filter((other) => cookiesOf(other).length > 0 && cookiesOf(other).every((name) => !own.includes(name)))
+      .reduce((response, other) => other.detach(response, "cookie"), response)
+  }
   return {
     security: members.flatMap((member) => member.security),
     extract: Effect.fnUntraced(function* (request) {
@@ -375,7 +385,7 @@ export const makeFirst = (
     attach: (response, issued) => {
       for (const member of members) {
         const attached = member.attach(response, issued)
-        if (attached !== response) return attached
+        if (attached !== response) return withoutOthers(attached, member)
       }
       return response
     },
@@ -404,6 +414,7 @@ type AnyFrontend = Layer.Layer<SessionFrontend, any, any>
  *   are ignored; two valid tokens of different sessions are `Ambiguous`.
  * - A token that came in a header is never answered with a cookie, nor the other way round. A new session of a request
  *   without a token goes to the first frontend that puts something on a response.
+ * - Of several cookies the first one is set, and those of other names are taken off with it: so a cookie gets another name.
  *
  * @stability unstable
  * @category layers

@@ -10,15 +10,7 @@
  */
 import { afterAll, assert, describe, it } from "@effect/vitest"
 import { ConfigProvider, Effect, Exit, Layer } from "effect"
-import { HttpRouter, HttpServerResponse } from "effect/http"
-import {
-  SessionBackendMemory,
-  SessionError,
-  SessionFrontend,
-  SessionKeys,
-  SessionMiddleware,
-  SessionVerifier
-} from "effect-sessions"
+import { SessionError, SessionKeys } from "effect-sessions"
 import { SessionTest } from "effect-sessions/testing"
 import * as Token from "../src/internal/token/token.ts"
 import { spawnSync } from "node:child_process"
@@ -96,111 +88,6 @@ describe("fences", () => {
 describe("README.md's recipes", () => {
   const block = (name: string): Promise<any> => import(pathToFileURL(join(folder, "README-md", name)).href)
 
-  /** All recipes' routes in one app, on memory, with the cookie and the bearer token of `token.ts`. */
-  const app = async () => {
-    const { AdminSession } = await block("admin.ts")
-    const { UserSession } = await block("session.ts")
-    const { Frontend, Token } = await block("token.ts")
-    const [{ Routes }, { SignOut }, { LockOut }, { Devices }, { Home }] = await Promise.all(
-      ["routes.ts", "sign-out.ts", "lock-out.ts", "devices.ts", "home.ts"].map(block)
-    )
-    const live = (session: any, frontend: Layer.Layer<SessionFrontend.SessionFrontend, any>) =>
-      SessionMiddleware.layer(session).pipe(Layer.provide([frontend, SessionVerifier.layerExists(session)]))
-    const AdminLogin = HttpRouter.add(
-      "POST",
-      "/admin",
-      Effect.gen(function* () {
-        yield* (yield* AdminSession as Effect.Effect<any>).create({ email: "root@app.test" })
-        return HttpServerResponse.empty()
-      })
-    ).pipe(Layer.provide(SessionMiddleware.router(AdminSession).layer))
-    const { dispose, handler } = HttpRouter.toWebHandler(
-      Layer.mergeAll(Routes, Token, SignOut, LockOut, Devices, Home, AdminLogin).pipe(
-        Layer.provide([
-          live(UserSession, Frontend),
-          live(AdminSession, SessionFrontend.layerCookie({ name: "__Host-admin" }))
-        ]),
-        Layer.provide([SessionBackendMemory.layer, SessionTest.layerKeys, SessionTest.layerCrypto])
-      ) as unknown as Layer.Layer<never, never, HttpRouter.HttpRouter>,
-      { disableLogger: true }
-    )
-    const send = async (method: string, path: string, headers: Record<string, string> = {}) => {
-      const response = await handler(new Request(`https://app.test${path}`, { method, headers }))
-      const body = await response.text()
-      return {
-        status: response.status,
-        body,
-        json: () => JSON.parse(body),
-        location: response.headers.get("location"),
-        cookie: { cookie: response.headers.getSetCookie()[0]?.split(";")[0] ?? "" }
-      }
-    }
-    return { dispose, send, logIn: async (path: string) => (await send("POST", path)).cookie }
-  }
-
-  it("list devices, and sign out one, the others, and all", async () => {
-    const { dispose, logIn, send } = await app()
-    const [laptop, phone, tablet] = [
-      await logIn("/create_session/ada"),
-      await logIn("/create_session/ada"),
-      await logIn("/create_session/ada")
-    ]
-    const bob = await logIn("/create_session/bob")
-    const devices = (await send("GET", "/devices", laptop)).json() as ReadonlyArray<{ id: string; current: boolean }>
-    assert.strictEqual(devices.length, 3)
-    assert.strictEqual(devices.filter(({ current }) => current).length, 1)
-    assert.deepStrictEqual(Object.keys(devices[0]!).sort(), ["createdAt", "current", "id", "lastSeenAt"])
-
-    const phonesId = ((await send("GET", "/devices", phone)).json() as typeof devices).find((d) => d.current)!.id
-    assert.strictEqual((await send("DELETE", `/devices/${phonesId}`, bob)).status, 404)
-    assert.strictEqual((await send("DELETE", `/devices/${phonesId}`, laptop)).status, 204)
-    assert.strictEqual((await send("GET", "/whoami", phone)).status, 401)
-    assert.strictEqual((await send("DELETE", `/devices/${phonesId}`, laptop)).status, 404)
-
-    const elsewhere = await send("POST", "/sign_out_elsewhere", laptop)
-    assert.strictEqual(elsewhere.body, "ended 1 other sessions")
-    assert.strictEqual((await send("GET", "/whoami", tablet)).status, 401)
-    // The token was replaced, since a thief may hold a copy.
-    assert.strictEqual((await send("GET", "/whoami", laptop)).status, 401)
-    assert.strictEqual((await send("GET", "/whoami", elsewhere.cookie)).status, 200)
-
-    assert.strictEqual((await send("POST", "/sign_out_everywhere", elsewhere.cookie)).body, "ended 1 sessions")
-    assert.strictEqual((await send("GET", "/whoami", elsewhere.cookie)).status, 401)
-    assert.strictEqual((await send("GET", "/whoami", bob)).status, 200)
-    await dispose()
-  })
-
-  it("let an administrator, and no user, end a user's sessions", async () => {
-    const { dispose, logIn, send } = await app()
-    const ada = await logIn("/create_session/ada")
-    const admin = await logIn("/admin")
-    assert.match(admin.cookie, /^__Host-admin=/)
-    for (const stranger of [{}, ada, { cookie: ada.cookie.replace("session", "admin") }]) {
-      assert.strictEqual((await send("DELETE", "/users/ada/sessions", stranger)).status, 401)
-    }
-    assert.strictEqual((await send("GET", "/whoami", ada)).status, 200)
-    assert.strictEqual((await send("DELETE", "/users/ada/sessions", admin)).body, "ended 1 sessions")
-    assert.strictEqual((await send("GET", "/whoami", ada)).status, 401)
-    await dispose()
-  })
-
-  it("send a stranger to the login page, and others home", async () => {
-    const { dispose, logIn, send } = await app()
-    const stranger = await send("GET", "/?tab=1")
-    assert.deepStrictEqual([stranger.status, stranger.location], [302, "/login?next=%2F%3Ftab%3D1"])
-    assert.strictEqual((await send("GET", "/", await logIn("/create_session/ada"))).body, "hello ada")
-    await dispose()
-  })
-
-  it("hand a mobile client a token, and no cookie", async () => {
-    const { dispose, send } = await app()
-    const answer = await send("POST", "/token")
-    assert.strictEqual(answer.cookie.cookie, "")
-    const authorization = `Bearer ${answer.json().token}`
-    assert.strictEqual((await send("GET", "/whoami", { authorization })).body, `{"username":"ada"}`)
-    await dispose()
-  })
-
   it("sign with the first of several secrets, and verify with all", async () => {
     const { Keys } = await block("keys.ts")
     const random = () => Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("base64")
@@ -224,21 +111,6 @@ describe("README.md's recipes", () => {
       [await checked(both), await checked(await tokensWith(newer)), await checked(await tokensWith(older))],
       [true, true, false]
     )
-  })
-
-  it("remember who asks for it for longer", async () => {
-    const { logIn, options } = await block("remember.ts")
-    const { UserSession } = await block("session.ts")
-    const lifetime = (remember: boolean): Promise<number> =>
-      Effect.runPromise(
-        Effect.gen(function* () {
-          const manager: any = yield* UserSession.Manager
-          const session = { create: manager.create }
-          const created: any = yield* Effect.provideService(logIn("ada", remember), UserSession, session as never)
-          return created.expiresAt.epochMilliseconds - created.createdAt.epochMilliseconds
-        }).pipe(Effect.provide(SessionTest.layer(UserSession, options)) as any) as Effect.Effect<number>
-      )
-    assert.deepStrictEqual([await lifetime(true), await lifetime(false)], [30 * 24 * 3_600_000, 3_600_000])
   })
 })
 

@@ -125,6 +125,37 @@ describe("SessionFrontend.layerFirst", () => {
     })
   )
 
+  it.effect("[R25] takes off the cookies of other names with the one it sets, and never that one", () =>
+    Effect.gen(function* () {
+      const old = SessionFrontend.layerCookie({ name: "sid" })
+      const strict = SessionFrontend.layerCookie({ sameSite: "strict" })
+      for (const [members, names] of [
+        [
+          [cookie, old],
+          ["__Host-session=v1", "sid="]
+        ],
+        [
+          [old, bearer, header, cookie],
+          ["sid=v1", "__Host-session="]
+        ],
+        [[cookie, strict], ["__Host-session=v1"]],
+        [[cookie, bearer, header], ["__Host-session=v1"]]
+      ] as const) {
+        const { login } = yield* startBoth(SessionFrontend.layerFirst(members))
+        const { headers, setCookie } = yield* login
+        assert.deepStrictEqual(
+          setCookie.map((line) => /^[^=]+=(v1)?/.exec(line)![0]),
+          [...names]
+        )
+        assert.isFalse(headers.has("x-session"))
+      }
+      const { login } = yield* startBoth(SessionFrontend.layerFirst([header, cookie, old]))
+      const { headers, setCookie } = yield* login
+      assert.deepStrictEqual(setCookie, [])
+      assert.isTrue(headers.has("x-session"))
+    })
+  )
+
   it.effect("builds its members with what the application has built already", () =>
     Effect.gen(function* () {
       let built = 0

@@ -178,7 +178,10 @@ export interface SessionManager<A, R extends ReadonlyArray<Tagged>> {
   readonly list: (principal: string) => Effect.Effect<ReadonlyArray<SessionInfo<A | undefined>>, SessionUnavailable>
   /** Ends a session by its id, if it is its owner's. */
   readonly revoke: (id: SessionId, owner: { readonly principal: string }) => Effect.Effect<boolean, SessionUnavailable>
-  /** Ends a session by its id, whatever its principal: for an administrator. */
+  /**
+   * Ends a session by its id, whatever its principal: for an administrator. Answers whether it was this call that ended it:
+   * of several at once, in any process, one is told so, or none where a reply of the store is lost.
+   */
   readonly revokeAny: (id: SessionId) => Effect.Effect<boolean, SessionUnavailable>
   /**
    * Ends all of a principal's sessions, except one, the newest first. Answers how many. Log-ins of the principal that
