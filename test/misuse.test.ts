@@ -3,17 +3,22 @@
  * compared with them: `node --import ./test/support/resolveSource.ts test/misuse/write.ts` writes them there.
  */
 import { NodeHttpServer } from "@effect/platform-node"
-import { assert, describe, it, layer } from "@effect/vitest"
+import { afterAll, assert, beforeAll, describe, it, layer } from "@effect/vitest"
 import { Cause, Effect, Exit, Layer, Logger } from "effect"
 import { HttpRouter, HttpServer } from "effect/http"
 import { SessionMiddleware } from "effect-sessions"
+import { once } from "node:events"
+import { rmSync, writeFileSync } from "node:fs"
 import { createServer } from "node:http"
+import type { AddressInfo } from "node:net"
+import { join } from "node:path"
+import { check, install } from "./misuse/installed.ts"
+import { headOf } from "./misuse/head.ts"
+import { programs, run } from "./misuse/programs.ts"
 import { requests, UserSession } from "./misuse/requests.ts"
 import { settings } from "./misuse/settings.ts"
+import { fileOf, missing, prelude, refused } from "./misuse/types.ts"
 import * as Stack from "./support/stack.ts"
-
-/** The head of what is printed: without the stack and the causes that follow. */
-const headOf = (text: string): string => text.replace(/(?: \{)?\n\s+(?:at (?!\[")|\[cause\]).*/s, "")
 
 describe("what is set up wrong", () => {
   for (const { did, layer: wrong, of, sees } of settings) {
@@ -59,5 +64,47 @@ describe("what a handler does wrong", () => {
         })
       )
     })
+  })
+})
+
+describe("what does not compile, or does not start", () => {
+  let folder: string
+  beforeAll(() => {
+    folder = install()
+  }, 120_000)
+  afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+  it("is told by the compiler in its first line", { timeout: 120_000 }, () => {
+    const all = [...missing, ...refused]
+    const files = all.map((row, i) => [`row${i}.ts`, fileOf(row)] as const)
+    const messages = check(folder, { "prelude.ts": prelude, ...Object.fromEntries(files) })
+    assert.isUndefined(messages.get("prelude.ts"))
+    all.forEach((row, i) => {
+      const said = messages.get(`row${i}.ts`) ?? "it compiles"
+      if (i >= missing.length) assert.strictEqual(said, row.sees, row.did)
+      else {
+        const [, needs] = /^.*'\(_: Layer<never, [^,]*, (.*)>\) => .*$/m.exec(said.split("\n")[0]!) ?? []
+        assert.strictEqual(needs, row.sees, row.did)
+      }
+    })
+  })
+
+  it("ends the process with 1, and a message that says why", { timeout: 120_000 }, async () => {
+    const other = createServer().listen(0)
+    await once(other, "listening")
+    // Listening on a port, not on a path.
+    const { port } = other.address() as AddressInfo
+    const ended = programs.map(async (program, i) => {
+      const file = `program${i}.ts`
+      if ("code" in program.run) writeFileSync(join(folder, file), program.run.code)
+      const { code, output } = await run(program, folder, file, port)
+      // Node shows the properties of an error behind its message.
+      const lines = output.split("\n").map((line) => line.replace(/^\[[\d:.]+\] \w+ \(#\d+\): /, ""))
+      // Behind the message of an error stand its properties.
+      const text = lines.map((line) => line.replace(/ *\{?$/, "")).join("\n")
+      assert.include(`\n${text}\n`, `\n${program.sees}\n`, program.did)
+      assert.strictEqual(code, 1, program.did)
+    })
+    await Promise.all(ended).finally(() => other.close())
   })
 })
