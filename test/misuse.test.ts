@@ -1,6 +1,6 @@
 /**
- * What a person sees who uses the library wrongly, to the letter. The tables are those of docs/errors.md, which is
- * compared with them: `node --import ./test/support/resolveSource.ts test/misuse/write.ts` writes them there.
+ * What a person sees who uses the library wrongly, to the letter. The rows are in test/misuse, and make the tables of
+ * docs/errors.md: test/misuse/document.ts writes them there. Stores that are servers: misuse.integration.test.ts.
  */
 import { NodeHttpServer } from "@effect/platform-node"
 import { afterAll, assert, beforeAll, describe, it, layer } from "@effect/vitest"
@@ -8,20 +8,21 @@ import { Cause, Effect, Exit, Layer, Logger } from "effect"
 import { HttpRouter, HttpServer } from "effect/http"
 import { SessionMiddleware } from "effect-sessions"
 import { once } from "node:events"
-import { rmSync, writeFileSync } from "node:fs"
+import { readFileSync, rmSync, writeFileSync } from "node:fs"
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
 import { join } from "node:path"
+import { document } from "./misuse/document.ts"
 import { check, install } from "./misuse/installed.ts"
 import { headOf } from "./misuse/head.ts"
 import { programs, run } from "./misuse/programs.ts"
 import { requests, UserSession } from "./misuse/requests.ts"
-import { settings } from "./misuse/settings.ts"
+import { settings, several } from "./misuse/settings.ts"
 import { fileOf, missing, prelude, refused } from "./misuse/types.ts"
 import * as Stack from "./support/stack.ts"
 
 describe("what is set up wrong", () => {
-  for (const { did, layer: wrong, of, sees } of settings) {
+  for (const { did, layer: wrong, of, sees } of [...settings, several]) {
     it.effect(did, () =>
       Effect.gen(function* () {
         const exit = yield* Effect.exit(Effect.scoped(Layer.build(wrong)))
@@ -74,7 +75,7 @@ describe("what does not compile, or does not start", () => {
   }, 120_000)
   afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
-  it("is told by the compiler in its first line", { timeout: 120_000 }, () => {
+  it("is told by the compiler", { timeout: 120_000 }, () => {
     const all = [...missing, ...refused]
     const files = all.map((row, i) => [`row${i}.ts`, fileOf(row)] as const)
     const messages = check(folder, { "prelude.ts": prelude, ...Object.fromEntries(files) })
@@ -83,7 +84,8 @@ describe("what does not compile, or does not start", () => {
       const said = messages.get(`row${i}.ts`) ?? "it compiles"
       if (i >= missing.length) assert.strictEqual(said, row.sees, row.did)
       else {
-        const [, needs] = /^.*'\(_: Layer<never, [^,]*, (.*)>\) => .*$/m.exec(said.split("\n")[0]!) ?? []
+        // The first layer or effect that the message names.
+        const [, needs] = /(?:Layer<never|Effect<number), [^,]*, ([^,]*)>(?:\) =>|' is not)/.exec(said) ?? [said, said]
         assert.strictEqual(needs, row.sees, row.did)
       }
     })
@@ -107,4 +109,12 @@ describe("what does not compile, or does not start", () => {
     })
     await Promise.all(ended).finally(() => other.close())
   })
+})
+
+it("docs/errors.md has these tables: if not, run test/misuse/document.ts", () => {
+  const { expected, written } = document()
+  assert.strictEqual(written, expected)
+  assert.include(written, several.sees)
+  const redacted = readFileSync(new URL("../src/internal/token/redacted.ts", import.meta.url), "utf8")
+  assert.include(redacted, /^a session token cannot be opened: .*$/m.exec(written)![0])
 })

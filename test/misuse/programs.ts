@@ -1,5 +1,6 @@
 /** What a process prints that does not start: each row is a program, run by `node`. */
 import { spawn } from "node:child_process"
+import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import type { Row } from "./row.ts"
 
@@ -35,6 +36,11 @@ HttpRouter.serve(HttpRouter.layer).pipe(
 )
 `
 
+/** `launch.ts` of docs/errors.md. */
+const launch = /^\/\/ launch\.ts\n[^]*?(?=^```)/m.exec(
+  readFileSync(join(import.meta.dirname, "../../docs/errors.md"), "utf8")
+)![0]
+
 const secret = { SESSION_SECRET: "tS0uT1hGqWc5m8ZrYb3xKJvPe7LdA2nF9iQyXoVkDz4=" }
 
 export const programs: ReadonlyArray<Program> = [
@@ -52,6 +58,15 @@ export const programs: ReadonlyArray<Program> = [
     env: { ...secret, PORT: "TAKEN" },
     sees: "ServeError:\n  [cause]: Error: listen EADDRINUSE: address already in use :::TAKEN\n}",
     change: "end the other program, or take another port"
+  },
+  {
+    did: "the same, with `launch.ts` below",
+    run: {
+      code: `${launch}${app}`.replace("  NodeRuntime.runMain\n)", "  runMain\n)").replace(", NodeRuntime }", " }")
+    },
+    env: { ...secret, PORT: "TAKEN" },
+    sees: "listen EADDRINUSE: address already in use :::TAKEN",
+    change: "as above"
   },
   {
     did: "`PORT=abc` or `PORT=99999`, read with `Number`",

@@ -299,3 +299,13 @@ export const settings: ReadonlyArray<Setting> = [
     sees: "batch must be a whole number from 1 to 1000"
   }
 ]
+
+/** Layers beside each other, and what is said of them together. */
+export const several: Setting = {
+  did: "two layers of one `Layer.provide`",
+  layer: Layer.mergeAll(SessionFrontend.layerCookie({ sameSite: "none", secure: false }), fromEnvironment({})),
+  sees:
+    "SessionConfigError: session configuration of SessionFrontend.layerCookie, SessionKeys:\n" +
+    `  - cookie "session": sameSite "none" demands secure\n` +
+    `  - the session secret is not configured: set SESSION_SECRET; ${makeOne}`
+}

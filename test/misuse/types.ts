@@ -45,7 +45,7 @@ const app = (routes: string, sessions: string) =>
 const all =
   ", Layer.provide(Sessions), Layer.provide([Frontend, Backend, Verifier]), Layer.provide(Keys), Layer.provide(Crypto)"
 
-/** Parts that are missing: the first line of the message ends with them, as what the layer still needs. */
+/** Parts that are missing: the first layer or effect that the message names still needs them. */
 export const missing: ReadonlyArray<Refused> = [
   {
     did: "no middleware on a route",
@@ -81,7 +81,7 @@ export const missing: ReadonlyArray<Refused> = [
     did: "no backend",
     code: app("LogIn.pipe(open)", all.replace("Backend, ", "")),
     sees: "SessionBackend",
-    change: "`SessionBackendMemory.layer`, or that of [another store](stores.md)"
+    change: "`SessionBackendMemory.layer`, `SessionBackendRedis.layer` or `SessionBackendSql.layer`"
   },
   {
     did: "no keys",
@@ -94,10 +94,16 @@ export const missing: ReadonlyArray<Refused> = [
     code: app("LogIn.pipe(open)", all.replace(", Layer.provide(Crypto)", "")),
     sees: "Digest | Kdf | Mac | SecureRandom",
     change: "`NodeCrypto.layer`, or the Web Crypto layers of `effect/crypto`"
+  },
+  {
+    did: "no manager, in a job without HTTP",
+    code: `run(Effect.flatMap(UserSession.Manager, (manager) => manager.revokeAll("ada")))`,
+    sees: "ManagerOf<UserSession>",
+    change: "`SessionManager.layer(UserSession)`, or `SessionMiddleware.layer(UserSession)`"
   }
 ]
 
-/** What else it says, by its first line. */
+/** What else it says. */
 export const refused: ReadonlyArray<Refused> = [
   {
     did: "`Layer.provide(SessionMiddleware.router(UserSession))`, without `.layer`",
