@@ -6,6 +6,23 @@ import { SessionBackendMemory, SessionBackendRedis, SessionBackendSql, SessionSw
 import * as NodeMysqlClient from "effect-sessions/NodeMysqlClient"
 import * as NodeSqliteClient from "effect-sessions/NodeSqliteClient"
 
+const databaseUrl = Config.Redacted("DATABASE_URL").pipe(
+  Config.withDefault(Redacted.make("postgres://postgres@127.0.0.1:5432/postgres"))
+)
+const mysqlUrl = Config.Redacted("MYSQL_URL").pipe(
+  Config.withDefault(Redacted.make("mysql://root@127.0.0.1:3306/test"))
+)
+const redisUrl = Config.Redacted("REDIS_URL").pipe(Config.withDefault(Redacted.make("redis://127.0.0.1:6379")))
+
+/** Says where sessions are kept, before the client connects. The rest of a url may hold a password. */
+const telling = (store: string, url: Config.Config<Redacted.Redacted>) =>
+  Layer.effectDiscard(
+    Effect.flatMap(url, (url) => {
+      const text = Redacted.value(url)
+      return Effect.log(`keeping sessions in ${store} at ${URL.canParse(text) ? new URL(text).host : "no URL"}`)
+    })
+  )
+
 // SQL databases do not forget by themselves: the sweeper deletes what has expired.
 const Sql = SessionSweeper.layer().pipe(Layer.provideMerge(SessionBackendSql.layer))
 
@@ -20,27 +37,23 @@ const Sqlite = Layer.unwrap(
 const Postgres = Sql.pipe(
   Layer.provide(
     PgClient.layerConfig({
-      url: Config.Redacted("DATABASE_URL").pipe(
-        Config.withDefault(Redacted.make("postgres://postgres@127.0.0.1:5432/postgres"))
-      ),
+      url: databaseUrl,
       applicationName: Config.succeed("sessions")
     })
-  )
+  ),
+  Layer.provide(telling("Postgres", databaseUrl))
 )
 
 const Mysql = Sql.pipe(
-  Layer.provide(
-    NodeMysqlClient.layerConfig({
-      url: Config.Redacted("MYSQL_URL").pipe(Config.withDefault(Redacted.make("mysql://root@127.0.0.1:3306/test")))
-    })
-  )
+  Layer.provide(NodeMysqlClient.layerConfig({ url: mysqlUrl })),
+  Layer.provide(telling("MariaDB or MySQL", mysqlUrl))
 )
 
 // These settings matter when Redis fails; the documentation of `SessionBackendRedis` says what each is for.
 const Redis = SessionBackendRedis.layer.pipe(
   Layer.provide(
     NodeRedis.layerConfig({
-      url: Config.String("REDIS_URL").pipe(Config.withDefault("redis://127.0.0.1:6379")),
+      url: Config.map(redisUrl, Redacted.value),
       disableOfflineQueue: Config.succeed(true),
       commandsQueueMaxLength: Config.succeed(10_000),
       commandOptions: Config.succeed({ timeout: 0 }),
@@ -51,7 +64,8 @@ const Redis = SessionBackendRedis.layer.pipe(
         reconnectStrategy: (retries: number) => Math.min(50 * 2 ** retries, 1000)
       })
     })
-  )
+  ),
+  Layer.provide(telling("Redis, for which it waits,", redisUrl))
 )
 
 // A store that cannot be opened ends the app.

@@ -1,10 +1,11 @@
 /**
  * The smallest app with log-in: who you are is what you say you are.
  *
- * Run it with `npm run example`; it prints what to try. Sessions are kept in memory, or where `SESSION_BACKEND` says: see
- * `backend.ts`. There they outlive a restart, if `SESSION_SECRET` is set.
+ * Run it with `npm run example`; it prints what to try. It listens on port 3000, or on `PORT`:
+ * `PORT=3001 npm run example`. Sessions are kept in memory, or where `SESSION_BACKEND` says: see `backend.ts`. There they
+ * outlive a restart, if `SESSION_SECRET` is set.
  */
-import { NodeCrypto, NodeHttpServer, NodeRuntime } from "@effect/platform-node"
+import { NodeCrypto, NodeHttpServer } from "@effect/platform-node"
 import { Config, Effect, Layer, Option, Redacted, Schema } from "effect"
 import { SecureRandom } from "effect/crypto"
 import { Base64 } from "effect/encoding"
@@ -12,6 +13,7 @@ import { HttpRouter, HttpServerResponse } from "effect/http"
 import { Session, SessionFrontend, SessionKeys, SessionMiddleware, SessionVerifier } from "effect-sessions"
 import { createServer } from "node:http"
 import { Backend } from "./backend.ts"
+import { launch } from "./launch.ts"
 
 // 1. What a session holds.
 const UserData = Schema.Struct({ username: Schema.String })
@@ -23,12 +25,16 @@ export class UserSession extends Session.Service<UserSession>()("example/UserSes
 }) {}
 
 // 3. Routes. The open ones may have a session, the guarded one must.
+// What reads and writes by a schema is made once: in a handler it would be made for each request.
+const LogInParams = HttpRouter.schemaPathParams(Schema.Struct({ name: Schema.NonEmptyString }))
+const asUserData = HttpServerResponse.schemaJson(UserData)
+
 const Open = Layer.mergeAll(
   HttpRouter.add(
     "POST",
     "/create_session/:name",
     Effect.gen(function* () {
-      const { name } = yield* HttpRouter.schemaPathParams(Schema.Struct({ name: Schema.NonEmptyString }))
+      const { name } = yield* LogInParams
       yield* (yield* UserSession).create({ username: name })
       return HttpServerResponse.text(`created session for ${name}`)
     })
@@ -48,7 +54,7 @@ const Guarded = HttpRouter.add(
   "/whoami",
   Effect.gen(function* () {
     const { data } = yield* UserSession.Verified
-    return yield* HttpServerResponse.schemaJson(UserData)(data)
+    return yield* asUserData(data)
   })
 ).pipe(Layer.provide(SessionMiddleware.routerRequired(UserSession).layer))
 
@@ -104,4 +110,4 @@ const Server = Layer.unwrap(
   })
 )
 
-if (import.meta.main) Layer.launch(Server).pipe(NodeRuntime.runMain)
+if (import.meta.main) launch(Server)

@@ -8,12 +8,13 @@
  *     PORT=3000 npm run example:feed
  *     PORT=3001 npm run example:feed
  */
-import { NodeHttpServer, NodeRuntime } from "@effect/platform-node"
+import { NodeHttpServer } from "@effect/platform-node"
 import { Clock, Config, DateTime, Effect, Layer, Schedule, Stream } from "effect"
 import { HttpRouter, HttpServerResponse } from "effect/http"
 import { SessionMiddleware } from "effect-sessions"
 import { createServer } from "node:http"
 import { Routes, UserSession, UserSessionLive } from "./basic.ts"
+import { launch } from "./launch.ts"
 
 /** What time it is, every second, as server-sent events. */
 const ticks = Stream.fromEffectSchedule(Clock.currentTimeMillis, Schedule.spaced("1 second")).pipe(
@@ -48,4 +49,4 @@ const Server = Layer.unwrap(
   })
 )
 
-if (import.meta.main) Layer.launch(Server).pipe(NodeRuntime.runMain)
+if (import.meta.main) launch(Server)

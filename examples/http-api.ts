@@ -1,9 +1,10 @@
 /**
  * An API with `effect/http-api`: passwords, a list of devices, an administrator beside the users, a mobile client.
  *
- * Run it with `npm run example:http-api`; it prints what to try, and has its documentation at /docs.
+ * Run it with `npm run example:http-api`; it prints what to try, and has its documentation at /docs. It listens on port 3000,
+ * or on `PORT`.
  */
-import { NodeCrypto, NodeHttpServer, NodeRuntime } from "@effect/platform-node"
+import { NodeCrypto, NodeHttpServer } from "@effect/platform-node"
 import { Config, Context, Effect, Layer, Option, Redacted, Schema } from "effect"
 import { Kdf, Mac, SecureRandom } from "effect/crypto"
 import { Base64 } from "effect/encoding"
@@ -28,6 +29,7 @@ import {
   SessionVerifier
 } from "effect-sessions"
 import { createServer } from "node:http"
+import { launch } from "./launch.ts"
 
 // -----------------------------------------------------------------------------
 // The API: what a server, its documentation and its clients share
@@ -382,4 +384,4 @@ const Server = Layer.unwrap(
   })
 )
 
-if (import.meta.main) Layer.launch(Server).pipe(NodeRuntime.runMain)
+if (import.meta.main) launch(Server)

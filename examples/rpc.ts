@@ -1,9 +1,9 @@
 /**
  * RPC with a session: a log-in that sets the cookie, a call of a user, and a stream that ends with the session.
  *
- * `node examples/rpc.ts` starts a server, lets the client at the end of this file talk to it, and stops.
+ * `npm run example:rpc` starts a server on port 3000, or on `PORT`, lets the client at the end of this file talk to it, and stops.
  */
-import { NodeCrypto, NodeHttpServer, NodeRuntime } from "@effect/platform-node"
+import { NodeCrypto, NodeHttpServer } from "@effect/platform-node"
 import { Config, Effect, Layer, Redacted, Schema, Stream } from "effect"
 import { SecureRandom } from "effect/crypto"
 import { Base64 } from "effect/encoding"
@@ -21,6 +21,7 @@ import {
   SessionVerifier
 } from "effect-sessions"
 import { createServer } from "node:http"
+import { runMain } from "./launch.ts"
 
 // -----------------------------------------------------------------------------
 // The groups: what server and client share
@@ -145,4 +146,4 @@ const program = Effect.gen(function* () {
   yield* Effect.log(`the stream ended with the session: ${ended.message}`)
 }).pipe(Effect.scoped)
 
-if (import.meta.main) program.pipe(Effect.provide(Client), Effect.provide(Server), NodeRuntime.runMain)
+if (import.meta.main) program.pipe(Effect.provide(Client), Effect.provide(Server), runMain)

@@ -32,12 +32,16 @@ export class UserSession extends Session.Service<UserSession>()("example/UserSes
 }) {}
 
 // 2. Routes. The open ones may have a session, the guarded one must.
+// What reads and writes by a schema is made once: in a handler it would be made for each request.
+const LogInParams = HttpRouter.schemaPathParams(Schema.Struct({ name: Schema.NonEmptyString }))
+const asUserData = HttpServerResponse.schemaJson(UserData)
+
 const Open = Layer.mergeAll(
   HttpRouter.add(
     "POST",
     "/create_session/:name",
     Effect.gen(function* () {
-      const { name } = yield* HttpRouter.schemaPathParams(Schema.Struct({ name: Schema.NonEmptyString }))
+      const { name } = yield* LogInParams
       yield* (yield* UserSession).create({ username: name })
       return HttpServerResponse.text(`created session for ${name}`)
     })
@@ -57,7 +61,7 @@ const Guarded = HttpRouter.add(
   "/whoami",
   Effect.gen(function* () {
     const { data } = yield* UserSession.Verified
-    return yield* HttpServerResponse.schemaJson(UserData)(data)
+    return yield* asUserData(data)
   })
 ).pipe(Layer.provide(SessionMiddleware.routerRequired(UserSession).layer))
 

@@ -447,7 +447,8 @@ const reasons = new Map<number, ReasonClass>(
 const duplicate = 1062
 
 const sqlError = (cause: Mysql.QueryError, operation: Operation): SqlError => {
-  const what = operation === "connect" ? "cannot connect" : "execute failed"
+  // Why a connection was refused names the address, the user or the database, and no password: it is not sent as such.
+  const what = operation === "connect" ? `cannot connect: ${cause.message || cause.code}` : "execute failed"
   const props = { cause, message: `NodeMysqlClient: ${what}`, operation }
   const number = numberOf(cause)
   if (number === duplicate) {

@@ -251,7 +251,11 @@ const open = (options: NodeSqliteClientOptions): Effect.Effect<Database, SqlErro
         end: () => void worker.terminate()
       }
     },
-    `cannot open ${options.filename}`
+    (cause) => {
+      const why = cause instanceof Error ? cause.message : String(cause)
+      const advice = why === "unable to open database file" ? "; its folder has to exist, and be writable" : ""
+      return `cannot open ${options.filename}: ${why}${advice}`
+    }
   )
 
 const close = (database: Database): Effect.Effect<void> =>
@@ -284,7 +288,7 @@ const makeConnection = (database: Database): Connection => {
 const attempt = <A>(
   operation: string,
   evaluate: () => Promise<A>,
-  what = `${operation} failed`
+  what: (cause: unknown) => string = () => `${operation} failed`
 ): Effect.Effect<A, SqlError> =>
   Effect.uninterruptible(
     Effect.tryPromise({
@@ -292,7 +296,9 @@ const attempt = <A>(
       catch: (cause) => {
         // The classifier expects SQLite's numeric code in `errno`; `node:sqlite` names it `errcode`.
         if (cause instanceof Error && "errcode" in cause) Object.assign(cause, { errno: cause.errcode })
-        return new SqlError({ reason: classifySqliteError(cause, { message: `NodeSqliteClient: ${what}`, operation }) })
+        return new SqlError({
+          reason: classifySqliteError(cause, { message: `NodeSqliteClient: ${what(cause)}`, operation })
+        })
       }
     })
   )

@@ -334,6 +334,9 @@ export type Provided<S> =
   // oxlint-disable-next-line typescript/no-explicit-any
   S extends Definition<infer Self, any, any> ? Self | VerifiedOf<Self> : never
 
+/** What the compiler shows where a definition is not told its own class. */
+type MissingSelf = "Missing `Self` generic - use `class Self extends Session.Service<Self>()(...)`"
+
 /**
  * Defines a session.
  *
@@ -356,7 +359,7 @@ export type Provided<S> =
  * @since 0.1.0
  */
 export const Service =
-  <Self>() =>
+  <Self = never>() =>
   <const Id extends string, A, I, const X extends Tagged | ReadonlyArray<Tagged> | undefined = undefined>(
     id: Id,
     options: {
@@ -366,7 +369,7 @@ export const Service =
       | { readonly data: Schema.Codec<A, I>; readonly dataVersion?: number | undefined }
       | { readonly data: Versions<A>; readonly dataVersion?: undefined }
     )
-  ): ServiceClass<Self, Id, A, Refused<X>> => {
+  ): [Self] extends [never] ? MissingSelf : ServiceClass<Self, Id, A, Refused<X>> => {
     type R = Refused<X>
     const { data, dataVersion = 1, refused } = options
     const versions = Schema.isSchema(data) ? undefined : data
@@ -386,7 +389,8 @@ export const Service =
       static readonly Manager = Context.Service<ManagerOf<Self>, SessionManager<A, R>>(`${id}/Manager`)
       static readonly Frontend = Context.Service<FrontendOf<Self>, BoundFrontend<A>>(`${id}/Frontend`)
     }
-    return Class
+    // Whether `Self` is there is known where it is called.
+    return Class as ServiceClass<Self, Id, A, R> as never
   }
 
 /**

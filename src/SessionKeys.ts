@@ -26,6 +26,7 @@ import type * as Mac from "effect/crypto/Mac"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
+import * as SchemaIssue from "effect/SchemaIssue"
 import * as Registry from "./internal/registry.ts"
 import * as KeyRing from "./internal/token/keyRing.ts"
 import { weakness } from "./internal/token/secretStrength.ts"
@@ -52,8 +53,19 @@ const maxSecrets = 8
 
 const howToMakeOne = "make one with: openssl rand -base64 32"
 
-/** Of what a schema says in lines: several issues, the path of each below it. */
-const inOneLine = (issues: string): string => issues.replaceAll(/\n\s+/g, " ").replaceAll("\n", ", ")
+const issuesOf = SchemaIssue.makeFormatterStandardSchemaV1()
+
+/** The variables that are missing or unreadable, and what else a schema says of them. Never a value. */
+const notConfigured = (issue: SchemaIssue.Issue): string => {
+  const { issues } = issuesOf(issue)
+  // A list is read from variables of its own, one an item.
+  const variables = new Set(issues.map(({ path }) => (path ?? []).join("_")))
+  const rules = new Set(issues.map(({ message }) => message))
+  // What it says of a variable that is not set.
+  rules.delete("Expected string")
+  const rule = rules.size === 0 ? "" : ` (${[...rules].join(", ").replaceAll(/\s*\n\s*/g, " ")})`
+  return `the session secret is not configured: set ${[...variables].join(", ")}${rule}; ${howToMakeOne}`
+}
 
 const problemsOf = (secrets: ReadonlyArray<string>): ReadonlyArray<string> => {
   const problems: Array<string> = []
@@ -128,9 +140,7 @@ export const layerConfig = (
     Effect.matchEffect(secrets, {
       // A schema error names the variable and never its value; other failures are the provider's own.
       onFailure: (error): Effect.Effect<never, SessionConfigError | Config.ConfigError> =>
-        error.cause._tag === "SchemaError"
-          ? failed([`the session secret is not configured: ${inOneLine(error.cause.message)}; ${howToMakeOne}`])
-          : Effect.fail(error),
+        error.cause._tag === "SchemaError" ? failed([notConfigured(error.cause.issue)]) : Effect.fail(error),
       onSuccess: make
     })
   )

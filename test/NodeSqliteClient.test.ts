@@ -127,11 +127,21 @@ describe("NodeSqliteClient", () => {
     }).pipe(Effect.provide(memory))
   )
 
-  it.effect("says which file it cannot open", () =>
+  it.effect("says which file it cannot open, and why", () =>
     Effect.gen(function* () {
-      const filename = join(yield* temporaryFile, "no", "such", "folder.db")
-      const error = yield* Effect.flip(Effect.scoped(Layer.build(NodeSqliteClient.layer({ filename }))))
-      assert.include(error.message, filename)
+      const file = yield* temporaryFile
+      const messageOf = (filename: string) =>
+        Effect.map(
+          Effect.flip(Effect.scoped(Layer.build(NodeSqliteClient.layer({ filename })))),
+          ({ message }) => message
+        )
+      const missing = join(file, "no", "such", "folder.db")
+      assert.strictEqual(
+        yield* messageOf(missing),
+        `NodeSqliteClient: cannot open ${missing}: unable to open database file; its folder has to exist, and be writable`
+      )
+      writeFileSync(file, "x".repeat(4096))
+      assert.strictEqual(yield* messageOf(file), `NodeSqliteClient: cannot open ${file}: file is not a database`)
     })
   )
 

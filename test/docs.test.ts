@@ -310,8 +310,11 @@ describe("documents", () => {
     )
   })
 
-  it("README.md gives the errors the statuses they have", () => {
-    const section = /^## Errors\n([\s\S]*?)^## /m.exec(read("README.md"))![1]!
+  it.each([
+    ["README.md", "Errors"],
+    ["docs/errors.md", "The errors of a request"]
+  ])("%s gives the errors the statuses they have", (document, heading) => {
+    const section = new RegExp(`^## ${heading}\\n([^]*?)^## `, "m").exec(read(document))![1]!
     const rows = [...section.matchAll(/^\| `(\w+)`.*\| (\S+) \|$/gm)]
     const stated = Object.fromEntries(rows.map(([, name, status]) => [name, status]))
     const statusOf = (value: unknown): string | undefined => {

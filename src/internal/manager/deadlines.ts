@@ -33,6 +33,10 @@ export const millisOf = (input: Duration.Input): number =>
 
 const text = (millis: number): string => Duration.format(Duration.millis(millis))
 
+/** What was given, in a line. */
+const shownOf = (given: string | number): string =>
+  typeof given === "string" ? JSON.stringify(given.slice(0, 40)) : String(given)
+
 /** In milliseconds, unless a tenth of the idle timeout is shorter. */
 const defaultTouch = 60_000
 
@@ -43,8 +47,12 @@ const maxGrace = Duration.toMillis(Duration.minutes(5))
 export const timesOf = (options: LayerOptions): { readonly times: Times; readonly problems: ReadonlyArray<string> } => {
   const problems: Array<string> = []
   const read = (name: Exclude<keyof LayerOptions, "maxPerPrincipal">, fallback: Duration.Input): number => {
-    const millis = millisOf(options[name] ?? fallback)
-    if (!(Number.isFinite(millis) && millis >= 1)) problems.push(`${name} must be a finite duration above zero`)
+    const given = options[name] ?? fallback
+    const millis = millisOf(given)
+    if (!(Number.isFinite(millis) && millis >= 1)) {
+      const instead = typeof given === "string" || typeof given === "number" ? `, not ${shownOf(given)}` : ""
+      problems.push(`${name} must be a finite duration above zero, such as "30 minutes"${instead}`)
+    }
     return Math.floor(millis)
   }
   const idle = read("idleTimeout", "1 hour")
@@ -53,7 +61,8 @@ export const timesOf = (options: LayerOptions): { readonly times: Times; readonl
   const backend = read("backendTimeout", "1 second")
   if (idle > absolute)
     problems.push(`idleTimeout must not be longer than absoluteTimeout: ${text(idle)}, ${text(absolute)}`)
-  if (absolute > maxAbsolute) problems.push("absoluteTimeout must not be longer than 400 days (RFC 6265bis 5.5)")
+  if (absolute > maxAbsolute)
+    problems.push(`absoluteTimeout must not be longer than 400 days (RFC 6265bis 5.5): ${text(absolute)}`)
   if (touch !== undefined && touch > idle / 2) {
     problems.push(`touchInterval must not be longer than half the idleTimeout: ${text(touch)}, ${text(idle)}`)
   }
