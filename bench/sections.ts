@@ -116,10 +116,11 @@ export const shortSections = ({ environment, subjects }: HttpResult): ReadonlyAr
   return [
     table(
       ["CPU µs a request", "bare route", "`/whoami`", "forged token", "log-in", "update", "log-out"],
-      rows.map((subject) => [
-        bold(subject, `${subject.name}, ${subject.store}`),
-        ...kinds.map((kind) => subject.cpu[kind]!.median.toFixed(1))
-      ])
+      rows.map((subject) =>
+        [bold(subject, `${subject.name}, ${subject.store}`)].concat(
+          kinds.map((kind) => subject.cpu[kind]!.median.toFixed(1))
+        )
+      )
     ),
     `${measured(environment)}.`
   ]

@@ -9,10 +9,7 @@
  * - ```` ```ts no-run ```` is type-checked only.
  */
 import { afterAll, assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Effect, Exit, Layer } from "effect"
-import { SessionError, SessionKeys } from "effect-sessions"
-import { SessionTest } from "effect-sessions/testing"
-import * as Token from "../src/internal/token/token.ts"
+import { SessionError } from "effect-sessions"
 import { spawnSync } from "node:child_process"
 import { existsSync, globSync, readFileSync, rmSync } from "node:fs"
 import { basename, dirname, join } from "node:path"
@@ -79,39 +76,6 @@ describe("fences", () => {
     }
     if (kind === "test") describe(title, () => import(pathToFileURL(file).href).then(() => undefined))
   }
-})
-
-// -----------------------------------------------------------------------------
-// Recipes
-// -----------------------------------------------------------------------------
-
-describe("README.md's recipes", () => {
-  const block = (name: string): Promise<any> => import(pathToFileURL(join(folder, "README-md", name)).href)
-
-  it("sign with the first of several secrets, and verify with all", async () => {
-    const { Keys } = await block("keys.ts")
-    const random = () => Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("base64")
-    const [older, newer] = [random(), random()]
-    const tokensWith = (...secrets: ReadonlyArray<string>) =>
-      SessionKeys.SessionKeys.use((keys) => Effect.map(keys.signers("test"), Token.make)).pipe(
-        Effect.provide(
-          (Keys as Layer.Layer<SessionKeys.SessionKeys>).pipe(Layer.provideMerge(SessionTest.layerCrypto))
-        ),
-        Effect.provideService(
-          ConfigProvider.ConfigProvider,
-          ConfigProvider.fromEnv({ env: { SESSION_SECRETS: secrets.join(",") } })
-        ),
-        Effect.runPromise
-      )
-    const claims = { id: "i".repeat(22), secret: "s".repeat(43) }
-    const both = await tokensWith(newer, older)
-    const issued = await Effect.runPromise(both.issue(claims))
-    const checked = async (tokens: Token.Tokens) => Exit.isSuccess(await Effect.runPromiseExit(tokens.check(issued)))
-    assert.deepStrictEqual(
-      [await checked(both), await checked(await tokensWith(newer)), await checked(await tokensWith(older))],
-      [true, true, false]
-    )
-  })
 })
 
 // -----------------------------------------------------------------------------
