@@ -45,15 +45,20 @@ describe("the site", () => {
     }
     assert.strictEqual(siteLink("stores.md", "../src/SessionBackend.ts"), "/api/SessionBackend")
     assert.strictEqual(siteLink("generated/readme.md", "docs/stores.md#redis"), "/stores#redis")
+    assert.strictEqual(siteLink("stores.md", "../examples/web/"), "/examples/")
     assert.strictEqual(siteLink("stores.md", "#redis"), "#redis")
     assert.throws(() => siteLink("stores.md", "../ARCHITECTURE.md"), "docs/stores.md links to ARCHITECTURE.md")
     assert.throws(() => siteLink("stores.md", "../src/internal/registry.ts"), "no page of the site")
   })
 
   it("shows each public module, and says from where it is imported", () => {
-    const files = globSync(["src/[A-Z]*.ts", "src/testing/Session*.ts"], { cwd: root })
+    const { exports } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { readonly exports: object }
+    const isClosed = (name: string) => `./${name}` in exports || /(?:^|\/)index$/.test(name)
+    const open = globSync(["*.ts", "testing/*.ts"], { cwd: join(root, "src") })
+      .map((file) => file.replace(/\.ts$/, ""))
+      .filter((name) => !isClosed(name))
     const named = modules().flatMap(({ names }) => names)
-    assert.deepStrictEqual(named.map((name) => `src/${name}.ts`).sort(), files.sort())
+    assert.deepStrictEqual(named.toSorted(), open.sort())
     assert.deepStrictEqual(
       modules().map(({ from, names }) => [from, names.length > 0]),
       [

@@ -128,7 +128,8 @@ const docAbove = (node: ts.Node): Doc => {
 const badges = ({ tags }: Doc): string => {
   const stability = tags.get("@stability")
   const type = stability === "experimental" ? "warning" : stability === "stable" ? "tip" : "info"
-  return `<Badge type="${type}" text="${stability}" /> <Badge type="info" text="since ${tags.get("@since")}" />`
+  // In a paragraph: a line that begins with an element of its own is none.
+  return `<p><Badge type="${type}" text="${stability}" /> <Badge type="info" text="since ${tags.get("@since")}" /></p>`
 }
 
 // -----------------------------------------------------------------------------

@@ -91,7 +91,7 @@ export const pageOf = (file: string): string | undefined => {
   const [folder, rest = ""] = [file.split("/")[0], file.slice(file.indexOf("/") + 1)]
   const name = rest.replace(/\.(?:md|ts)$/, "")
   if (folder === "docs" && /^[\w-]+\.md$/.test(rest)) return name
-  if (folder === "examples" && rest.endsWith(".ts")) return `examples/${name}`
+  if (folder === "examples") return rest.endsWith(".ts") ? `examples/${name}` : "examples/"
   if (folder === "src" && /^(?:testing\/)?[A-Z]\w*\.ts$/.test(rest)) return `api/${name}`
   return undefined
 }

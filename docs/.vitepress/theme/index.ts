@@ -1,5 +1,14 @@
 /** VitePress's own theme with the reader's fonts, and what style.css changes of it. */
-import Theme from "vitepress/theme-without-fonts"
+import type { Theme } from "vitepress"
+import DefaultTheme from "vitepress/theme-without-fonts"
 import "./style.css"
 
-export default Theme
+const theme: Theme = {
+  extends: DefaultTheme,
+  enhanceApp: ({ app }) => {
+    // A page that cannot be rendered fails the build. Vue alone logs it, and the page is built without its text.
+    app.config.throwUnhandledErrorInProduction = true
+  }
+}
+
+export default theme
