@@ -86,7 +86,7 @@ const shown = (node: ts.Declaration, checker: ts.TypeChecker): string => {
 
 const code = async (text: string): Promise<string> => {
   const { code, errors } = await format("a.ts", text, {
-    printWidth: 78,
+    printWidth: 88,
     semi: false,
     trailingComma: "none",
     jsdoc: true
@@ -179,14 +179,11 @@ const modulesOf = async (root: string): Promise<{ modules: ReadonlyArray<Module>
     const symbol = symbolOf(of)
     const actual = symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol
     const comment = of.comment ?? of.signatures?.[0]?.comment
-    const own = specifiers.get(of.name)
-    const above = own && docAbove(own)
+    const specifier = specifiers.get(of.name)
+    const docs = [...(specifier ? [docAbove(specifier)] : []), ...(comment ? [docOf(comment)] : [])]
     return {
       name: of.name,
-      doc:
-        above?.tags.has("@category") || comment === undefined
-          ? (above ?? { text: "", tags: new Map() })
-          : docOf(comment),
+      doc: docs.find(({ tags }) => tags.has("@category")) ?? { text: "", tags: new Map() },
       declarations: actual.declarations ?? [],
       symbol: actual
     }
@@ -199,13 +196,20 @@ const modulesOf = async (root: string): Promise<{ modules: ReadonlyArray<Module>
         .flatMap(({ exportClause }) => (exportClause && ts.isNamedExports(exportClause) ? exportClause.elements : []))
         .map((specifier) => [specifier.name.text, specifier])
     )
-    const entries = new Map((module.children ?? []).map((child) => [child.name, entryOf(child, specifiers)]))
+    const entries = new Map<string, Entry>()
+    for (const child of module.children ?? []) {
+      const entry = entryOf(child, specifiers)
+      // A schema and the type of its name stand together.
+      const other = entries.get(entry.name)
+      const text = other === undefined ? entry.doc.text : `${other.doc.text}\n\n${entry.doc.text}`
+      entries.set(entry.name, { ...entry, doc: { ...entry.doc, text } })
+    }
     return { name: module.name, doc: docAbove(sourceFile.statements[0]!), entries: [...entries.values()] }
   })
   return { modules, checker }
 }
 
-/** What is documented of the types that a declaration names: `[Definition](./Session.md#definition)`. */
+/** What is documented of the types that a declaration names: `[Definition](/api/Session#definition)`. */
 const named = (
   entry: Entry,
   links: ReadonlyMap<ts.Symbol, { readonly name: string; readonly link: string }>,
@@ -241,7 +245,7 @@ export const apiPages = async (root: string): Promise<ReadonlyArray<Page>> => {
   const { checker, modules } = await modulesOf(root)
 
   // First where everything stands, as what is shown links to it.
-  const links = new Map<ts.Symbol, { readonly name: string; readonly link: string; readonly module: string }>()
+  const links = new Map<ts.Symbol, { readonly name: string; readonly link: string }>()
   const plans = modules.map((module) => {
     const slugger = new GithubSlugger()
     slugger.slug(module.name)
@@ -258,7 +262,7 @@ export const apiPages = async (root: string): Promise<ReadonlyArray<Page>> => {
       slugger.slug(title)
       for (const { name, symbol } of entries) {
         const link = `/api/${module.name}#${slugger.slug(name)}`
-        if (!links.has(symbol)) links.set(symbol, { name, link, module: module.name })
+        if (!links.has(symbol)) links.set(symbol, { name, link })
       }
     }
     return { module, groups }

@@ -95,5 +95,6 @@ export default defineConfig({
           socialLinks: [{ icon: "github", link: address }]
         })
   },
-  vite: { server: { fs: { allow: [root] } } }
+  // The search index is one chunk.
+  vite: { server: { fs: { allow: [root] } }, build: { chunkSizeWarningLimit: 4000 } }
 })

@@ -17,10 +17,13 @@ const copies = copied.map(([file, page]): Page => {
 })
 
 const sources = globSync("examples/**/*.ts", { cwd: root, exclude: ["**/node_modules/**"] }).sort()
+/** The first paragraph of a file's comment. */
+const saysOf = (file: string): string =>
+  /^\/\*\*\s+(?:\* )?([\s\S]*?)\s*(?:\n \*\n|\*\/)/.exec(read(file))?.[1]?.replaceAll("\n * ", " ") ?? ""
 const examples: ReadonlyArray<Page> = [
   {
     file: "examples/index.md",
-    text: `# Examples\n\n${sources.map((file) => `- [${file}](/${pageOf(file)})`).join("\n")}\n`
+    text: `# Examples\n\n| | |\n| --- | --- |\n${sources.map((file) => `| [${file}](/${pageOf(file)}) | ${saysOf(file).replaceAll("|", "\\|")} |`).join("\n")}\n`
   },
   ...sources.map((file) => ({
     file: `${pageOf(file)}.md`,

@@ -39,6 +39,7 @@ export const sections: ReadonlyArray<Section> = [
   {
     text: "Log-ins and operation",
     documents: {
+      "ways-to-log-in": "Ways to log in",
       "log-in": "The life of a log-in",
       "open-connections": "Open connections",
       operating: "Operating",
