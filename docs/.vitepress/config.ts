@@ -76,6 +76,9 @@ export default defineConfig({
   head: [["link", { rel: "icon", href: "data:," }]],
   srcExclude: ["upstream/**"],
   rewrites: { [`${generated}/:path(.*)`]: ":path" },
+  // What is generated is not edited.
+  transformPageData: ({ filePath, frontmatter }) =>
+    filePath.startsWith(`${generated}/`) ? { frontmatter: { ...frontmatter, editLink: false } } : {},
   markdown: { config, anchor: { slugify: slug } },
   themeConfig: {
     nav: [
