@@ -15,7 +15,7 @@ const find = (...patterns: ReadonlyArray<string>): ReadonlyArray<string> =>
 const list = "docs/requirements.md"
 /** The conformance cases are tests too, which each backend's own test file runs. */
 const tests = find("test/**/*.ts", "src/testing/**/*.ts")
-const documents = find("docs/**/*.md", "*.md")
+const documents = find("docs/*.md", "docs/upstream/*.md", "*.md")
 const all = [...new Set([...tests, ...find("src/**/*.ts", "examples/**/*.ts"), ...documents])]
 
 // -----------------------------------------------------------------------------
