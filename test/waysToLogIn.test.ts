@@ -118,6 +118,8 @@ describe("docs/ways-to-log-in.md, a limit that refuses", () => {
       assert.deepStrictEqual(tally(answers), { 303: 5, 409: 1 })
       // Who is refused still has the cart.
       assert.strictEqual(browsers[5]!.cookies.get("__Host-session"), visitor)
+      // Who is logged in already takes no place more.
+      assert.strictEqual(yield* browsers[4]!.status("POST", "/limited"), 303)
       yield* TestClock.adjust("1 hour")
       assert.strictEqual(yield* browsers[5]!.status("POST", "/limited"), 303)
     })
