@@ -56,7 +56,7 @@ export const programs: ReadonlyArray<Program> = [
     did: "another program has the port",
     run: { code: app },
     env: { ...secret, PORT: "TAKEN" },
-    sees: "ServeError:\n  [cause]: Error: listen EADDRINUSE: address already in use :::TAKEN\n}",
+    sees: "ServeError:\n  [cause]: Error: listen EADDRINUSE: address already in use :::TAKEN",
     change: "end the other program, or take another port"
   },
   {
@@ -69,7 +69,7 @@ export const programs: ReadonlyArray<Program> = [
     change: "as above"
   },
   {
-    did: "`PORT=abc` or `PORT=99999`, read with `Number`",
+    did: "`PORT=99999`, read with `Number`",
     run: { code: app },
     env: { ...secret, PORT: "99999" },
     sees: "RangeError: options.port should be >= 0 and < 65536. Received type number (99999).",
