@@ -18,9 +18,7 @@ const portAdvice = (cause: unknown): string => {
   const { code, port } = (cause ?? {}) as { readonly code?: string; readonly port?: number }
   return code === "EADDRINUSE"
     ? `port ${port} is taken: choose another, as in PORT=${Number(port) + 1} npm run example`
-    : code === "EACCES"
-      ? `port ${port} is not allowed to this user: choose one above 1023, as in PORT=3000 npm run example`
-      : `the server cannot listen: ${reasonOf(cause)}`
+    : `the server cannot listen: ${reasonOf(cause)}`
 }
 
 const adviceOf = (error: unknown): string | undefined => {

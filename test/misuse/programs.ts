@@ -56,7 +56,7 @@ export const programs: ReadonlyArray<Program> = [
     did: "another program has the port",
     run: { code: app },
     env: { ...secret, PORT: "TAKEN" },
-    sees: "ServeError:\n  [cause]: Error: listen EADDRINUSE: address already in use :::TAKEN\n}",
+    sees: "ServeError:\n  [cause]: Error: listen EADDRINUSE: address already in use :::TAKEN",
     change: "end the other program, or take another port"
   },
   {
@@ -69,7 +69,7 @@ export const programs: ReadonlyArray<Program> = [
     change: "as above"
   },
   {
-    did: "`PORT=abc` or `PORT=99999`, read with `Number`",
+    did: "`PORT=99999`, read with `Number`",
     run: { code: app },
     env: { ...secret, PORT: "99999" },
     sees: "RangeError: options.port should be >= 0 and < 65536. Received type number (99999).",
@@ -90,12 +90,18 @@ export const programs: ReadonlyArray<Program> = [
     change: "a number from 1 to 65535"
   },
   {
-    did: "`SESSION_BACKEND=sqllite` for an example",
+    did: "a store that an example cannot open",
     run: { example: "feed.ts" },
-    env: { SESSION_BACKEND: "sqllite" },
+    env: { SESSION_BACKEND: "sqlite", SQLITE_FILE: "/no/such/folder/sessions.sqlite" },
     sees:
-      "a variable of the environment cannot be read: " +
-      'Expected "memory" | "sqlite" | "redis" | "postgres" | "mysql" at ["SESSION_BACKEND"]'
+      "the store of the sessions cannot be opened: NodeSqliteClient: cannot open /no/such/folder/sessions.sqlite: " +
+      "unable to open database file; its folder has to exist, and be writable"
+  },
+  {
+    did: "`REDIS_URL=127.0.0.1:6379` for an example",
+    run: { example: "basic.ts" },
+    env: { SESSION_BACKEND: "redis", REDIS_URL: "127.0.0.1:6379" },
+    sees: "the address of the store is no URL: it begins with redis://, postgres:// or mysql://"
   },
   {
     did: "a store's driver that is not installed",
@@ -141,6 +147,8 @@ export const run = (
     child.stderr.on("data", (chunk) => (output += chunk))
     child.on("close", (code) => {
       const named = output
+        // A machine without IPv6 listens there.
+        .replaceAll("0.0.0.0:", ":::")
         .replaceAll(folder, "FOLDER")
         .replaceAll(file, "app.ts")
         .replaceAll(String(taken), "TAKEN")

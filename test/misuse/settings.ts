@@ -1,7 +1,7 @@
 /** What is set up wrong where the app is built: each row is a layer that does not build. */
 import { NodeCrypto } from "@effect/platform-node"
 import { Config, ConfigProvider, Effect, Layer, Redacted, Schema } from "effect"
-import { Redis } from "effect/persistence"
+import type { Redis } from "effect/persistence"
 import { SqlClient } from "effect/sql"
 import {
   Session,
@@ -147,7 +147,7 @@ export const settings: ReadonlyArray<Setting> = [
     sees: `idleTimeout must be a finite duration above zero, such as "30 minutes", not "30 minuets"`
   },
   {
-    did: "a timeout of `0`, a negative one, `Infinity`",
+    did: "`idleTimeout: 0`, for never",
     layer: bound({ idleTimeout: 0 }),
     of: "app/UserSession",
     sees: `idleTimeout must be a finite duration above zero, such as "30 minutes", not 0`,
@@ -201,7 +201,7 @@ export const settings: ReadonlyArray<Setting> = [
     sees: `cookie name "my session" must be one or more of the characters of an HTTP token`,
     change: "letters, digits, `-` and `_`"
   },
-  ...["https://app.example.com/", "https://app.example.com/login", "app.example.com", "*"].map((trusted) => ({
+  ...["https://app.example.com/", "*"].map((trusted) => ({
     did: `\`trustedOrigins: ["${trusted}"]\``,
     layer: SessionFrontend.layerCookie({ trustedOrigins: [trusted] }),
     of: "SessionFrontend.layerCookie",
@@ -286,7 +286,7 @@ export const settings: ReadonlyArray<Setting> = [
     sees: "prefix: no braces, Redis Cluster reads them as a hash tag"
   },
   {
-    did: "an SQLite file in a folder that is not there, or may not be written",
+    did: "an SQLite file in a folder that is not there",
     layer: NodeSqliteClient.layer({ filename: "/no/such/folder/sessions.sqlite" }),
     sees:
       "effect/sql/SqlError: NodeSqliteClient: cannot open /no/such/folder/sessions.sqlite: " +

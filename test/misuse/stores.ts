@@ -48,7 +48,7 @@ export const stores: ReadonlyArray<Store> = [
     layer: ({ closed }) => redis(`redis://:${password}@127.0.0.1:${closed}`),
     sees: "Error: connect ECONNREFUSED 127.0.0.1:CLOSED",
     change:
-      "start it, or set the address; with the settings of `SessionBackendRedis` the app waits for it, and says this once a second"
+      "start it, or set the address. With the client settings of `SessionBackendRedis` the app waits for it, and says this each time it tries"
   },
   {
     did: "Redis: a wrong host name",
