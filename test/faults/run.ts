@@ -36,7 +36,8 @@ const addHead = (table: Array<string>, head: ReadonlyArray<string>) => {
   addRow(table, head)
   addRow(
     table,
-    head.map((_, i) => (i === 0 ? "---" : "--:"))
+    // Words to the left, numbers to the right.
+    head.map((name, i) => (i === 0 || name.includes("log") ? "---" : "--:"))
   )
 }
 const git = (...args: ReadonlyArray<string>) => spawnSync("git", args, { encoding: "utf8" }).stdout.trim()
