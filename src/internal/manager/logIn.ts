@@ -5,14 +5,18 @@
  */
 import * as Arr from "effect/Array"
 import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import type { CreateOptions, Refusal, Session, SessionManager, Tagged } from "../../Session.ts"
 import type { SessionRecord } from "../../SessionBackend.ts"
 import type { SessionInvalid, SessionConflict, SessionUnavailable } from "../../SessionError.ts"
 import * as Token from "../token/token.ts"
+import type { Claim } from "./adoption.ts"
 import * as CompareAndSet from "./compareAndSet.ts"
 import { undo } from "./deadline.ts"
 import * as Extension from "./extension.ts"
@@ -24,17 +28,41 @@ import { maxListed, pageSize, type Parts } from "./parts.ts"
 /** How many fresh ids `create` tries. */
 const maxAttempts = 3
 
+/** How long a request waits between two looks for what another is adopting, in milliseconds. */
+const roundTime = 50
+
+const isNotFound = (exit: Exit.Exit<unknown, unknown>): boolean =>
+  Option.exists(
+    Exit.findErrorOption(exit),
+    (error) => Predicate.isTagged(error, "SessionInvalid") && (error as SessionInvalid).reason === "NotFound"
+  )
+
 /** The options of a new session, and the proofs of the one it replaces. */
 interface NewSession extends CreateOptions {
   readonly factors?: ReadonlyArray<Extension.FactorTime>
+  /** @default made for it */
+  readonly claims?: Token.Claims
 }
 
 export const make = <A, R extends ReadonlyArray<Tagged>>(
   parts: Parts<A>,
-  { held, opened, withoutVerifier }: Looks<A, Refusal<R>>,
+  { held, load, opened, withoutVerifier }: Looks<A, Refusal<R>>,
   compareAndSet: CompareAndSet.CompareAndSet<A, Refusal<R>>
-): Pick<SessionManager<A, R>, "create" | "createFrom" | "reauthenticate"> => {
-  const { copyOf, data, dataVersion, deadlines, events, fence, isLive, maxPerPrincipal, namespace, randomly } = parts
+): Pick<SessionManager<A, R>, "adopt" | "create" | "createFrom" | "disown" | "reauthenticate"> => {
+  const {
+    adoption,
+    copyOf,
+    data,
+    dataVersion,
+    deadlines,
+    end,
+    events,
+    fence,
+    isLive,
+    maxPerPrincipal,
+    namespace,
+    randomly
+  } = parts
   const { sha256, snapshot, storage, times, tokens } = parts
   let hasWarnedOfCut = false
 
@@ -45,7 +73,7 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
   const insert = Effect.fnUntraced(function* (given: A, { factors = [], ...options }: NewSession) {
     const { principal, text, value } = yield* data.encode(given)
     for (let attempt = 0; attempt < maxAttempts; attempt++) {
-      const claims = yield* randomly(Token.randomClaims)
+      const claims = options.claims ?? (yield* randomly(Token.randomClaims))
       const secretHash = yield* sha256(claims.secret)
       const token = yield* tokens.issue(claims)
       const now = yield* Clock.currentTimeMillis
@@ -154,7 +182,7 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
   const createBeside = Effect.fnUntraced(function* (
     replaces: ReadonlyArray<Redacted.Redacted<string>>,
     given: A,
-    options: CreateOptions,
+    options: NewSession,
     began: number
   ) {
     const ids = yield* Effect.forEach(replaces, idOf)
@@ -303,5 +331,43 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
       })
     )
 
-  return { create, createFrom, reauthenticate }
+  /** Asks again while another call may be making the session of a claim. */
+  const awaited = <B, E>(ask: Effect.Effect<B, E>, isMissing: (exit: Exit.Exit<B, E>) => boolean, claim: Claim) => {
+    const round: Effect.Effect<B, E> = Effect.flatMap(Effect.exit(ask), (exit) =>
+      Effect.flatMap(Clock.currentTimeMillis, (now) =>
+        isMissing(exit) && now - claim.at < times.backend ? Effect.andThen(Effect.sleep(roundTime), round) : exit
+      )
+    )
+    return round
+  }
+
+  const adopt: SessionManager<A, R>["adopt"] = (from, given, options = {}) =>
+    Effect.uninterruptible(
+      Effect.gen(function* () {
+        const began = yield* Fence.timeOf(options.began)
+        const claimed = yield* adoption.claim(from)
+        if (Option.isNone(claimed)) return yield* notFound
+        const { id, isNew } = claimed.value
+        const claims = { id, secret: yield* tokens.secretOf(id, from) }
+        const token = yield* tokens.issue(claims)
+        const loaded = load(token, noTouch)
+        if (!isNew) return yield* awaited(loaded, isNotFound, claimed.value)
+        const authenticatedAt = options.authenticatedAt ?? DateTime.makeUnsafe(0)
+        yield* Effect.tapError(createBeside([], given, { ...options, authenticatedAt, claims }, began), (error) =>
+          // A user's sessions that have ended meanwhile stay so.
+          error._tag === "SessionUnavailable" ? adoption.release(from, id) : Effect.void
+        )
+        return yield* loaded
+      })
+    )
+
+  const disown: SessionManager<A, R>["disown"] = (from, { except } = {}) =>
+    Effect.uninterruptible(
+      Effect.flatMap(adoption.claim(from), (claimed) => {
+        if (Option.isNone(claimed) || claimed.value.isNew || claimed.value.id === except) return Effect.succeed(false)
+        return awaited(end(claimed.value.id, "logout"), (exit) => Exit.isSuccess(exit) && !exit.value, claimed.value)
+      })
+    )
+
+  return { adopt, create, createFrom, disown, reauthenticate }
 }

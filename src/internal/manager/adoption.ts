@@ -1,0 +1,95 @@
+/**
+ * Sessions of another library that have become ours, each once. The first request that carries the old session claims it:
+ * the claim names the session that is made of it, so that requests at once, and one whose answer was lost, get the same.
+ * The claim outlives that session, which is so not made again by an old cookie that is sent after a log-out.
+ *
+ * A claim is a record like any other, in a namespace of its own, with the session's id as its data. It never changes.
+ *
+ * @internal
+ */
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type * as SecureRandom from "effect/crypto/SecureRandom"
+import type { SessionRecord } from "../../SessionBackend.ts"
+import type { SessionUnavailable } from "../../SessionError.ts"
+import * as Token from "../token/token.ts"
+import { undo } from "./deadline.ts"
+import { noHash } from "./fence.ts"
+import type { Storage } from "./storage.ts"
+
+export const namespaceOf = (namespace: string): string => `${namespace}/adopted`
+
+/** No browser sends the old cookie longer (RFC 6265bis 5.5), in milliseconds. */
+const lasts = Duration.toMillis(Duration.days(400))
+
+export interface Claim {
+  /** Of the session that is made of the old one. */
+  readonly id: string
+  readonly at: number
+  /** Whether it was made just now, by this call. */
+  readonly isNew: boolean
+}
+
+export type Adoption = ReturnType<typeof make>
+
+export const make = (options: {
+  /** In the claims' namespace. */
+  readonly storage: Storage
+  readonly namespace: string
+  readonly sha256: (text: string) => Effect.Effect<string>
+  readonly randomly: <B>(effect: Effect.Effect<B, never, SecureRandom.SecureRandom>) => Effect.Effect<B>
+}) => {
+  const { randomly, sha256, storage } = options
+  const namespace = namespaceOf(options.namespace)
+  const keyOf = (from: string) => Effect.mapEager(sha256(from), (hash) => hash.slice(0, 22))
+  const isOf = (record: SessionRecord, id: string) => record.data === JSON.stringify(id)
+
+  /** Takes a claim back of which nothing was made. */
+  const release = (from: string, id: string): Effect.Effect<void> =>
+    undo(
+      Effect.flatMap(keyOf(from), (key) =>
+        Effect.flatMap(storage.read(key), (found) =>
+          Option.isSome(found) && isOf(found.value, id) ? storage.delete(key) : Effect.void
+        )
+      )
+    )
+
+  return {
+    release,
+    /** Claims the old session, or answers who has. `None` if that claim was taken back just now. */
+    claim: Effect.fnUntraced(function* (from: string): Effect.fn.Return<Option.Option<Claim>, SessionUnavailable> {
+      const key = yield* keyOf(from)
+      const { id } = yield* randomly(Token.randomClaims)
+      const now = yield* Clock.currentTimeMillis
+      const end = now + lasts
+      const record: SessionRecord = {
+        namespace,
+        id: key,
+        secretHash: noHash,
+        version: 1,
+        principal: undefined,
+        data: JSON.stringify(id),
+        dataVersion: 1,
+        extension: "",
+        createdAt: now,
+        authenticatedAt: now,
+        lastSeenAt: now,
+        idleTimeout: lasts,
+        idleExpiresAt: end,
+        absoluteExpiresAt: end,
+        persistent: false
+      }
+      const created = yield* Effect.tapError(storage.create(record), ({ outcome }) =>
+        outcome === "unknown" ? release(from, id) : Effect.void
+      )
+      if (created === "created") return Option.some({ id, at: now, isNew: true })
+      return Option.map(yield* storage.read(key), ({ createdAt, data }) => ({
+        id: JSON.parse(data) as string, // only `claim` writes here
+        at: createdAt,
+        isNew: false
+      }))
+    })
+  }
+}
