@@ -59,7 +59,7 @@ const sid = "sid=ada"
 /** The old cookie alone brings nobody back. */
 const expectEnded = Effect.fnUntraced(function* ({ backend, me }: Effect.Success<ReturnType<typeof make>>) {
   // While the claim is new, another request may be making its session.
-  yield* TestClock.adjust("2 seconds")
+  yield* TestClock.adjust("3 seconds")
   const answer = yield* me("GET", "/", { cookie: sid })
   assert.deepStrictEqual([answer.status, reasonOf(answer), answer.setCookie], [401, "NotFound", []])
   assert.strictEqual((yield* backend.claims).length, 1)
@@ -168,7 +168,7 @@ describe("adopt with `from`", () => {
         const app = yield* make()
         const { cookie } = yield* app.me("GET", "/", { cookie: sid })
         yield* end(app, cookie)
-        yield* TestClock.adjust("2 seconds")
+        yield* TestClock.adjust("3 seconds")
         const answer = yield* app.me("GET", "/", { cookie: sid })
         assert.deepStrictEqual([answer.status, answer.setCookie], [401, []], how)
       }

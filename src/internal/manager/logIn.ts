@@ -331,15 +331,22 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
       })
     )
 
+  /** Claim and session take a call of the store each. */
+  const patience = 2 * times.backend
+
   /** Asks again while another call may be making the session of a claim. */
-  const awaited = <B, E>(ask: Effect.Effect<B, E>, isMissing: (exit: Exit.Exit<B, E>) => boolean, claim: Claim) => {
-    const round: Effect.Effect<B, E> = Effect.flatMap(Effect.exit(ask), (exit) =>
-      Effect.flatMap(Clock.currentTimeMillis, (now) =>
-        isMissing(exit) && now - claim.at < times.backend ? Effect.andThen(Effect.sleep(roundTime), round) : exit
+  const awaited = <B, E>(ask: Effect.Effect<B, E>, isMissing: (exit: Exit.Exit<B, E>) => boolean, claim: Claim) =>
+    Effect.flatMap(Clock.currentTimeMillis, (began) => {
+      const round: Effect.Effect<B, E> = Effect.flatMap(Effect.exit(ask), (exit) =>
+        Effect.flatMap(Clock.currentTimeMillis, (now) =>
+          // The claim's time may be another server's.
+          isMissing(exit) && now - Math.min(began, claim.at) < patience
+            ? Effect.andThen(Effect.sleep(roundTime), round)
+            : exit
+        )
       )
-    )
-    return round
-  }
+      return round
+    })
 
   const adopt: SessionManager<A, R>["adopt"] = (from, given, options = {}) =>
     Effect.uninterruptible(
