@@ -209,18 +209,16 @@ withRedis("docs/moving.md, from express-session", () => {
   })
 
   it("20 requests at once and a log-out in the middle of them leave none that stands", async () => {
-    for (let round = 0; round < 2; round++) {
-      const ada = await loggedIn()
-      const tabs = Array.from({ length: 20 }, () => ada.copy())
-      await Promise.all(tabs.map((tab, i) => (i === 10 ? tab.send(app, "POST", "/log_out") : tab.me(app))))
-      const all = [ada, ...tabs]
-      const after = await Promise.all(all.map(async (tab) => [await tab.me(app), await tab.me(old)]))
-      assert.deepStrictEqual(
-        after,
-        all.map(() => [401, 401])
-      )
-      assert.strictEqual((await stored()).sessions, 0)
-    }
+    const ada = await loggedIn()
+    const tabs = Array.from({ length: 20 }, () => ada.copy())
+    await Promise.all(tabs.map((tab, i) => (i === 10 ? tab.send(app, "POST", "/log_out") : tab.me(app))))
+    const all = [ada, ...tabs]
+    const after = await Promise.all(all.map(async (tab) => [await tab.me(app), await tab.me(old)]))
+    assert.deepStrictEqual(
+      after,
+      all.map(() => [401, 401])
+    )
+    assert.strictEqual((await stored()).sessions, 0)
   })
 
   it("a cookie that is forged, or cut, or carries another's signature adopts nothing", async () => {

@@ -3,7 +3,8 @@
  * the claim names the session that is made of it, so that requests at once, and one whose answer was lost, get the same.
  * The claim outlives that session, which is so not made again by an old cookie that is sent after a log-out.
  *
- * A claim is a record like any other, in a namespace of its own, with the session's id as its data. It never changes.
+ * A claim is a record like any other, in a namespace of its own, with the session's id as its data, and whether that has
+ * been made.
  *
  * @internal
  */
@@ -28,9 +29,19 @@ export interface Claim {
   /** Of the session that is made of the old one. */
   readonly id: string
   readonly at: number
-  /** Whether it was made just now, by this call. */
+  /** Whether this call has claimed it. */
   readonly isNew: boolean
+  /** Whether the session is there, or was: if not, it is being made. */
+  readonly isMade: boolean
 }
+
+/** What a claim says, as it is stored. */
+type Said = Pick<Claim, "id" | "isMade">
+
+const textOf = ({ id, isMade }: Said): string => JSON.stringify({ id, isMade })
+
+// Only claims are written here.
+const saidBy = (record: SessionRecord): Said => JSON.parse(record.data) as Said
 
 export type Adoption = ReturnType<typeof make>
 
@@ -38,28 +49,44 @@ export const make = (options: {
   /** In the claims' namespace. */
   readonly storage: Storage
   readonly namespace: string
+  readonly timeout: number
   readonly sha256: (text: string) => Effect.Effect<string>
   readonly randomly: <B>(effect: Effect.Effect<B, never, SecureRandom.SecureRandom>) => Effect.Effect<B>
 }) => {
   const { randomly, sha256, storage } = options
   const namespace = namespaceOf(options.namespace)
   const keyOf = (from: string) => Effect.mapEager(sha256(from), (hash) => hash.slice(0, 22))
-  const isOf = (record: SessionRecord, id: string) => record.data === JSON.stringify(id)
 
   /** Takes a claim back of which nothing was made. */
   const release = (from: string, id: string): Effect.Effect<void> =>
     undo(
       Effect.flatMap(keyOf(from), (key) =>
         Effect.flatMap(storage.read(key), (found) =>
-          Option.isSome(found) && isOf(found.value, id) ? storage.delete(key) : Effect.void
+          Option.isSome(found) && saidBy(found.value).id === id ? storage.delete(key) : Effect.void
         )
       )
     )
 
   return {
     release,
+    /** Says that the session has been made: who asks for it from now on does not wait. */
+    made: (from: string, { at, id }: Claim): Effect.Effect<void> =>
+      Effect.ignore(
+        Effect.flatMap(keyOf(from), (key) =>
+          storage.update(
+            key,
+            1,
+            { data: textOf({ id, isMade: true }), lastSeenAt: at, idleExpiresAt: at + lasts },
+            options.timeout
+          )
+        )
+      ),
     /** Claims the old session, or answers who has. `None` if that claim was taken back just now. */
-    claim: Effect.fnUntraced(function* (from: string): Effect.fn.Return<Option.Option<Claim>, SessionUnavailable> {
+    claim: Effect.fnUntraced(function* (
+      from: string,
+      /** Whether nothing is to be made of it. */
+      isMade: boolean
+    ): Effect.fn.Return<Option.Option<Claim>, SessionUnavailable> {
       const key = yield* keyOf(from)
       const { id } = yield* randomly(Token.randomClaims)
       const now = yield* Clock.currentTimeMillis
@@ -70,7 +97,7 @@ export const make = (options: {
         secretHash: noHash,
         version: 1,
         principal: undefined,
-        data: JSON.stringify(id),
+        data: textOf({ id, isMade }),
         dataVersion: 1,
         extension: "",
         createdAt: now,
@@ -84,10 +111,10 @@ export const make = (options: {
       const created = yield* Effect.tapError(storage.create(record), ({ outcome }) =>
         outcome === "unknown" ? release(from, id) : Effect.void
       )
-      if (created === "created") return Option.some({ id, at: now, isNew: true })
-      return Option.map(yield* storage.read(key), ({ createdAt, data }) => ({
-        id: JSON.parse(data) as string, // only `claim` writes here
-        at: createdAt,
+      if (created === "created") return Option.some({ id, at: now, isMade, isNew: true })
+      return Option.map(yield* storage.read(key), (record) => ({
+        ...saidBy(record),
+        at: record.createdAt,
         isNew: false
       }))
     })

@@ -340,7 +340,7 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
       const round: Effect.Effect<B, E> = Effect.flatMap(Effect.exit(ask), (exit) =>
         Effect.flatMap(Clock.currentTimeMillis, (now) =>
           // The claim's time may be another server's.
-          isMissing(exit) && now - Math.min(began, claim.at) < patience
+          isMissing(exit) && !claim.isMade && now - Math.min(began, claim.at) < patience
             ? Effect.andThen(Effect.sleep(roundTime), round)
             : exit
         )
@@ -352,7 +352,7 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
     Effect.uninterruptible(
       Effect.gen(function* () {
         const began = yield* Fence.timeOf(options.began)
-        const claimed = yield* adoption.claim(from)
+        const claimed = yield* adoption.claim(from, false)
         if (Option.isNone(claimed)) return yield* notFound
         const { id, isNew } = claimed.value
         const claims = { id, secret: yield* tokens.secretOf(id, from) }
@@ -362,15 +362,16 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
         const authenticatedAt = options.authenticatedAt ?? DateTime.makeUnsafe(0)
         yield* Effect.tapError(createBeside([], given, { ...options, authenticatedAt, claims }, began), (error) =>
           // A user's sessions that have ended meanwhile stay so.
-          error._tag === "SessionUnavailable" ? adoption.release(from, id) : Effect.void
+          error._tag === "SessionUnavailable" ? adoption.release(from, id) : adoption.made(from, claimed.value)
         )
+        yield* adoption.made(from, claimed.value)
         return yield* loaded
       })
     )
 
   const disown: SessionManager<A, R>["disown"] = (from, { except } = {}) =>
     Effect.uninterruptible(
-      Effect.flatMap(adoption.claim(from), (claimed) => {
+      Effect.flatMap(adoption.claim(from, true), (claimed) => {
         if (Option.isNone(claimed) || claimed.value.isNew || claimed.value.id === except) return Effect.succeed(false)
         return awaited(end(claimed.value.id, "logout"), (exit) => Exit.isSuccess(exit) && !exit.value, claimed.value)
       })

@@ -167,6 +167,7 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
     adoption: Adoption.make({
       storage: Storage.make(backend, Adoption.namespaceOf(namespace), timeout, onFailed),
       namespace,
+      timeout,
       sha256,
       randomly
     }),
