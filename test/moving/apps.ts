@@ -1,4 +1,6 @@
 /** Apps of other libraries, as their documents show them, each on a port of its own: what `docs/moving.md` moves from. */
+// Express 5 and Fastify wait for their handlers.
+/* oxlint-disable oxc/no-async-endpoint-handlers */
 import fastifyCookie from "@fastify/cookie"
 import fastifySession from "@fastify/session"
 import { RedisStore } from "connect-redis"
