@@ -232,6 +232,7 @@ withRedis("docs/moving.md, from express-session", () => {
       "an empty signature": encodeURIComponent(`s:${id}.`),
       "a signature cut": cookieOf(id, secret).slice(0, -2),
       "no mark": cookieOf(id, secret).replace("s%3A", ""),
+      "another mark": cookieOf(id, secret).replace("s%3A", "j%3A"),
       "no id": cookieOf("", secret),
       "an id that no record has": cookieOf("none", secret),
       "bad encoding": `${cookieOf(id, secret)}%`

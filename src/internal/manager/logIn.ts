@@ -334,47 +334,57 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
   /** Claim and session take a call of the store each. */
   const patience = 2 * times.backend
 
-  /** Asks again while another call may be making the session of a claim. */
-  const awaited = <B, E>(ask: Effect.Effect<B, E>, isMissing: (exit: Exit.Exit<B, E>) => boolean, claim: Claim) =>
+  /** Claims an old session. Where another call is making its session, `use` is tried again until that is there. */
+  const claiming = <B, E>(
+    from: string,
+    isMade: boolean,
+    use: (claim: Claim) => Effect.Effect<B, E>,
+    isMissing: (exit: Exit.Exit<B, E>) => boolean
+  ) =>
     Effect.flatMap(Clock.currentTimeMillis, (began) => {
-      const round: Effect.Effect<B, E> = Effect.flatMap(Effect.exit(ask), (exit) =>
-        Effect.flatMap(Clock.currentTimeMillis, (now) =>
-          // The claim's time may be another server's.
-          isMissing(exit) && !claim.isMade && now - Math.min(began, claim.at) < patience
-            ? Effect.andThen(Effect.sleep(roundTime), round)
-            : exit
-        )
-      )
-      return round
+      const round: Effect.Effect<B, E | SessionUnavailable> = Effect.gen(function* () {
+        const claimed = yield* adoption.claim(from, isMade)
+        // It was taken back just now.
+        if (Option.isNone(claimed)) return yield* round
+        const exit = yield* Effect.exit(use(claimed.value))
+        const { at, isMade: isThere, isNew } = claimed.value
+        const now = yield* Clock.currentTimeMillis
+        // The claim's time may be another server's.
+        if (isNew || isThere || !isMissing(exit) || now - Math.min(began, at) >= patience) return yield* exit
+        yield* Effect.sleep(roundTime)
+        return yield* round
+      })
+      return Effect.uninterruptible(round)
     })
 
   const adopt: SessionManager<A, R>["adopt"] = (from, given, options = {}) =>
-    Effect.uninterruptible(
-      Effect.gen(function* () {
-        const began = yield* Fence.timeOf(options.began)
-        const claimed = yield* adoption.claim(from, false)
-        if (Option.isNone(claimed)) return yield* notFound
-        const { id, isNew } = claimed.value
-        const claims = { id, secret: yield* tokens.secretOf(id, from) }
-        const token = yield* tokens.issue(claims)
-        const loaded = load(token, noTouch)
-        if (!isNew) return yield* awaited(loaded, isNotFound, claimed.value)
-        const authenticatedAt = options.authenticatedAt ?? DateTime.makeUnsafe(0)
-        yield* Effect.tapError(createBeside([], given, { ...options, authenticatedAt, claims }, began), (error) =>
-          // A user's sessions that have ended meanwhile stay so.
-          error._tag === "SessionUnavailable" ? adoption.release(from, id) : adoption.made(from, claimed.value)
-        )
-        yield* adoption.made(from, claimed.value)
-        return yield* loaded
-      })
+    Effect.flatMap(Fence.timeOf(options.began), (began) =>
+      claiming(
+        from,
+        false,
+        Effect.fnUntraced(function* (claim) {
+          const claims = { id: claim.id, secret: yield* tokens.secretOf(claim.id, from) }
+          const token = yield* tokens.issue(claims)
+          if (claim.isNew) {
+            const authenticatedAt = options.authenticatedAt ?? DateTime.makeUnsafe(0)
+            yield* Effect.tapError(createBeside([], given, { ...options, authenticatedAt, claims }, began), (error) =>
+              // A user's sessions that have ended meanwhile stay so.
+              error._tag === "SessionUnavailable" ? adoption.release(from, claim.id) : adoption.made(from, claim)
+            )
+            yield* adoption.made(from, claim)
+          }
+          return yield* load(token, noTouch)
+        }),
+        isNotFound
+      )
     )
 
   const disown: SessionManager<A, R>["disown"] = (from, { except } = {}) =>
-    Effect.uninterruptible(
-      Effect.flatMap(adoption.claim(from, true), (claimed) => {
-        if (Option.isNone(claimed) || claimed.value.isNew || claimed.value.id === except) return Effect.succeed(false)
-        return awaited(end(claimed.value.id, "logout"), (exit) => Exit.isSuccess(exit) && !exit.value, claimed.value)
-      })
+    claiming(
+      from,
+      true,
+      ({ id, isNew }) => (isNew || id === except ? Effect.succeed(false) : end(id, "logout")),
+      (exit) => Exit.isSuccess(exit) && !exit.value
     )
 
   return { adopt, create, createFrom, disown, reauthenticate }
