@@ -3,6 +3,7 @@ import { NodeCrypto, NodeRedis } from "@effect/platform-node"
 import { PgClient } from "@effect/sql-pg"
 import { assert, it } from "@effect/vitest"
 import { Effect, Layer, Redacted, Schema } from "effect"
+import { Redis } from "effect/persistence"
 import { SqlClient } from "effect/sql"
 import {
   Session,
@@ -19,6 +20,7 @@ import { randomBytes } from "node:crypto"
 import { namespaceOf } from "../src/internal/manager/adoption.ts"
 import { mysqlUrl } from "./support/mariadb.ts"
 import { outcome } from "./support/outcome.ts"
+import { keysOf } from "./support/redis.ts"
 import { databaseUrl, listens, needing, newSecret, redisUrl } from "./support/processes.ts"
 
 const run = randomBytes(6).toString("hex")
@@ -37,9 +39,14 @@ const sql = (client: Layer.Layer<SqlClient.SqlClient, unknown>) => {
   return Layer.merge(SessionBackendSql.layer, tidied).pipe(Layer.provide(client))
 }
 
-const redis = SessionBackendRedis.layerWith({ prefix: `adoption-${run}` }).pipe(
-  Layer.provide(NodeRedis.layer({ url: redisUrl }))
+const prefix = `adoption-${run}`
+const forgetKeys = Effect.flatMap(keysOf(`${prefix}:*`), (keys) =>
+  Redis.Redis.use((redis) => redis.send("DEL", ...keys))
 )
+const redis = Layer.merge(
+  SessionBackendRedis.layerWith({ prefix }),
+  Layer.effectDiscard(Effect.acquireRelease(Effect.void, () => Effect.ignore(forgetKeys)))
+).pipe(Layer.provide(NodeRedis.layer({ url: redisUrl })))
 
 const stores: Record<string, readonly [Layer.Layer<SessionBackend.SessionBackend, unknown>, string, number]> = {
   Redis: [redis, redisUrl, 6379],
