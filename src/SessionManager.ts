@@ -63,6 +63,7 @@ import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as Result from "effect/Result"
+import * as Adoption from "./internal/manager/adoption.ts"
 import * as CompareAndSet from "./internal/manager/compareAndSet.ts"
 import * as Ended from "./internal/manager/ended.ts"
 import * as Events from "./internal/manager/events.ts"
@@ -318,6 +319,8 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
 
   return {
     create: (given, options) => logIn.create(given, options).pipe(telling, accepting),
+    adopt: (from, given, options) => logIn.adopt(from, given, options).pipe(telling, accepting),
+    disown: logIn.disown,
     createFrom: (source, f, options) => logIn.createFrom(source, f, options).pipe(telling, accepting),
     reauthenticate: (source, options) => logIn.reauthenticate(source, options).pipe(telling, accepting),
     resolve: (token, { arrived, rotate = false, touch = true } = {}) =>
@@ -448,14 +451,16 @@ export const layer = <Self, A, R extends ReadonlyArray<Tagged>, RX = never>(
         `two managers of ${key} differ: ${differences}. Give their layers the same options and keys, or use one layer for both`
       const taken = yield* registry.claim(
         definition,
-        [...[definition, Frontend, Manager, Verified, Verifier].map((part) => part.key), Fence.namespaceOf(key)].map(
-          (name) => ({
-            name: `identifier ${name}`,
-            taken: Registry.twins,
-            settings: shared,
-            differ
-          })
-        )
+        [
+          ...[definition, Frontend, Manager, Verified, Verifier].map((part) => part.key),
+          Fence.namespaceOf(key),
+          Adoption.namespaceOf(key)
+        ].map((name) => ({
+          name: `identifier ${name}`,
+          taken: Registry.twins,
+          settings: shared,
+          differ
+        }))
       )
       yield* registry.check(key, [...new Set(taken), ...problems])
       // Deriving keys takes a while, in which the layers beside this one would have failed.

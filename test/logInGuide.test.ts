@@ -5,7 +5,6 @@ import * as Effect from "effect/Effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { SessionBackendMemory, SessionFrontend, SessionMiddleware } from "effect-sessions"
 import { SessionTest } from "effect-sessions/testing"
@@ -194,25 +193,6 @@ describe("docs/log-in.md", () => {
     const browser = (await app(UserSessionLive)).jar()
     await browser.send("POST", "/log_in")
     assert.strictEqual((await browser.send("GET", "/hello")).text, "hello ada")
-  })
-
-  it("a session of another library is taken over, once", async () => {
-    const { OldSessions, UserSessionLive } = await recipe("adopt")
-    const records = new Map([["old", { user: "ada" }]])
-    const old = Layer.succeed(OldSessions, {
-      take: (cookie: string) =>
-        Effect.sync(() => {
-          const found = records.get(cookie)
-          records.delete(cookie)
-          return Option.fromUndefinedOr(found)
-        })
-    })
-    const { jar } = await app((UserSessionLive as Layer.Layer<any, any, any>).pipe(Layer.provide(old)))
-    const browser = jar("connect.sid=old")
-    assert.strictEqual((await browser.send("GET", "/hello")).text, "hello ada")
-    assert.match(browser.cookie(), /^__Host-session=/)
-    assert.strictEqual((await browser.send("GET", "/hello")).text, "hello ada")
-    assert.strictEqual((await jar("connect.sid=old").send("GET", "/hello")).status, 401)
   })
 
   it("[R54] whoever has not entered the code yet passes no guard, and keeps the cart on the way", async () => {

@@ -197,6 +197,8 @@ describe("the manager", () => {
     ) => Effect.Effect<unknown, { readonly _tag: string }>
   } = {
     create: ({ create }) => Effect.map(create(ada), ({ createdAt }) => createdAt.epochMilliseconds),
+    adopt: ({ adopt }) => Effect.map(adopt("old", ada), ({ createdAt }) => createdAt.epochMilliseconds),
+    disown: ({ disown }) => disown("old"),
     createFrom: ({ createFrom }, { token }) =>
       Effect.map(
         createFrom(token, (before) => ({ ...ada, count: Option.getOrElse(before, () => ada).count + 1 })),
@@ -247,6 +249,8 @@ describe("the manager", () => {
         readonly [K in keyof Manager]: (now: number) => readonly [answer: unknown, counts: ReadonlyArray<number>]
       } = {
         create: (now) => [now, [0, 0, 5]],
+        adopt: (now) => [now, [0, 0, 5]],
+        disown: () => [false, [0, 5]],
         createFrom: () => [6, [0, 6]],
         reauthenticate: () => [5, [0, 5]],
         get: () => [Option.some(5), [0, 5]],

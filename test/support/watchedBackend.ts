@@ -35,6 +35,8 @@ export interface WatchedBackend {
   readonly records: Effect.Effect<ReadonlyArray<SessionBackend.SessionRecord>>
   /** The fences stored now, which are records in a namespace of their own. */
   readonly fences: Effect.Effect<ReadonlyArray<SessionBackend.SessionRecord>>
+  /** The claims of adopted sessions stored now, in a namespace of their own too. */
+  readonly claims: Effect.Effect<ReadonlyArray<SessionBackend.SessionRecord>>
 }
 
 const operations = [
@@ -85,7 +87,11 @@ export const over = (backend: Backend): WatchedBackend => {
     Effect.map((found) => found.flatMap(Option.toArray)),
     Effect.orDie
   )
-  const isFence = ({ namespace }: SessionBackend.SessionRecord) => namespace.endsWith("/fence")
+  const isIn =
+    (end: string) =>
+    ({ namespace }: SessionBackend.SessionRecord) =>
+      namespace.endsWith(end)
+  const [isFence, isClaim] = [isIn("/fence"), isIn("/adopted")]
   const watched: WatchedBackend = {
     service,
     layer: Layer.succeed(SessionBackend.SessionBackend, service),
@@ -95,8 +101,9 @@ export const over = (backend: Backend): WatchedBackend => {
     },
     count: (operation) => calls.filter((call) => call.operation === operation).length,
     wire: (_, run) => run,
-    records: Effect.map(stored, (all) => all.filter((record) => !isFence(record))),
-    fences: Effect.map(stored, (all) => all.filter(isFence))
+    records: Effect.map(stored, (all) => all.filter((record) => !isFence(record) && !isClaim(record))),
+    fences: Effect.map(stored, (all) => all.filter(isFence)),
+    claims: Effect.map(stored, (all) => all.filter(isClaim))
   }
   return watched
 }

@@ -194,6 +194,8 @@ same<
   | "replace"
   | "rotate"
   | "destroy"
+  | "adopt"
+  | "disown"
   | "list"
   | "revoke"
   | "revokeAny"
@@ -207,6 +209,18 @@ same<
     data: Data,
     options?: Session.CreateOptions & { readonly replaces?: ReadonlyArray<Token> | undefined }
   ) => Effect.Effect<Session.Session<Data>, Invalid | Unavailable>
+>(true)
+same<
+  M["adopt"],
+  (
+    from: string,
+    data: Data,
+    options?: Session.CreateOptions
+  ) => Effect.Effect<Session.Session<Data>, Invalid | Refused | Unavailable>
+>(true)
+same<
+  M["disown"],
+  (from: string, options?: { readonly except?: Session.SessionId | undefined }) => Effect.Effect<boolean, Unavailable>
 >(true)
 same<
   M["createFrom"],

@@ -73,8 +73,8 @@ export interface HttpOptions<A, R extends ReadonlyArray<Tagged>, RX = never> ext
    * no token of ours stands and the session is asked for; what it answers is made as by `create`, and its cookie set.
    * One that dies, or takes longer than `backendTimeout`, is `SessionUnavailable`.
    *
-   * It must end the old session, by deleting its record: otherwise a log-out of ours is undone by the next request, which
-   * still carries the old cookie. An old session that it cannot read is `None`.
+   * Name the old session by `from`, its id, and leave it where it is. A log-in or log-out of ours ends it for this
+   * definition, and asks for it first. An old session that it cannot read is `None`.
    *
    * @default nothing is adopted
    */

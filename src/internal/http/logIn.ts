@@ -156,8 +156,13 @@ export const make = <Self, A, R extends ReadonlyArray<Tagged>>(own: Own<Self, A,
     Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(restore(adopt(request)), (adopted): Loaded<Session<A>, R> => {
         if (Option.isNone(adopted)) return Effect.fail(error)
-        const { data, options } = adopted.value
+        const { data, from, options } = adopted.value
         const given = optionsOf(options)
+        if (from !== undefined) {
+          return Effect.tap(manager.adopt(from, data, given), (session) =>
+            Effect.sync(() => headers.issue(session, options?.cookie))
+          )
+        }
         const unproved = DateTime.makeUnsafe(0)
         const authenticatedAt = given.authenticatedAt ?? unproved
         return Effect.flatMap(manager.create(data, { ...given, authenticatedAt }), (created) =>

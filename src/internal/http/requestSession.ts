@@ -94,6 +94,8 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   /** When the request began, or when it ended the principal's sessions: in nanoseconds. */
   #began: () => bigint
   #isRefused = false
+  /** Whether it is known which session of another library the request carries. */
+  #hasAsked = false
   /** Whether the look at the session keeps it alive. */
   #touch = true
   readonly #answer: Answer
@@ -201,7 +203,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
             if (this.#state !== undefined || (this.#isReading && !isOurs)) return this.load()
             isOurs = this.#isReading = true
             return isAdoptable(error) && this.#canIssue && isOwnRequest(this.#request)
-              ? this.#logIn().adopt(adopt, error)
+              ? this.#logIn().adopt((request) => this.#asking(adopt(request)), error)
               : Effect.fail(error)
           }),
       (exit) => {
@@ -440,6 +442,8 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   #endCarried(why: "logout" | "replaced", replaced?: Session<A>): Effect.Effect<boolean, SessionUnavailable> {
     return Effect.gen({ self: this }, function* () {
       const { definition, frontend, manager } = this.#binding
+      // The store of another library may be down: what is ours ends all the same.
+      const disowned = yield* Effect.exit(this.#disown(replaced))
       let carried = yield* carriedBy(frontend, this.#request)
       let own: Credential | undefined
       const current = replaced ?? this.#current
@@ -455,8 +459,24 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
       }
       const via = yield* endSessions(carried, (token) => manager.destroy(token, { why }), definition.key)
       this.#headers.via ??= own?.via ?? via ?? carried[0]?.via
+      yield* disowned
       return own !== undefined || via !== undefined
     })
+  }
+
+  #asking<B, E>(asked: Effect.Effect<B, E>): Effect.Effect<B, E> {
+    return Effect.tap(asked, () => Effect.sync(() => (this.#hasAsked = true)))
+  }
+
+  /** Ends another library's session that the request carries, so that its cookie brings no user back after a log-out. */
+  #disown(replaced: Session<A> | undefined): Effect.Effect<unknown, SessionUnavailable> {
+    const { frontend, manager } = this.#binding
+    if (this.#hasAsked || frontend.adopt === undefined) return Effect.void
+    return Effect.flatMap(this.#asking(frontend.adopt(this.#request)), (adopted) =>
+      Option.isSome(adopted) && adopted.value.from !== undefined
+        ? manager.disown(adopted.value.from, { except: replaced?.id })
+        : Effect.void
+    )
   }
 
   // ---------------------------------------------------------------------------

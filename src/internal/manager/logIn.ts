@@ -5,14 +5,18 @@
  */
 import * as Arr from "effect/Array"
 import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import type { CreateOptions, Refusal, Session, SessionManager, Tagged } from "../../Session.ts"
 import type { SessionRecord } from "../../SessionBackend.ts"
 import type { SessionInvalid, SessionConflict, SessionUnavailable } from "../../SessionError.ts"
 import * as Token from "../token/token.ts"
+import type { Claim } from "./adoption.ts"
 import * as CompareAndSet from "./compareAndSet.ts"
 import { undo } from "./deadline.ts"
 import * as Extension from "./extension.ts"
@@ -24,17 +28,41 @@ import { maxListed, pageSize, type Parts } from "./parts.ts"
 /** How many fresh ids `create` tries. */
 const maxAttempts = 3
 
+/** How long a request waits between two looks for what another is adopting, in milliseconds. */
+const roundTime = 50
+
+const isNotFound = (exit: Exit.Exit<unknown, unknown>): boolean =>
+  Option.exists(
+    Exit.findErrorOption(exit),
+    (error) => Predicate.isTagged(error, "SessionInvalid") && (error as SessionInvalid).reason === "NotFound"
+  )
+
 /** The options of a new session, and the proofs of the one it replaces. */
 interface NewSession extends CreateOptions {
   readonly factors?: ReadonlyArray<Extension.FactorTime>
+  /** @default made for it */
+  readonly claims?: Token.Claims
 }
 
 export const make = <A, R extends ReadonlyArray<Tagged>>(
   parts: Parts<A>,
-  { held, opened, withoutVerifier }: Looks<A, Refusal<R>>,
+  { held, load, opened, withoutVerifier }: Looks<A, Refusal<R>>,
   compareAndSet: CompareAndSet.CompareAndSet<A, Refusal<R>>
-): Pick<SessionManager<A, R>, "create" | "createFrom" | "reauthenticate"> => {
-  const { copyOf, data, dataVersion, deadlines, events, fence, isLive, maxPerPrincipal, namespace, randomly } = parts
+): Pick<SessionManager<A, R>, "adopt" | "create" | "createFrom" | "disown" | "reauthenticate"> => {
+  const {
+    adoption,
+    copyOf,
+    data,
+    dataVersion,
+    deadlines,
+    end,
+    events,
+    fence,
+    isLive,
+    maxPerPrincipal,
+    namespace,
+    randomly
+  } = parts
   const { sha256, snapshot, storage, times, tokens } = parts
   let hasWarnedOfCut = false
 
@@ -45,7 +73,7 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
   const insert = Effect.fnUntraced(function* (given: A, { factors = [], ...options }: NewSession) {
     const { principal, text, value } = yield* data.encode(given)
     for (let attempt = 0; attempt < maxAttempts; attempt++) {
-      const claims = yield* randomly(Token.randomClaims)
+      const claims = options.claims ?? (yield* randomly(Token.randomClaims))
       const secretHash = yield* sha256(claims.secret)
       const token = yield* tokens.issue(claims)
       const now = yield* Clock.currentTimeMillis
@@ -154,7 +182,7 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
   const createBeside = Effect.fnUntraced(function* (
     replaces: ReadonlyArray<Redacted.Redacted<string>>,
     given: A,
-    options: CreateOptions,
+    options: NewSession,
     began: number
   ) {
     const ids = yield* Effect.forEach(replaces, idOf)
@@ -303,5 +331,61 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
       })
     )
 
-  return { create, createFrom, reauthenticate }
+  /** Claim and session take a call of the store each. */
+  const patience = 2 * times.backend
+
+  /** Claims an old session. Where another call is making its session, `use` is tried again until that is there. */
+  const claiming = <B, E>(
+    from: string,
+    isMade: boolean,
+    use: (claim: Claim) => Effect.Effect<B, E>,
+    isMissing: (exit: Exit.Exit<B, E>) => boolean
+  ) =>
+    Effect.flatMap(Clock.currentTimeMillis, (began) => {
+      const round: Effect.Effect<B, E | SessionUnavailable> = Effect.gen(function* () {
+        const claimed = yield* adoption.claim(from, isMade)
+        // It was taken back just now.
+        if (Option.isNone(claimed)) return yield* round
+        const exit = yield* Effect.exit(use(claimed.value))
+        const { at, isMade: isThere, isNew } = claimed.value
+        const now = yield* Clock.currentTimeMillis
+        // The claim's time may be another server's.
+        if (isNew || isThere || !isMissing(exit) || now - Math.min(began, at) >= patience) return yield* exit
+        yield* Effect.sleep(roundTime)
+        return yield* round
+      })
+      return Effect.uninterruptible(round)
+    })
+
+  const adopt: SessionManager<A, R>["adopt"] = (from, given, options = {}) =>
+    Effect.flatMap(Fence.timeOf(options.began), (began) =>
+      claiming(
+        from,
+        false,
+        Effect.fnUntraced(function* (claim) {
+          const claims = { id: claim.id, secret: yield* tokens.secretOf(claim.id, from) }
+          const token = yield* tokens.issue(claims)
+          if (claim.isNew) {
+            const authenticatedAt = options.authenticatedAt ?? DateTime.makeUnsafe(0)
+            yield* Effect.tapError(createBeside([], given, { ...options, authenticatedAt, claims }, began), (error) =>
+              // A user's sessions that have ended meanwhile stay so.
+              error._tag === "SessionUnavailable" ? adoption.release(from, claim.id) : adoption.made(from, claim)
+            )
+            yield* adoption.made(from, claim)
+          }
+          return yield* load(token, noTouch)
+        }),
+        isNotFound
+      )
+    )
+
+  const disown: SessionManager<A, R>["disown"] = (from, { except } = {}) =>
+    claiming(
+      from,
+      true,
+      ({ id, isNew }) => (isNew || id === except ? Effect.succeed(false) : end(id, "logout")),
+      (exit) => Exit.isSuccess(exit) && !exit.value
+    )
+
+  return { adopt, create, createFrom, disown, reauthenticate }
 }

@@ -17,6 +17,7 @@ import * as Registry from "../registry.ts"
 import * as Span from "../session/span.ts"
 import * as Token from "../token/token.ts"
 import * as TokenCrypto from "../token/tokenCrypto.ts"
+import * as Adoption from "./adoption.ts"
 import * as Deadlines from "./deadlines.ts"
 import type * as Events from "./events.ts"
 import * as Extension from "./extension.ts"
@@ -29,7 +30,7 @@ import * as Storage from "./storage.ts"
 export const maxListed = 1000
 export const pageSize = 250
 
-/** A store may take no longer names, and the fence's is a little longer. */
+/** A store may take no longer names, and those of fences and claims are a little longer. */
 const maxIdentifier = 500
 
 export interface Settings {
@@ -90,6 +91,7 @@ export interface Parts<A> extends Settings {
   /** Deletes a session's record and says why it has ended. Answers whether this call deleted it. */
   readonly end: (id: string, why: EndedWhy, options?: EndOptions) => Effect.Effect<boolean, SessionUnavailable>
   readonly fence: Fence.Fence
+  readonly adoption: Adoption.Adoption
   readonly deadlines: Deadlines.Deadlines
   readonly data: SessionData.SessionData<A>
   readonly tokens: Token.Tokens
@@ -148,6 +150,7 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
   const onFailed: Storage.OnFailed | undefined =
     events && ((operation, outcome) => events.tell({ _tag: "Failed", operation, outcome }))
   const storage = Storage.make(backend, namespace, timeout, onFailed)
+  const randomly: Parts<A>["randomly"] = (effect) => Effect.provideService(effect, SecureRandom.SecureRandom, random)
   return {
     ...settings,
     namespace,
@@ -161,11 +164,18 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
       timeout,
       sha256
     }),
+    adoption: Adoption.make({
+      storage: Storage.make(backend, Adoption.namespaceOf(namespace), timeout, onFailed),
+      namespace,
+      timeout,
+      sha256,
+      randomly
+    }),
     deadlines,
     data,
     tokens: Token.make(yield* keys.signers(Token.purpose(namespace))),
     sha256,
-    randomly: (effect) => Effect.provideService(effect, SecureRandom.SecureRandom, random),
+    randomly,
     snapshot: (record, data, token, now) => new LiveSession(record, data, deadlines.shown(record, now), token),
     copyOf: (session) => Result.getOrElse(data.decode(LiveSession.record(session)), () => session.data),
     isLive: (record, now) => now < deadlines.expiryOf(record, now) && Extension.sealOf(record) === undefined

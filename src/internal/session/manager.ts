@@ -73,6 +73,24 @@ export interface SessionManager<A, R extends ReadonlyArray<Tagged>> {
     }
   ) => Effect.Effect<Session<A>, SessionInvalid | SessionUnavailable>
   /**
+   * Makes a session of another library's session, once: all who ask with the same `from`, which is the old session's id, get
+   * the one that the first has made, with the same token. Once that has ended it fails with `NotFound`, for as long as a
+   * browser may send the old cookie. Without `authenticatedAt` it is no proof of who the user is.
+   */
+  readonly adopt: (
+    from: string,
+    data: A,
+    options?: CreateOptions
+  ) => Effect.Effect<Session<A>, SessionInvalid | Refusal<R> | SessionUnavailable>
+  /**
+   * Ends what `adopt` has made, or will make, of another library's session: for a log-out there. Answers whether there was
+   * one to end.
+   */
+  readonly disown: (
+    from: string,
+    options?: { readonly except?: SessionId | undefined }
+  ) => Effect.Effect<boolean, SessionUnavailable>
+  /**
    * Makes a session in place of another, with data made from its own, and no update of these that was answered is lost:
    * from before `f` runs no token opens the old session. Of a token that opens none, `f` gets nothing.
    *

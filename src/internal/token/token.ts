@@ -44,6 +44,8 @@ export interface Tokens {
   readonly issue: (claims: Claims) => Effect.Effect<Redacted.Redacted<string>>
   /** Fails with `Malformed` for a text that is no token, with `Signature` if no key of this definition signed it. */
   readonly check: (token: Redacted.Redacted<string>) => Effect.Effect<Claims, SessionInvalid>
+  /** The secret of the session that is made of another library's: the same for all who ask, and no other's to know. */
+  readonly secretOf: (id: string, from: string) => Effect.Effect<string>
 }
 
 const malformed = failure(new SessionInvalid({ reason: "Malformed" }))
@@ -59,6 +61,8 @@ export const make = (signers: Signers): Tokens => {
       const signed = `v1.${current.kid}.${id}.${secret}`
       return Effect.mapEager(current.sign(signed), (mac) => redact(`${signed}.${mac}`))
     },
+    // No token begins like this, so that no text has a MAC of both kinds.
+    secretOf: (id, from) => current.sign(`adopted.${id}.${from}`),
     check: (token) => {
       const text = textOf(token)
       if (text.length !== tokenLength) return malformed
