@@ -13,13 +13,13 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import { hasProperty } from "effect/Predicate"
-import type * as Queue from "effect/Queue"
+import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import type * as SqlClient from "effect/sql/SqlClient"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
-import type { EndedHint } from "../../SessionBackend.ts"
+import type { EndedHint, SessionBackendError } from "../../SessionBackend.ts"
 import * as SharedHints from "./sharedHints.ts"
 
 interface Notification {
@@ -103,6 +103,31 @@ export const none: SqlHints = {
   isListening: () => false,
   drop: Effect.void,
   tell: () => Effect.void
+}
+
+/** How many hints wait for a subscriber that does not take them. The oldest are dropped. */
+const localCapacity = 1024
+
+/** For a store without messages, within this process: what is ended here is told here. */
+export const makeLocal = (): SqlHints => {
+  const subscribers = new Set<Queue.Queue<EndedHint, SessionBackendError>>()
+  return {
+    ...none,
+    ended: Effect.acquireRelease(
+      Effect.tap(Queue.sliding<EndedHint, SessionBackendError>(localCapacity), (queue) =>
+        Effect.sync(() => subscribers.add(queue))
+      ),
+      (queue) =>
+        Effect.suspend(() => {
+          subscribers.delete(queue)
+          return Queue.shutdown(queue)
+        })
+    ),
+    tell: (hints) =>
+      Effect.sync(() => {
+        for (const queue of subscribers) Queue.offerAllUnsafe(queue, hints)
+      })
+  }
 }
 
 export const make = ({
