@@ -18,13 +18,12 @@ const entities: Readonly<Record<string, string>> = {
   "'": "&#39;"
 }
 
-export const escape = (text: string): string => text.replaceAll(/[&<>"']/g, (character) => entities[character]!)
+const escape = (text: string): string => text.replaceAll(/[&<>"']/g, (character) => entities[character]!)
 
 const render = (part: Part): string => {
   if (part === undefined || part === null || part === false) return ""
   if (part instanceof Html) return part.source
-  if (typeof part === "object") return part.map(render).join("")
-  return escape(String(part))
+  return typeof part === "object" ? part.map(render).join("") : escape(String(part))
 }
 
 /** Put attributes in double quotes. No text belongs into a `<script>`, a `<style>` or an attribute that is a script. */
@@ -34,6 +33,17 @@ export const html = (strings: TemplateStringsArray, ...parts: ReadonlyArray<Part
 export const respond = (page: Html, status = 200): HttpServerResponse.HttpServerResponse =>
   HttpServerResponse.text(page.source, { status, contentType: "text/html; charset=utf-8" })
 
-/** After a form: the browser goes on with GET, and asks nothing when the page is loaded again. */
+/** After a form: the browser goes on with GET, and sends nothing again when the page is loaded again. */
 export const seeOther = (path: string): HttpServerResponse.HttpServerResponse =>
   HttpServerResponse.redirect(path, { status: 303 })
+
+/** A form of one button. */
+export const button = (
+  label: string,
+  action: string,
+  look: "plain" | "alarm" | "",
+  value?: [name: string, value: string]
+) =>
+  html`<form method="post" action="${action}">
+    <button class="${look}" ${value && html`name="${value[0]}" value="${value[1]}"`}>${label}</button>
+  </form>`

@@ -33,12 +33,12 @@ import { Dressed } from "./pages.ts"
 import { AccountRoutes } from "./routes/account.ts"
 import { AdminRoutes } from "./routes/admin.ts"
 import { DeviceRoutes } from "./routes/devices.ts"
-import { LogIns } from "./routes/log-in.ts"
-import { Shop } from "./routes/shop.ts"
+import { LogInRoutes } from "./routes/log-in.ts"
+import { ShopRoutes } from "./routes/shop.ts"
 import { Sessions } from "./session.ts"
 import { Users } from "./users.ts"
 
-const Routes = Layer.mergeAll(Shop, LogIns, DeviceRoutes, AccountRoutes, AdminRoutes, Assets, Dressed)
+const Routes = Layer.mergeAll(ShopRoutes, LogInRoutes, DeviceRoutes, AccountRoutes, AdminRoutes, Assets, Dressed)
 
 /** A client of its own: no statement of the shop holds up those of its sessions. */
 const Database = NodeSqliteClient.layerConfig({

@@ -1,62 +1,61 @@
 /** The frame of every page, what is said where a request fails, and the headers of every response. */
-import { Effect, Layer, Option } from "effect"
+import { Effect, Layer, Option, Struct } from "effect"
 import { HttpBody, HttpEffect, HttpRouter, HttpServerResponse } from "effect/http"
 import type { HttpServerRequest } from "effect/http"
 import { SessionMiddleware } from "effect-sessions"
-import { html, type Html, respond, seeOther } from "./html.ts"
+import { button, html, type Html, respond, seeOther } from "./html.ts"
 import { AdminSession, type UserData, UserSession } from "./session.ts"
 
 // -----------------------------------------------------------------------------
 // Pages
 // -----------------------------------------------------------------------------
 
-const frame = (title: string, navigation: Html, body: Html): Html =>
-  html`<!doctype html>
-    <html lang="en">
-      <meta charset="utf-8" />
-      <meta name="viewport" content="width=device-width, initial-scale=1" />
-      <title>${title} · Leaf and Kettle</title>
-      <link rel="icon" href="data:," />
-      <link rel="stylesheet" href="/style.css" />
-      <script src="/page.js" defer></script>
-      <header><a href="/">Leaf and Kettle</a>${navigation}</header>
-      <main>
-        <h1>${title}</h1>
-        ${body}
-      </main>
-    </html>`
-
-const logOut = (action: string) =>
-  html`<form method="post" action="${action}"><button class="plain">Log out</button></form>`
+const frame = (title: string, navigation: Html, body: Html): Html => html`<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${title} · Leaf and Kettle</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="/style.css">
+<script src="/page.js" defer></script>
+<header><a href="/">Leaf and Kettle</a>${navigation}</header>
+<main><h1>${title}</h1>${body}</main>
+</html>`
 
 /** A page for customers. `data` are those of the session, if there is one. */
 export const page = (title: string, data: UserData | undefined, body: Html, status = 200) => {
   const navigation =
     data?.user === undefined
       ? html`<a href="/login">Log in</a><a href="/signup">Sign up</a>`
-      : html`<a href="/devices">Your devices</a><a href="/account">${data.user.name}</a>${logOut("/logout")}`
+      : html`<a href="/devices">Your devices</a><a href="/account">${data.user.name}</a>${button("Log out", "/logout", "plain")}`
   const flash = data?.flash !== undefined && html`<p class="flash" role="status">${data.flash}</p>`
   return respond(frame(title, navigation, html`${flash}${body}`), status)
 }
 
 export const adminPage = (title: string, body: Html, status = 200) =>
   respond(
-    frame(title, html`<a href="/admin">Users</a><a href="/admin/audit">Audit</a>${logOut("/admin/logout")}`, body),
+    frame(
+      title,
+      html`<a href="/admin">Users</a><a href="/admin/audit">Audit</a>${button("Log out", "/admin/logout", "plain")}`,
+      body
+    ),
     status
   )
 
-export const alarm = (text: string | undefined): Html | undefined =>
-  text === undefined ? undefined : html`<p class="flash alarm" role="alert">${text}</p>`
+export const alarm = (text: string): Html => html`<p class="flash alarm" role="alert">${text}</p>`
 
 /** The data of the session, if there is one, for a page that shows its flash message: the next one does not. */
 export const shownData = Effect.gen(function* () {
   const session = yield* UserSession
-  const found = yield* session.option
-  if (Option.isNone(found)) return undefined
-  const { data } = found.value
-  if (data.flash !== undefined) yield* session.update(({ flash: _, ...rest }) => rest)
-  return data
+  const data = Option.map(yield* session.option, ({ data }) => data)
+  if (Option.isNone(data)) return undefined
+  if (data.value.flash !== undefined) yield* session.update((data) => Struct.omit(data, ["flash"]))
+  return data.value
 })
+
+/** Says so on the page that comes next. */
+export const flash = (text: string) =>
+  Effect.flatMap(UserSession, (session) => session.update((data) => ({ ...data, flash: text })))
 
 // -----------------------------------------------------------------------------
 // Guards

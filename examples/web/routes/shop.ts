@@ -1,8 +1,8 @@
 /** The shop: a cart that visitors have too, and a feed that ends with its session. */
-import { Clock, DateTime, Effect, Layer, Schedule, Schema, Stream } from "effect"
+import { Clock, DateTime, Effect, Layer, Option, Schedule, Schema, Stream } from "effect"
 import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { type Session, type SessionError, SessionMiddleware } from "effect-sessions"
-import { html, seeOther } from "../html.ts"
+import { button, html, seeOther } from "../html.ts"
 import { page, shownData, Visitor } from "../pages.ts"
 import { type UserData, UserSession } from "../session.ts"
 
@@ -10,77 +10,46 @@ const teas = {
   assam: { name: "Assam", taste: "malty and brisk", price: "8.90" },
   sencha: { name: "Sencha", taste: "fresh, a little sweet", price: "11.50" },
   oolong: { name: "Oolong", taste: "roasted, with honey", price: "14.00" }
-} as const
+}
 const Tea = Schema.Literals(["assam", "sencha", "oolong"])
-const teaOf = Schema.decodeUnknownOption(Tea)
+const knownTea = Schema.decodeUnknownOption(Tea)
 
-const Home = HttpRouter.add(
-  "GET",
-  "/",
-  Effect.gen(function* () {
-    const data = yield* shownData
-    const cart = (data?.cart ?? []).flatMap((id) => {
-      const tea = teaOf(id)
-      return tea._tag === "Some" ? [teas[tea.value]] : []
-    })
-    const counted = Array.from(
-      Map.groupBy(cart, ({ name }) => name),
-      ([name, { length }]) => `${length} × ${name}`
-    )
-    const feed = html`<p id="feed" class="card live">
-      <span>Connecting…</span> <a href="/login" hidden>Log in again</a>
-    </p>`
-    return page(
-      data?.user === undefined ? "Tea for visitors" : `Tea for ${data.user.name}`,
-      data,
-      html`
-        ${data?.user !== undefined && feed}
-        <ul class="card rows">
-          ${Tea.literals.map(
-            (id) =>
-              html`<li>
-                <span>${teas[id].name} <small>${teas[id].taste}</small></span>
-                <span>${teas[id].price}</span>
-                <form method="post" action="/cart"><button name="tea" value="${id}">Add</button></form>
-              </li>`
-          )}
-        </ul>
-        <section class="card">
-          <h2>Your cart</h2>
-          <p id="cart" class="quiet">${counted.join(", ") || "is empty"}</p>
-        </section>
-      `
-    )
-  })
-)
+const home = Effect.gen(function* () {
+  const data = yield* shownData
+  const cart = (data?.cart ?? []).flatMap((id) => Option.toArray(knownTea(id)))
+  const counted = Array.from(
+    Map.groupBy(cart, (id) => teas[id].name),
+    ([name, { length }]) => `${length} × ${name}`
+  )
+  const feed = html`<p id="feed" class="card live"><span>Connecting…</span> <a href="/login" hidden>Log in again</a></p>`
+  const shelf = Tea.literals.map(
+    (id) => html`<li><span>${teas[id].name} <small>${teas[id].taste}</small></span>
+      <span>${teas[id].price}</span>${button("Add", "/cart", "", ["tea", id])}</li>`
+  )
+  return page(
+    data?.user === undefined ? "Tea for visitors" : `Tea for ${data.user.name}`,
+    data,
+    html`${data?.user && feed}<ul class="card rows">${shelf}</ul>
+      <section class="card"><h2>Your cart</h2><p id="cart" class="quiet">${counted.join(", ") || "is empty"}</p></section>`
+  )
+})
 
 const AddForm = HttpServerRequest.schemaBodyUrlParams(Schema.Struct({ tea: Tea }))
 
-const Add = HttpRouter.add(
-  "POST",
-  "/cart",
-  Effect.gen(function* () {
-    const { tea } = yield* AddForm
-    const session = yield* UserSession
-    const add = (data: UserData) => ({
-      ...data,
-      cart: [...data.cart, tea].slice(-50),
-      flash: `${teas[tea].name} is in your cart.`
-    })
-    // A visitor gets a session when there is something to keep.
-    yield* session
-      .update(add)
-      .pipe(Effect.catchTag("SessionMissing", () => session.create(add({ cart: [] }), { idleTimeout: "7 days" })))
-    return seeOther("/")
-  }).pipe(
-    // The session has ended, or another tab has logged in: the page says which, and the cookie of that tab stays.
-    Effect.catchTag(["SessionInvalid", "SessionRefused"], () => Effect.succeed(seeOther("/login")))
-  )
+const addToCart = Effect.gen(function* () {
+  const { tea } = yield* AddForm
+  const session = yield* UserSession
+  const flash = `${teas[tea].name} is in your cart.`
+  const add = (data: UserData) => ({ ...data, cart: [...data.cart, tea].slice(-50), flash })
+  // A visitor gets a session when there is something to keep.
+  yield* session
+    .update(add)
+    .pipe(Effect.catchTag("SessionMissing", () => session.create(add({ cart: [] }), { idleTimeout: "7 days" })))
+  return seeOther("/")
+}).pipe(
+  // The session has ended, or another tab has logged in. That page says which, and the cookie of that tab stays.
+  Effect.catchTag(["SessionInvalid", "SessionRefused"], () => Effect.succeed(seeOther("/login")))
 )
-
-// -----------------------------------------------------------------------------
-// The feed
-// -----------------------------------------------------------------------------
 
 const ticks = Stream.fromEffectSchedule(Clock.currentTimeMillis, Schedule.spaced("1 second")).pipe(
   Stream.map((now) => DateTime.formatIso(DateTime.makeUnsafe(now)).slice(11, 19)),
@@ -94,18 +63,19 @@ const farewell = (error: Session.Unauthenticated | SessionError.SessionRefused):
     : "You have been logged out, here or from elsewhere."
 }
 
-// A page that is only looked at keeps no session alive, so this does not either.
+const feed = Effect.gen(function* () {
+  const ended = yield* Effect.cached((yield* UserSession).ended)
+  const last = Stream.fromEffect(Effect.map(ended, (error) => `event: ended\ndata: ${farewell(error)}\n\n`))
+  const body = ticks.pipe(Stream.interruptWhen(ended), Stream.concat(last), Stream.encodeText)
+  return HttpServerResponse.stream(body, { contentType: "text/event-stream" })
+})
+
+// A page that is only looked at keeps no session alive, so its feed does not either.
 const Watching = SessionMiddleware.routerRequired(UserSession, { touch: false })
 
-const Feed = HttpRouter.add(
-  "GET",
-  "/feed",
-  Effect.gen(function* () {
-    const ended = yield* Effect.cached((yield* UserSession).ended)
-    const last = Stream.fromEffect(Effect.map(ended, (error) => `event: ended\ndata: ${farewell(error)}\n\n`))
-    const body = ticks.pipe(Stream.interruptWhen(ended), Stream.concat(last), Stream.encodeText)
-    return HttpServerResponse.stream(body, { contentType: "text/event-stream" })
-  })
-).pipe(Layer.provide(Watching.layer))
-
-export const Shop = Layer.merge(Layer.merge(Home, Add).pipe(Layer.provide(Visitor.layer)), Feed)
+export const ShopRoutes = Layer.merge(
+  HttpRouter.addAll([HttpRouter.route("GET", "/", home), HttpRouter.route("POST", "/cart", addToCart)]).pipe(
+    Layer.provide(Visitor.layer)
+  ),
+  HttpRouter.add("GET", "/feed", feed).pipe(Layer.provide(Watching.layer))
+)
