@@ -1,0 +1,59 @@
+/** The shop of examples/web in this process, on a port of its own and a store by name; the clock is the test's. */
+import { NodeCrypto, NodeHttpServer } from "@effect/platform-node"
+import { ConfigProvider, Context, Effect, Exit, Layer, Redacted, References, Scope } from "effect"
+import { HttpServer } from "effect/http"
+import { SessionKeys } from "effect-sessions"
+import { mkdtempSync, rmSync } from "node:fs"
+import { createServer } from "node:http"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { backend } from "../../examples/backend.ts"
+import { App } from "../../examples/web/main.ts"
+import { ahead } from "../support/aheadClock.ts"
+import { mysqlUrl } from "../support/mariadb.ts"
+import { databaseUrl, newSecret, redisUrl } from "../support/processes.ts"
+
+export const adminPassword = "tremendous tea"
+
+/** Those that are services have addresses for the tests. */
+export type Store = "memory" | "sqlite" | "redis" | "postgres" | "mysql"
+
+export interface Shop {
+  readonly url: string
+  /** How far the server's clock is ahead. */
+  readonly clock: { millis: number }
+  readonly close: () => Promise<void>
+}
+
+export const open = async (store: Store): Promise<Shop> => {
+  const folder = mkdtempSync(join(tmpdir(), "shop-"))
+  const scope = await Effect.runPromise(Scope.make())
+  const clock = { millis: 0 }
+  const environment = {
+    ADMIN_PASSWORD: adminPassword,
+    DATABASE_URL: databaseUrl,
+    MYSQL_URL: mysqlUrl,
+    REDIS_URL: redisUrl,
+    SESSION_BACKEND: store,
+    SQLITE_FILE: join(folder, "sessions.sqlite")
+  }
+  const server = App.pipe(
+    Layer.provide([backend("memory"), SessionKeys.layer(Redacted.make(newSecret()))]),
+    Layer.provide(NodeCrypto.layer),
+    Layer.provideMerge(NodeHttpServer.layer(createServer, { port: 0, host: "127.0.0.1", gracefulShutdownTimeout: 0 })),
+    Layer.provide(ConfigProvider.layer(ConfigProvider.fromUnknown(environment)))
+  )
+  const context = await Effect.runPromise(
+    ahead(clock)(Layer.buildWithScope(server, scope)).pipe(Effect.provideService(References.MinimumLogLevel, "None"))
+  )
+  const { address } = Context.get(context, HttpServer.HttpServer)
+  if (address._tag !== "InetAddressV4") throw new Error(`listening on ${address._tag}`)
+  return {
+    url: `http://localhost:${address.port}`,
+    clock,
+    close: async () => {
+      await Effect.runPromise(Scope.close(scope, Exit.void))
+      rmSync(folder, { recursive: true, force: true })
+    }
+  }
+}
