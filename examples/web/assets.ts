@@ -52,7 +52,8 @@ button.alarm { color: var(--alarm); background: none; border-color: currentColor
 .live.dark a { color: #9fd6b5 }
 table { width: 100%; border-collapse: collapse; font-size: 0.875rem }
 th { text-align: left; font-weight: 500; color: var(--quiet) }
-th, td { padding: 0.4rem 0.75rem 0.4rem 0; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere }
+th, td { padding: 0.4rem 1rem 0.4rem 0; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere }
+td:first-child { white-space: nowrap; color: var(--quiet) }
 tr:last-child td { border-bottom: 0 }
 `
 

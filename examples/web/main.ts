@@ -19,10 +19,11 @@
  * memory, or in the file that `SHOP_DATABASE` names. The administrator's password is `ADMIN_PASSWORD`, or a new one each time.
  */
 import { NodeCrypto, NodeHttpServer, NodeRuntime } from "@effect/platform-node"
-import { ByteSize, Cause, Config, Console, Effect, Layer, Option, Redacted } from "effect"
+import { ByteSize, Cause, Config, Console, Context, Effect, Layer, Logger, Option, Redacted } from "effect"
 import { SecureRandom } from "effect/crypto"
 import { Base64Url } from "effect/encoding"
 import { HttpRouter, HttpServerRequest } from "effect/http"
+import { SessionBackend } from "effect-sessions"
 import * as NodeSqliteClient from "effect-sessions/NodeSqliteClient"
 import { createServer } from "node:http"
 import { backend } from "../backend.ts"
@@ -52,8 +53,8 @@ const Administrator = Layer.effectDiscard(
     const bytes = yield* SecureRandom.SecureRandom.use((random) => random.randomBytes(15))
     const password = Option.getOrElse(given, () => Redacted.make(Base64Url.encode(bytes)))
     yield* users.putAdministrator("admin", password)
-    const shown = Option.isSome(given) ? "ADMIN_PASSWORD" : Redacted.value(password)
-    yield* Effect.log(`the administrator is "admin", with the password ${shown}; customers sign up on the page`)
+    if (Option.isNone(given))
+      yield* Console.log(`the administrator is "admin", the password ${Redacted.value(password)}`)
   })
 )
 
@@ -66,28 +67,43 @@ export const App = HttpRouter.serve(Routes, { disableListenLog: true }).pipe(
   Layer.provide(Layer.provideMerge(Layer.merge(Users.layer, Audit.layer), Database))
 )
 
-const Server = Layer.unwrap(
-  Effect.gen(function* () {
-    const port = yield* Config.Port("PORT").pipe(Config.withDefault(3000))
-    yield* Effect.log(
-      `open http://localhost:${port}, in two browsers at once; administration at http://localhost:${port}/admin`
-    )
-    return App.pipe(Layer.provide(NodeHttpServer.layer(createServer, { port })))
-  })
-).pipe(Layer.provide([backend("sqlite"), Keys]), Layer.provide(NodeCrypto.layer))
-
 /** What is wrong, in a line: the innermost cause says it best. */
 const explained = (error: unknown): string => {
   if (!(error instanceof Error)) return String(error)
-  if ("code" in error && error.code === "EADDRINUSE") return "the port is taken: name another, PORT=3001"
-  return error.cause === undefined ? error.message || error.name : explained(error.cause)
+  if ("code" in error && error.code === "EADDRINUSE") return "the port is taken, choose another: PORT=3001"
+  const text = error.cause === undefined ? error.message || error.name : explained(error.cause)
+  return text.replaceAll(/\s*\n\s*/g, " ")
 }
+
+/** Redis would be waited for without an end. */
+const Store = Layer.effect(
+  SessionBackend.SessionBackend,
+  Layer.build(backend("sqlite")).pipe(
+    Effect.timeoutOrElse({ duration: "5 seconds", orElse: () => Effect.die("no answer for 5 seconds") }),
+    Effect.map((context) => Context.get(context, SessionBackend.SessionBackend)),
+    Effect.catchCause((cause) => Effect.die(new Error(`the store of the sessions: ${explained(Cause.squash(cause))}`)))
+  )
+)
+
+const Server = Layer.unwrap(
+  Effect.gen(function* () {
+    const port = yield* Config.Port("PORT").pipe(Config.withDefault(3000))
+    const opened = Layer.effectDiscard(
+      Console.log(
+        `open http://localhost:${port}, in two browsers; the administrator's page is http://localhost:${port}/admin`
+      )
+    )
+    return Layer.provide(opened, App).pipe(Layer.provide(NodeHttpServer.layer(createServer, { port })))
+  })
+).pipe(Layer.provide([Store, Keys]), Layer.provide(NodeCrypto.layer))
 
 if (import.meta.main) {
   Layer.launch(Server).pipe(
     Effect.tapCause((cause) =>
       Cause.hasInterruptsOnly(cause) ? Effect.void : Console.error(`cannot start: ${explained(Cause.squash(cause))}`)
     ),
+    // A line for each entry, whatever it holds.
+    Effect.provide(Logger.layer([Logger.consoleLogFmt])),
     NodeRuntime.runMain({ disableErrorReporting: true })
   )
 }

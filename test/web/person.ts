@@ -15,7 +15,7 @@ export interface Person {
   readonly go: (path: string) => Promise<number>
   /** Fills fields in by their names, and presses the button with this label. */
   readonly press: (label: string, fields?: Record<string, string>, within?: string) => Promise<number>
-  /** The text of the page, or of a part of it. */
+  /** The text of the page, or of a part of it, in one line. */
   readonly sees: (selector?: string) => Promise<string>
   readonly close: () => Promise<void>
 }
@@ -56,7 +56,8 @@ export const sit = async (
       if (button === undefined) throw new Error(`no button "${label}" on ${page.url()}, but ${labels.join(", ")}`)
       return arrives(() => button.click())
     },
-    sees: (selector = "main") => page.$eval(selector, (part) => (part as HTMLElement).innerText),
+    sees: (selector = "main") =>
+      page.$eval(selector, (part) => (part as HTMLElement).innerText.replaceAll(/\s+/g, " ").trim()),
     close: () => context.close()
   }
 }

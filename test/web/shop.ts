@@ -1,6 +1,7 @@
 /** The shop of examples/web in this process, on a port of its own and a store by name; the clock is the test's. */
 import { NodeCrypto, NodeHttpServer } from "@effect/platform-node"
 import { ConfigProvider, Context, Effect, Exit, Layer, Redacted, References, Scope } from "effect"
+import { Kdf } from "effect/crypto"
 import { HttpServer } from "effect/http"
 import { SessionKeys } from "effect-sessions"
 import { mkdtempSync, rmSync } from "node:fs"
@@ -15,7 +16,15 @@ import { databaseUrl, newSecret, redisUrl } from "../support/processes.ts"
 
 export const adminPassword = "tremendous tea"
 
-/** Those that are services have addresses for the tests. */
+/** Dozens of passwords are checked: one round in 600 of what a thief of the table would have to do for each guess. */
+const QuickKdf = Layer.effect(
+  Kdf.Kdf,
+  Effect.map(Kdf.Kdf, ({ derive }) => ({
+    derive: (algorithm, ...rest) =>
+      derive(algorithm._tag === "Pbkdf2" ? Kdf.pbkdf2({ ...algorithm, iterations: 1000 }) : algorithm, ...rest)
+  }))
+)
+
 export type Store = "memory" | "sqlite" | "redis" | "postgres" | "mysql"
 
 export interface Shop {
@@ -38,6 +47,7 @@ export const open = async (store: Store): Promise<Shop> => {
     SQLITE_FILE: join(folder, "sessions.sqlite")
   }
   const server = App.pipe(
+    Layer.provide(QuickKdf),
     Layer.provide([backend("memory"), SessionKeys.layer(Redacted.make(newSecret()))]),
     Layer.provide(NodeCrypto.layer),
     Layer.provideMerge(NodeHttpServer.layer(createServer, { port: 0, host: "127.0.0.1", gracefulShutdownTimeout: 0 })),

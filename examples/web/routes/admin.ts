@@ -74,7 +74,7 @@ const showAudit = Effect.gen(function* () {
       event,
       name
     }) => html`<tr><td>${DateTime.formatIso(DateTime.makeUnsafe(at)).slice(11, 19)}</td>
-      <td>${name}</td><td>${event}</td><td>${device} <small>${address}</small></td></tr>`
+      <td>${name}</td><td>${event}</td><td>${device}${address && `, ${address}`}</td></tr>`
   )
   return adminPage(
     "Audit",

@@ -19,7 +19,7 @@ const showDevices = Effect.gen(function* () {
   const now = yield* Clock.currentTimeMillis
   const rows = sessions.map(
     ({ client, current, id, lastSeenAt, persistent }) => html`<li>
-      <span>${client.label}${current && html`<span class="badge">this one</span>`}
+      <span>${client.label} ${current && html`<span class="badge">this one</span>`}
         <small>${client.address}, seen ${ago(lastSeenAt, now)}${persistent && ", remembered"}</small></span>
       ${!current && button("Log out", "/devices/revoke", "plain", ["id", id])}</li>`
   )
