@@ -103,6 +103,66 @@ suite(needing(await listens(redisUrl, 6379), "no Redis at REDIS_URL, nor at 127.
 suite(needing(await listens(databaseUrl, 5432), "no Postgres at DATABASE_URL, nor at 127.0.0.1:5432"), "postgres")
 suite(needing(await listens(mysqlUrl, 3306), "no MySQL or MariaDB at MYSQL_URL, nor at 127.0.0.1:3306"), "mysql")
 
+describe("examples/web", { timeout: 60_000 }, () => {
+  let shop: Shop
+  beforeAll(async () => {
+    shop = await open("sqlite")
+  })
+  afterAll(() => shop?.close())
+  const visitor = () => client(shop.url, shop.clock)
+
+  it("hashes as many passwords for a user who is not there as for one who is", async () => {
+    const bob = visitor()
+    await bob.post("/signup", { name: "bob", password })
+    await bob.post("/logout")
+    const counts: Array<number> = []
+    for (const name of ["bob", "stranger"]) {
+      const before = shop.hashed()
+      assert.strictEqual((await bob.post("/login", { name, password: "wrong horse" })).status, 401)
+      counts.push(shop.hashed() - before)
+    }
+    assert.deepStrictEqual(counts, [1, 1])
+  })
+
+  it("lets a name be tried 20 times in 15 minutes, and hashes nothing beyond that", async () => {
+    const eve = visitor()
+    await eve.post("/signup", { name: "eve", password })
+    await eve.post("/logout")
+    for (let n = 0; n < 20; n++) await eve.post("/login", { name: "Eve", password: `guess ${n}` })
+    const before = shop.hashed()
+    assert.strictEqual((await eve.post("/login", { name: "eve", password })).status, 401)
+    assert.strictEqual(shop.hashed(), before)
+    shop.clock.millis += 16 * 60_000
+    assert.strictEqual((await eve.post("/login", { name: "eve", password })).status, 200)
+  })
+
+  it("says that it cannot look up sessions, and logs nobody out for that", async () => {
+    const cy = visitor()
+    await cy.post("/signup", { name: "cy", password })
+    await shop.fail(true)
+    for (const path of ["/", "/devices"]) {
+      const { headers, status, text } = await cy.get(path)
+      assert.deepStrictEqual([status, headers.get("retry-after")], [503, "1"])
+      assert.include(text, "You are still logged in")
+      expectHeaders(headers, path)
+    }
+    await shop.fail(false)
+    assert.strictEqual((await cy.get("/devices")).path, "/devices")
+  })
+
+  it("after a restart without its users refuses their sessions, and lets them sign up again", async () => {
+    const dee = visitor()
+    await dee.post("/signup", { name: "dee", password })
+    await shop.restart()
+    const { status, text } = await dee.get("/devices")
+    assert.strictEqual(status, 403)
+    assert.include(text, "the account is no longer there")
+    assert.include((await dee.get("/login")).text, "Your session has ended")
+    assert.include((await dee.post("/signup", { name: "dee", password })).text, "Welcome, dee.")
+    assert.strictEqual((await dee.get("/devices")).status, 200)
+  })
+})
+
 // -----------------------------------------------------------------------------
 // As a reader starts it
 // -----------------------------------------------------------------------------
