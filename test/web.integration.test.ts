@@ -2,9 +2,12 @@
 import { afterAll, assert, beforeAll, it } from "@effect/vitest"
 import { createServer } from "node:http"
 import { once } from "node:events"
+import { readFileSync } from "node:fs"
 import type { AddressInfo } from "node:net"
+import { join } from "node:path"
 import { has, launch, type Running } from "./support/browsers.ts"
 import { needing } from "./support/processes.ts"
+import * as pictures from "./web/pictures.ts"
 import { client } from "./web/client.ts"
 import { agents, enter, feedShows, type Person, sit } from "./web/person.ts"
 import { adminPassword, open, type Shop } from "./web/shop.ts"
@@ -253,7 +256,7 @@ needing(has("Chromium"), "there is no chromium on the PATH to start")(
             .join(", ")
         )
       )
-      const own = lines.filter((line) => line.startsWith(`${name}, `) || line.startsWith("admin, ended"))
+      const own = lines.filter((line) => line.startsWith(`${name}, `) || line === `admin, ended 2 of ${name}, `)
       assert.deepStrictEqual(
         own.slice(0, 7).toSorted(),
         [
@@ -263,7 +266,7 @@ needing(has("Chromium"), "there is no chromium on the PATH to start")(
           `${name}, logged in, Firefox on Android, 127.0.0.1`,
           `${name}, signed up, `,
           `${name}, wrong password, or no such user, `,
-          "admin, ended a user's sessions: 2, "
+          `admin, ended 2 of ${name}, `
         ].toSorted()
       )
       await root.press("Log out")
@@ -340,3 +343,11 @@ needing(has("Chromium"), "there is no chromium on the PATH to start")(
     })
   }
 )
+
+it("the pictures are there, small enough for a README, and with a palette", () => {
+  for (const name of pictures.names) {
+    const png = readFileSync(join(pictures.folder, name))
+    assert.isBelow(png.length, pictures.limit, name)
+    assert.strictEqual(png[25], 3, name)
+  }
+})

@@ -4,6 +4,7 @@ import { execFile } from "node:child_process"
 import { once } from "node:events"
 import { type AddressInfo, createServer } from "node:net"
 import { join } from "node:path"
+import { vi } from "vitest"
 import { mysqlUrl } from "./support/mariadb.ts"
 import { databaseUrl, listens, needing, redisUrl } from "./support/processes.ts"
 import { client } from "./web/client.ts"
@@ -153,7 +154,10 @@ describe("examples/web", { timeout: 60_000 }, () => {
   it("after a restart without its users refuses their sessions, and lets them sign up again", async () => {
     const dee = visitor()
     await dee.post("/signup", { name: "dee", password })
+    const printed = vi.spyOn(console, "log")
     await shop.restart()
+    assert.notInclude(JSON.stringify(printed.mock.calls), adminPassword, "[R86a] a password that it was given")
+    printed.mockRestore()
     const { status, text } = await dee.get("/devices")
     assert.strictEqual(status, 403)
     assert.include(text, "the account is no longer there")

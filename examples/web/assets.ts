@@ -18,7 +18,7 @@ const style = `
 * { box-sizing: border-box }
 body { margin: 0; background: var(--ground); color: var(--ink); font: 16px/1.5 system-ui, sans-serif }
 header, main { max-width: 45rem; margin: 0 auto; padding: 0 1.25rem }
-header { display: flex; gap: 1.25rem; align-items: center; height: 4rem }
+header { display: flex; flex-wrap: wrap; gap: 0.25rem 1.25rem; align-items: center; min-height: 4rem }
 header > a:first-child { font-weight: 650; margin-right: auto; color: var(--ink); text-decoration: none }
 h1 { font-size: 1.5rem; line-height: 1.25; margin: 1rem 0 }
 h2 { font-size: 1rem; margin: 0 }
@@ -53,7 +53,9 @@ button.alarm { color: var(--alarm); background: none; border-color: currentColor
 table { width: 100%; border-collapse: collapse; font-size: 0.875rem }
 th { text-align: left; font-weight: 500; color: var(--quiet) }
 th, td { padding: 0.4rem 1rem 0.4rem 0; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere }
-td:first-child { white-space: nowrap; color: var(--quiet) }
+td:first-child, td:last-child { white-space: nowrap; color: var(--quiet) }
+td:nth-child(2) { min-width: 4.5rem }
+.card:has(table) { overflow-x: auto }
 tr:last-child td { border-bottom: 0 }
 `
 

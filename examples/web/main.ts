@@ -41,10 +41,10 @@ import { Users } from "./users.ts"
 
 const Routes = Layer.mergeAll(ShopRoutes, LogInRoutes, DeviceRoutes, AccountRoutes, AdminRoutes, Assets, Dressed)
 
+const DatabaseFile = Config.String("SHOP_DATABASE").pipe(Config.withDefault(":memory:"))
+
 /** A client of its own: no statement of the shop holds up those of its sessions. */
-const Database = NodeSqliteClient.layerConfig({
-  filename: Config.String("SHOP_DATABASE").pipe(Config.withDefault(":memory:"))
-})
+const Database = NodeSqliteClient.layerConfig({ filename: DatabaseFile })
 
 const Administrator = Layer.effectDiscard(
   Effect.gen(function* () {
@@ -53,8 +53,8 @@ const Administrator = Layer.effectDiscard(
     const bytes = yield* SecureRandom.SecureRandom.use((random) => random.randomBytes(15))
     const password = Option.getOrElse(given, () => Redacted.make(Base64Url.encode(bytes)))
     yield* users.putAdministrator("admin", password)
-    if (Option.isNone(given))
-      yield* Console.log(`the administrator is "admin", the password ${Redacted.value(password)}`)
+    if (Option.isSome(given)) return
+    yield* Console.log(`the administrator is "admin", the password ${Redacted.value(password)}`)
   })
 )
 
@@ -88,12 +88,14 @@ const Store = Layer.effect(
 const Server = Layer.unwrap(
   Effect.gen(function* () {
     const port = yield* Config.Port("PORT").pipe(Config.withDefault(3000))
-    const opened = Layer.effectDiscard(
-      Console.log(
-        `open http://localhost:${port}, in two browsers; the administrator's page is http://localhost:${port}/admin`
-      )
+    const file = yield* DatabaseFile
+    const ready = [
+      `users and the audit are kept in ${file === ":memory:" ? "memory" : file}`,
+      `open http://localhost:${port}, in two browsers; the administrator's page is http://localhost:${port}/admin`
+    ]
+    return Layer.provide(Layer.effectDiscard(Console.log(ready.join("\n"))), App).pipe(
+      Layer.provide(NodeHttpServer.layer(createServer, { port }))
     )
-    return Layer.provide(opened, App).pipe(Layer.provide(NodeHttpServer.layer(createServer, { port })))
   })
 ).pipe(Layer.provide([Store, Keys]), Layer.provide(NodeCrypto.layer))
 

@@ -1,7 +1,9 @@
 /** The pictures of the shop that README.md shows. */
+import { writeFileSync } from "node:fs"
 import { join } from "node:path"
 import type { Browser } from "puppeteer-core"
 import { agents, enter, feedShows, type Person, sit } from "./person.ts"
+import { withPalette } from "./png.ts"
 import { adminPassword, type Shop } from "./shop.ts"
 
 export const folder = join(import.meta.dirname, "../../docs/images")
@@ -22,7 +24,10 @@ const photograph = async ({ page }: Person, name: (typeof names)[number]): Promi
   // As high as the page, so that it has no scroll bar.
   await page.setViewport({ width, height: whole, deviceScaleFactor: 1 })
   const clip = { x: 0, y: 0, width, height: Math.ceil(bottom) + 16 }
-  await page.screenshot({ path: join(folder, name) as `${string}.png`, clip, captureBeyondViewport: false })
+  writeFileSync(
+    join(folder, name),
+    withPalette(Buffer.from(await page.screenshot({ clip, captureBeyondViewport: false })))
+  )
 }
 
 export const take = async (browser: Browser, { clock, url }: Shop): Promise<void> => {

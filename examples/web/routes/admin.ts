@@ -60,8 +60,9 @@ const EndForm = HttpServerRequest.schemaBodyUrlParams(Schema.Struct({ id: Schema
 const endSessions = Effect.gen(function* () {
   const { id } = yield* EndForm
   const ended = yield* (yield* UserSession.Manager).revokeAll(id)
+  const user = (yield* (yield* Users).customers).find((user) => user.id === id)
   const { data } = yield* AdminSession.Verified
-  yield* (yield* Audit).note(`ended a user's sessions: ${ended}`, data.name)
+  yield* (yield* Audit).note(`ended ${ended} of ${user?.name ?? id}`, data.name)
   return seeOther("/admin")
 })
 
