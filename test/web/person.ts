@@ -8,6 +8,8 @@ export const agents = {
 }
 
 export interface Person {
+  readonly agent: string
+  readonly script: boolean
   readonly context: BrowserContext
   readonly page: Page
   /** The path and query of where they are. */
@@ -17,7 +19,8 @@ export interface Person {
   readonly press: (label: string, fields?: Record<string, string>, within?: string) => Promise<number>
   /** The text of the page, or of a part of it, in one line. */
   readonly sees: (selector?: string) => Promise<string>
-  readonly close: () => Promise<void>
+  /** Leaves the page, and loses all cookies. */
+  readonly forget: () => Promise<void>
 }
 
 export const sit = async (
@@ -34,6 +37,8 @@ export const sit = async (
     return answer!.status()
   }
   return {
+    agent,
+    script,
     context,
     page,
     where: () => page.url().replace(url, ""),
@@ -58,7 +63,11 @@ export const sit = async (
     },
     sees: (selector = "main") =>
       page.$eval(selector, (part) => (part as HTMLElement).innerText.replaceAll(/\s+/g, " ").trim()),
-    close: () => context.close()
+    forget: async () => {
+      for (const other of await context.pages()) if (other !== page) await other.close()
+      await page.goto("about:blank")
+      await context.deleteCookie(...(await context.cookies()))
+    }
   }
 }
 

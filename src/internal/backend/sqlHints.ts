@@ -97,7 +97,7 @@ export interface SqlHints {
   readonly tell: (hints: ReadonlyArray<EndedHint>) => Effect.Effect<void>
 }
 
-/** For a store that does not push. */
+/** For a store that tells nothing. */
 export const none: SqlHints = {
   ended: undefined,
   isListening: () => false,
