@@ -71,8 +71,9 @@ const sendTo =
     const goTo = (path: string, next: string) => Effect.succeed(seeOther(`${path}?next=${encodeURIComponent(next)}`))
     // The forms behind `confirm` have a page at their own address.
     if (error._tag === "SessionStale") return goTo(confirm, url)
-    if (error._tag !== "SessionMissing" && error._tag !== "SessionInvalid") return Effect.fail(error)
-    return goTo(logIn, method === "GET" ? url : "/")
+    return ["SessionMissing", "SessionInvalid", "SessionRefused"].includes(error._tag)
+      ? goTo(logIn, method === "GET" ? url : "/")
+      : Effect.fail(error)
   }
 
 export const Visitor = SessionMiddleware.router(UserSession)
@@ -109,17 +110,17 @@ const headers = {
 const words: Readonly<Record<number, readonly [title: string, text: string]>> = {
   400: ["That did not work", "Something in the form is missing, or has a value that it cannot have."],
   401: ["Please log in", "This page is for those who are logged in."],
-  403: ["Not allowed", "This was sent from another site, or the account is no longer there."],
+  403: ["Not allowed", "This was sent by a page of another site."],
   404: ["Not found", "There is no such page."],
   409: ["Please try again", "Another of your tabs changed something at the same moment."],
+  500: ["Something went wrong", "It is our fault, and has been noted."],
   503: ["Back in a moment", "We cannot look up sessions just now. You are still logged in: please try again."]
 }
-const unexpected = ["Something went wrong", "It is our fault, and has been noted."] as const
 
 const dressed = (response: HttpServerResponse.HttpServerResponse) => {
   const isPage = response.headers["content-type"]?.startsWith("text/html") === true
   if (response.status < 400 || isPage) return HttpServerResponse.setHeaders(response, headers)
-  const [title, text] = words[response.status] ?? unexpected
+  const [title, text] = words[response.status] ?? words[response.status < 500 ? 400 : 500]!
   const body = html`<p>${text}</p>
     <p><a href="/login">Log in</a> or <a href="/">go to the shop</a></p>`
   return HttpServerResponse.setBody(
@@ -132,9 +133,7 @@ const dressed = (response: HttpServerResponse.HttpServerResponse) => {
 export const Dressed = Layer.merge(
   HttpRouter.middleware(
     HttpEffect.withPreResponseHandler((_, response) => Effect.succeed(dressed(response))),
-    {
-      global: true
-    }
+    { global: true }
   ),
   HttpRouter.add("*", "*", Effect.succeed(HttpServerResponse.empty({ status: 404 })))
 )

@@ -67,16 +67,11 @@ const endSessions = Effect.gen(function* () {
 })
 
 const showAudit = Effect.gen(function* () {
-  const rows = (yield* (yield* Audit).latest).map(
-    ({
-      address,
-      at,
-      device,
-      event,
-      name
-    }) => html`<tr><td>${DateTime.formatIso(DateTime.makeUnsafe(at)).slice(11, 19)}</td>
-      <td>${name}</td><td>${event}</td><td>${device}${address && `, ${address}`}</td></tr>`
-  )
+  const rows = (yield* (yield* Audit).latest).map(({ address, at, device, event, name }) => {
+    const time = DateTime.formatIso(DateTime.makeUnsafe(at))
+    return html`<tr><td title="${time}">${time.slice(11, 19)}</td><td>${name}</td><td>${event}</td>
+      <td>${device}${address && `, ${address}`}</td></tr>`
+  })
   return adminPage(
     "Audit",
     html`<div class="card"><table><tr><th>UTC</th><th>Who</th><th>What</th><th>Device</th></tr>${rows}</table></div>`

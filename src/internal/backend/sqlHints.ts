@@ -1,5 +1,6 @@
 /**
- * `ended` over `LISTEN` and `NOTIFY` of Postgres, where the client can listen: a `PgClient` of `@effect/sql-pg`.
+ * `ended` over `LISTEN` and `NOTIFY` of Postgres, where the client can listen: a `PgClient` of `@effect/sql-pg`. Elsewhere
+ * within the process.
  *
  * What has ended is notified in a transaction of its own, after the one that ended it. Inside that one, the lock that
  * Postgres takes for a notification would be held while the commit is written to the disk, so that no two deletions could
