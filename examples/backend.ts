@@ -77,11 +77,15 @@ const backends = {
   mysql: Layer.orDie(Mysql)
 }
 
-export const Backend = Layer.unwrap(
-  Effect.gen(function* () {
-    const name = yield* Config.Literals(["memory", "sqlite", "redis", "postgres", "mysql"], "SESSION_BACKEND").pipe(
-      Config.withDefault("memory")
-    )
-    return backends[name]
-  })
-)
+/** The backend that `SESSION_BACKEND` names. */
+export const backend = (byDefault: keyof typeof backends) =>
+  Layer.unwrap(
+    Effect.gen(function* () {
+      const name = yield* Config.Literals(["memory", "sqlite", "redis", "postgres", "mysql"], "SESSION_BACKEND").pipe(
+        Config.withDefault(byDefault)
+      )
+      return backends[name]
+    })
+  )
+
+export const Backend = backend("memory")

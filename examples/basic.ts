@@ -61,7 +61,7 @@ const Guarded = HttpRouter.add(
 export const Routes = Layer.mergeAll(Open, Guarded)
 
 // 4. The secret that signs cookies: from the environment, or one for this run alone.
-const Keys = Layer.unwrap(
+export const Keys = Layer.unwrap(
   Effect.gen(function* () {
     const secret = yield* Config.option(Config.Redacted("SESSION_SECRET"))
     if (Option.isSome(secret)) return SessionKeys.layer(secret.value)

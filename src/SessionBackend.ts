@@ -277,7 +277,7 @@ export class SessionBackend extends Context.Service<
      * looks at intervals besides. The queue fails when the subscription is lost; one that the store's client renews by
      * itself has missed what came meanwhile. It fails if it cannot subscribe within a few seconds: try again later.
      *
-     * A backend that cannot push has none.
+     * A store that carries no messages may tell of what this process ends alone. A backend that cannot do so has none.
      */
     readonly ended?:
       | Effect.Effect<Queue.Dequeue<EndedHint, SessionBackendError>, SessionBackendError, Scope.Scope>

@@ -17,8 +17,9 @@
  *   channel `<table>_ended`, in a transaction of its own after the write, and 10 ms apart at least. While a caller waits,
  *   one connection of the pool is held to `LISTEN`, and the sessions have one less. A pool of one is left to them: the
  *   layer logs that it does not listen. A pooler that shares connections between transactions loses a `LISTEN`: its
- *   subscriptions fail. Other clients, SQLite, MySQL and MariaDB have no `ended`: what another process ends is noticed by
- *   the manager's next look.
+ *   subscriptions fail.
+ * - Over other clients, SQLite, MySQL and MariaDB `ended` hears of what its own process ends; what another process ends is
+ *   noticed by the manager's next look. D1 has none.
  * - MySQL does not answer a change with its row: there `update` takes two statements, and the record it answers may
  *   already have later changes. A batch of deletions is a transaction. `layerMigrations` needs the right to CREATE, too.
  *

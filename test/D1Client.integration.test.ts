@@ -116,4 +116,13 @@ describe("D1Client", () => {
       })
     )
   )
+
+  it.live("the sessions on it have no `ended`: an isolate is one of many", () =>
+    onD1(
+      Effect.gen(function* () {
+        const { ended } = yield* Effect.provide(SessionBackend, SessionBackendSql.layerStorage(), { local: true })
+        assert.isUndefined(ended)
+      })
+    )
+  )
 })

@@ -79,11 +79,10 @@ withPostgres("SessionBackendSql on Postgres", () => {
   restricted.password = role
   const restrictedClient = client({ url: Redacted.make(restricted.href) })
 
-  suite("conformance", backendOver(client()), true)
+  suite("conformance", backendOver(client()))
   suite(
     "conformance: layerStorage, with a role that may only read and write the table",
-    SessionBackendSql.layerStorage().pipe(Layer.provide(restrictedClient)),
-    true
+    SessionBackendSql.layerStorage().pipe(Layer.provide(restrictedClient))
   )
 
   it.live("layerStorage needs no right to create tables, which layerWith does", () =>

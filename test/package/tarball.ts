@@ -1,6 +1,6 @@
 /**
- * `node test/package/tarball.ts file.tgz`: what is packed is each source file with what is built from it, the documents
- * and examples that README.md links to, and nothing else; and no document in it has a link that leads out of it.
+ * `node test/package/tarball.ts file.tgz`: what is packed is each source file with what is built from it, the documents,
+ * pictures and examples that README.md links to, and nothing else; and no document in it has a link that leads out of it.
  */
 import { execFileSync } from "node:child_process"
 import { globSync } from "node:fs"
@@ -46,7 +46,7 @@ if (import.meta.main) {
     .map((file) => file.replace(/^package\//, ""))
   const wanted = expected(
     globSync("src/**/*.ts", { cwd: root }),
-    globSync(["docs/*.md", "examples/*.ts"], { cwd: root })
+    globSync(["docs/*.md", "docs/images/*.png", "examples/**/*.ts"], { cwd: root })
   )
   const { missing, tooMany } = difference(packed, wanted)
   const problems = [

@@ -1,9 +1,8 @@
 /** What the tests of the SQL backend on a database server have in common. */
-import { assert, layer } from "@effect/vitest"
-import * as Effect from "effect/Effect"
+import { layer } from "@effect/vitest"
 import * as Layer from "effect/Layer"
 import type * as SqlClient from "effect/sql/SqlClient"
-import { SessionBackend, type SessionRecord } from "../../src/SessionBackend.ts"
+import type { SessionBackend, SessionRecord } from "../../src/SessionBackend.ts"
 import * as SessionBackendSql from "../../src/SessionBackendSql.ts"
 import * as SessionBackendTest from "../../src/testing/SessionBackendTest.ts"
 
@@ -31,14 +30,9 @@ export const seen = { lastSeenAt: 1_000_001, idleExpiresAt: 1_001_001 }
 export const backendOver = <E>(client: Layer.Layer<SqlClient.SqlClient, E>) =>
   SessionBackendSql.layer.pipe(Layer.provideMerge(client))
 
-/** The conformance suite, the cases of sweeping included. One that does not push has no `ended`. */
-export const suite = (name: string, backend: Layer.Layer<SessionBackend, unknown>, pushes = false): void =>
+/** The conformance suite, with the cases of sweeping and of `ended`. */
+export const suite = (name: string, backend: Layer.Layer<SessionBackend, unknown>): void =>
   layer(backend, { excludeTestServices: true })(name, (it) => {
-    const pushing = pushes ? SessionBackendTest.pushingCases : []
-    for (const { effect, name } of [...SessionBackendTest.cases, ...SessionBackendTest.collectingCases, ...pushing]) {
-      it.effect(name, () => effect)
-    }
-    it.effect(`ended is ${pushes ? "there" : "not there"}`, () =>
-      Effect.map(SessionBackend, ({ ended }) => assert.strictEqual(ended !== undefined, pushes))
-    )
+    const { cases, collectingCases, pushingCases } = SessionBackendTest
+    for (const { effect, name } of [...cases, ...collectingCases, ...pushingCases]) it.effect(name, () => effect)
   })

@@ -1,5 +1,6 @@
 /**
- * `ended` over `LISTEN` and `NOTIFY` of Postgres, where the client can listen: a `PgClient` of `@effect/sql-pg`.
+ * `ended` over `LISTEN` and `NOTIFY` of Postgres, where the client can listen: a `PgClient` of `@effect/sql-pg`. Elsewhere
+ * within the process.
  *
  * What has ended is notified in a transaction of its own, after the one that ended it. Inside that one, the lock that
  * Postgres takes for a notification would be held while the commit is written to the disk, so that no two deletions could
@@ -13,13 +14,13 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import { hasProperty } from "effect/Predicate"
-import type * as Queue from "effect/Queue"
+import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import type * as SqlClient from "effect/sql/SqlClient"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
-import type { EndedHint } from "../../SessionBackend.ts"
+import type { EndedHint, SessionBackendError } from "../../SessionBackend.ts"
 import * as SharedHints from "./sharedHints.ts"
 
 interface Notification {
@@ -97,12 +98,37 @@ export interface SqlHints {
   readonly tell: (hints: ReadonlyArray<EndedHint>) => Effect.Effect<void>
 }
 
-/** For a store that does not push. */
+/** For a store that tells nothing. */
 export const none: SqlHints = {
   ended: undefined,
   isListening: () => false,
   drop: Effect.void,
   tell: () => Effect.void
+}
+
+/** How many hints wait for a subscriber that does not take them. The oldest are dropped. */
+const localCapacity = 1024
+
+/** For a store without messages, within this process: what is ended here is told here. */
+export const makeLocal = (): SqlHints => {
+  const subscribers = new Set<Queue.Queue<EndedHint, SessionBackendError>>()
+  return {
+    ...none,
+    ended: Effect.acquireRelease(
+      Effect.tap(Queue.sliding<EndedHint, SessionBackendError>(localCapacity), (queue) =>
+        Effect.sync(() => subscribers.add(queue))
+      ),
+      (queue) =>
+        Effect.suspend(() => {
+          subscribers.delete(queue)
+          return Queue.shutdown(queue)
+        })
+    ),
+    tell: (hints) =>
+      Effect.sync(() => {
+        for (const queue of subscribers) Queue.offerAllUnsafe(queue, hints)
+      })
+  }
 }
 
 export const make = ({

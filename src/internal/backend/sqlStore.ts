@@ -139,7 +139,10 @@ export const make = Effect.fnUntraced(function* (
 
   const hints: SqlHints.SqlHints =
     listen === undefined
-      ? SqlHints.none
+      ? // On Workers an isolate is one of many, and what one request waits for another should not do.
+        sql.driver === "d1"
+        ? SqlHints.none
+        : SqlHints.makeLocal()
       : yield* SqlHints.make({
           sql,
           channel: SqlHints.channelOf(configuration.table),
