@@ -57,7 +57,7 @@ const suite = (describe: ReturnType<typeof needing>, backend: string, variable: 
       assert.match(new TextDecoder().decode((await reader.read()).value), /^data: \d{4}-\d\d-\d\dT/)
 
       assert.strictEqual((await fetch(`${other.url}/delete_session`, { method: "POST", headers })).status, 200)
-      // To its end: a body that is cut off rejects. MariaDB does not push, so that the re-check finds it.
+      // To its end: a body that is cut off rejects. MariaDB does not push to another process: its re-check finds it.
       while (!(await reader.read()).done);
       assert.strictEqual((await fetch(`${one.url}/feed`, { headers })).status, 401)
     })
