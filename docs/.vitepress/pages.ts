@@ -1,6 +1,6 @@
 /**
  * The documents in the order of the sidebar, and where a file of the repository stands on the site. Imported by the
- * site's configuration, by what generates pages, and by test/site.test.ts, which needs nothing installed here.
+ * site's configuration, by what generates pages, and by test/docs/site.test.ts, which needs nothing installed here.
  */
 import { globSync, readFileSync } from "node:fs"
 import { join, posix } from "node:path"

@@ -8,7 +8,7 @@ import { SessionTest } from "effect-sessions/testing"
 import { rmSync } from "node:fs"
 import { createServer } from "node:http"
 import { pathToFileURL } from "node:url"
-import { fileOf, makeFolder, write } from "./support/fences.ts"
+import { fileOf, makeFolder, write } from "../support/fences.ts"
 
 const folder = makeFolder()
 afterAll(() => rmSync(folder, { recursive: true, force: true }))

@@ -8,17 +8,17 @@ import { SessionTest } from "effect-sessions/testing"
 import { globSync, readFileSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import { pathToFileURL } from "node:url"
-import { type Answer, serve } from "./support/client.ts"
-import { fileOf, makeFolder, write } from "./support/fences.ts"
-import { empty } from "./support/httpSupport.ts"
-import { silent } from "./support/logs.ts"
-import { outcome } from "./support/outcome.ts"
-import * as Stack from "./support/stack.ts"
-import * as Stage from "./support/stage.ts"
-import { ada, addWord, UserSession } from "./support/userSession.ts"
-import * as WatchedBackend from "./support/watchedBackend.ts"
+import { type Answer, serve } from "../support/client.ts"
+import { fileOf, makeFolder, write } from "../support/fences.ts"
+import { empty } from "../support/httpSupport.ts"
+import { silent } from "../support/logs.ts"
+import { outcome } from "../support/outcome.ts"
+import * as Stack from "../support/stack.ts"
+import * as Stage from "../support/stage.ts"
+import { ada, addWord, UserSession } from "../support/userSession.ts"
+import * as WatchedBackend from "../support/watchedBackend.ts"
 
-const root = join(import.meta.dirname, "..")
+const root = join(import.meta.dirname, "../..")
 const guide = readFileSync(join(root, "docs/faults.md"), "utf8")
 const section = (heading: string): string => guide.split(/^## /m).find((text) => text.startsWith(heading))!
 

@@ -8,9 +8,9 @@ import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
 import { join } from "node:path"
 import { pathToFileURL } from "node:url"
-import { fileOf, makeFolder, write } from "./support/fences.ts"
+import { fileOf, makeFolder, write } from "../support/fences.ts"
 
-const root = join(import.meta.dirname, "..")
+const root = join(import.meta.dirname, "../..")
 const project = join(root, "test/sveltekit/project")
 
 process.env["SESSION_SECRET"] = "tS0uT1hGqWc5m8ZrYb3xKJvPe7LdA2nF9iQyXoVkDz4="

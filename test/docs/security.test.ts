@@ -6,14 +6,14 @@ import { SessionBackend, SessionFrontend, SessionKeys, SessionMiddleware } from 
 import { SessionTest } from "effect-sessions/testing"
 import { rmSync } from "node:fs"
 import { pathToFileURL } from "node:url"
-import * as Token from "../src/internal/token/token.ts"
-import { layerAhead } from "./support/aheadClock.ts"
-import { fileOf, makeFolder, write } from "./support/fences.ts"
-import { outcome } from "./support/outcome.ts"
-import { recordOf } from "./support/records.ts"
-import * as Stack from "./support/stack.ts"
-import { tokensOf } from "./support/tokens.ts"
-import { ada, eve, UserSession as MemberSession } from "./support/userSession.ts"
+import * as Token from "../../src/internal/token/token.ts"
+import { layerAhead } from "../support/aheadClock.ts"
+import { fileOf, makeFolder, write } from "../support/fences.ts"
+import { outcome } from "../support/outcome.ts"
+import { recordOf } from "../support/records.ts"
+import * as Stack from "../support/stack.ts"
+import { tokensOf } from "../support/tokens.ts"
+import { ada, eve, UserSession as MemberSession } from "../support/userSession.ts"
 
 const folder = makeFolder()
 afterAll(() => rmSync(folder, { recursive: true, force: true }))

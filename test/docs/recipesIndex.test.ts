@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 
 describe("docs/recipes.md, the index", () => {
-  const root = join(import.meta.dirname, "..")
+  const root = join(import.meta.dirname, "../..")
   const document = readFileSync(join(root, "docs/recipes.md"), "utf8")
   const rows = [...document.matchAll(/^\| ([^|]+) \| \[[^\]]+\]\(([^)]*)#([\w-]+)\) \| (\d+) \| ([^|]+) \|$/gm)]
 

@@ -2,9 +2,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { globSync, readFileSync } from "node:fs"
 import { join } from "node:path"
-import { copied, fileOf, modules, pageOf, sections, siteLink } from "../docs/.vitepress/pages.ts"
+import { copied, fileOf, modules, pageOf, sections, siteLink } from "../../docs/.vitepress/pages.ts"
 
-const root = join(import.meta.dirname, "..")
+const root = join(import.meta.dirname, "../..")
 const prose = (file: string): string => readFileSync(join(root, file), "utf8").replaceAll(/^(`{3,})[\s\S]*?^\1/gm, "")
 
 const documents = globSync("docs/*.md", { cwd: root }).sort()

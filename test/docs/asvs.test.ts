@@ -5,9 +5,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { existsSync, readFileSync } from "node:fs"
 import { join } from "node:path"
-import { titlesIn } from "./support/titles.ts"
+import { titlesIn } from "../support/titles.ts"
 
-const root = join(import.meta.dirname, "..")
+const root = join(import.meta.dirname, "../..")
 const read = (file: string): string => readFileSync(join(root, file), "utf8")
 const guides = ["docs/security.md", "docs/faults.md"]
 

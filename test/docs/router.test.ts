@@ -8,10 +8,10 @@ import { TestClock } from "effect/testing"
 import { readFileSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import { pathToFileURL } from "node:url"
-import * as Client from "./support/client.ts"
-import { fileOf, makeFolder, write } from "./support/fences.ts"
+import * as Client from "../support/client.ts"
+import { fileOf, makeFolder, write } from "../support/fences.ts"
 
-const root = join(import.meta.dirname, "..")
+const root = join(import.meta.dirname, "../..")
 const folder = makeFolder()
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 write(["docs/router.md"], folder)

@@ -5,9 +5,9 @@ import { HttpRouter, HttpServerResponse } from "effect/http"
 import { TestClock } from "effect/testing"
 import { SessionFrontend, SessionMiddleware, SessionVerifier } from "effect-sessions"
 import { SessionTest } from "effect-sessions/testing"
-import { ahead } from "./support/aheadClock.ts"
-import { authTime, fakeProvider, provided } from "./support/fakeProvider.ts"
-import * as Client from "./support/client.ts"
+import { ahead } from "../support/aheadClock.ts"
+import { authTime, fakeProvider, provided } from "../support/fakeProvider.ts"
+import * as Client from "../support/client.ts"
 import {
   answering,
   type AnyLayer,
@@ -21,8 +21,8 @@ import {
   slowBackend,
   tally,
   withParts
-} from "./support/recipes.ts"
-import * as Server from "./support/server.ts"
+} from "../support/recipes.ts"
+import * as Server from "../support/server.ts"
 
 const recipe = recipesOf("docs/ways-to-log-in.md")
 const { UserSession } = await recipe("session")

@@ -11,7 +11,7 @@ import { SessionTest } from "effect-sessions/testing"
 import type { SessionManager } from "effect-sessions"
 import { rmSync } from "node:fs"
 import { pathToFileURL } from "node:url"
-import { fileOf, makeFolder, write } from "./support/fences.ts"
+import { fileOf, makeFolder, write } from "../support/fences.ts"
 
 const folder = makeFolder()
 afterAll(() => rmSync(folder, { recursive: true, force: true }))

@@ -2,9 +2,9 @@
 import { afterAll, assert, beforeAll, it } from "@effect/vitest"
 import { readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import * as Examples from "./support/examples.ts"
+import * as Examples from "../support/examples.ts"
 
-const guide = readFileSync(join(import.meta.dirname, "../docs/getting-started.md"), "utf8")
+const guide = readFileSync(join(import.meta.dirname, "../../docs/getting-started.md"), "utf8")
 
 let examples: Examples.Examples
 beforeAll(() => {

@@ -9,11 +9,11 @@ import { randomBytes } from "node:crypto"
 import * as Https from "node:https"
 import type { Browser as Chromium, Page } from "puppeteer-core"
 import { afterAll, beforeAll } from "vitest"
-import { post, text, visit } from "./browsers/tab.ts"
-import { has, launch, type Running } from "./support/browsers.ts"
-import { makeCertificate } from "./support/certificate.ts"
-import { fakeProvider, provided } from "./support/fakeProvider.ts"
-import { listens, needing, redisUrl, until } from "./support/processes.ts"
+import { post, text, visit } from "../browsers/tab.ts"
+import { has, launch, type Running } from "../support/browsers.ts"
+import { makeCertificate } from "../support/certificate.ts"
+import { fakeProvider, provided } from "../support/fakeProvider.ts"
+import { listens, needing, redisUrl, until } from "../support/processes.ts"
 import {
   answering,
   type AnyLayer,
@@ -24,9 +24,9 @@ import {
   type Routes,
   tally,
   withParts
-} from "./support/recipes.ts"
-import { backendLayer, exampleSettings } from "./support/redis.ts"
-import * as Server from "./support/server.ts"
+} from "../support/recipes.ts"
+import { backendLayer, exampleSettings } from "../support/redis.ts"
+import * as Server from "../support/server.ts"
 
 const ways = recipesOf("docs/ways-to-log-in.md")
 const recipes = recipesOf("docs/recipes.md")

@@ -12,10 +12,10 @@ import { SessionTest } from "effect-sessions/testing"
 import type { SessionManager } from "effect-sessions"
 import { rmSync } from "node:fs"
 import { pathToFileURL } from "node:url"
-import * as NodeSqliteClient from "../src/NodeSqliteClient.ts"
-import { fileOf, makeFolder, write } from "./support/fences.ts"
-import { capturing } from "./support/logs.ts"
-import { databaseUrl, needing } from "./support/processes.ts"
+import * as NodeSqliteClient from "../../src/NodeSqliteClient.ts"
+import { fileOf, makeFolder, write } from "../support/fences.ts"
+import { capturing } from "../support/logs.ts"
+import { databaseUrl, needing } from "../support/processes.ts"
 
 const folder = makeFolder()
 afterAll(() => rmSync(folder, { recursive: true, force: true }))

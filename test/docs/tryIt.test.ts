@@ -4,9 +4,9 @@ import { execFileSync, spawn } from "node:child_process"
 import { once } from "node:events"
 import { readFileSync, rmSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
-import { fileOf, makeFolder, write } from "./support/fences.ts"
+import { fileOf, makeFolder, write } from "../support/fences.ts"
 
-const root = join(import.meta.dirname, "..")
+const root = join(import.meta.dirname, "../..")
 const folder = makeFolder()
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 const documents = ["docs/router.md", "docs/http-api.md", "docs/rpc.md", "docs/web-handlers.md"]

@@ -11,11 +11,11 @@ import { rmSync } from "node:fs"
 import { type AddressInfo, createServer } from "node:net"
 import { setTimeout as pause } from "node:timers/promises"
 import { pathToFileURL } from "node:url"
-import { ask as askInPage, visit } from "./browsers/tab.ts"
-import { has, launch, type Running } from "./support/browsers.ts"
-import { makeCertificate } from "./support/certificate.ts"
-import { fileOf, makeFolder, write } from "./support/fences.ts"
-import { needing } from "./support/processes.ts"
+import { ask as askInPage, visit } from "../browsers/tab.ts"
+import { has, launch, type Running } from "../support/browsers.ts"
+import { makeCertificate } from "../support/certificate.ts"
+import { fileOf, makeFolder, write } from "../support/fences.ts"
+import { needing } from "../support/processes.ts"
 import {
   type Answer,
   type Ask,
@@ -29,8 +29,8 @@ import {
   type ReverseProxy,
   startReverseProxy,
   textOf
-} from "./support/reverseProxies.ts"
-import { listen } from "./support/server.ts"
+} from "../support/reverseProxies.ts"
+import { listen } from "../support/server.ts"
 
 const folder = makeFolder()
 write(["docs/proxies.md"], folder)

@@ -25,9 +25,9 @@ import {
   sharedBackend,
   slowBackend,
   withParts
-} from "./support/recipes.ts"
-import * as Client from "./support/client.ts"
-import { capturing } from "./support/logs.ts"
+} from "../support/recipes.ts"
+import * as Client from "../support/client.ts"
+import { capturing } from "../support/logs.ts"
 
 const recipe = recipesOf("docs/recipes.md")
 const { UserSession } = await recipe("session")

@@ -8,9 +8,9 @@ import type { Config } from "effect"
 import type { SessionError } from "effect-sessions"
 import { rmSync } from "node:fs"
 import { pathToFileURL } from "node:url"
-import { fileOf, makeFolder, write } from "./support/fences.ts"
-import { databaseUrl, needing } from "./support/processes.ts"
-import { secretA, secretB } from "./support/userSession.ts"
+import { fileOf, makeFolder, write } from "../support/fences.ts"
+import { databaseUrl, needing } from "../support/processes.ts"
+import { secretA, secretB } from "../support/userSession.ts"
 
 const folder = makeFolder()
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
