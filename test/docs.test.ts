@@ -8,14 +8,15 @@
  * - A fence that imports `@effect/vitest` is a test file, and its tests are run with these.
  * - ```` ```ts no-run ```` is type-checked only.
  */
-import { afterAll, assert, describe, it } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import { SessionError } from "effect-sessions"
 import { spawnSync } from "node:child_process"
-import { existsSync, globSync, readFileSync, rmSync } from "node:fs"
+import { existsSync, globSync, readFileSync } from "node:fs"
 import { basename, dirname, join } from "node:path"
 import { pathToFileURL } from "node:url"
 import { testKitKey } from "../src/internal/token/publishedKeys.ts"
 import { weakness } from "../src/internal/token/secretStrength.ts"
+import { anchorOf } from "./support/anchor.ts"
 import { makeFolder, write } from "./support/fences.ts"
 
 const root = join(import.meta.dirname, "..")
@@ -28,7 +29,6 @@ const publicSources = sources.filter((file) => !file.startsWith("src/internal/")
 // -----------------------------------------------------------------------------
 
 const folder = makeFolder()
-afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 const written = [
   "README.md",
@@ -218,12 +218,7 @@ describe("documents", () => {
         .replace(/^```[\s\S]*?^```/gm, "")
         .split("\n")
         .flatMap((line) => /^#+ (.+)$/.exec(line)?.slice(1) ?? [])
-        .map((heading) =>
-          heading
-            .toLowerCase()
-            .replace(/[^\w\- ]/g, "")
-            .replaceAll(" ", "-")
-        )
+        .map(anchorOf)
     const broken = written.flatMap((document) =>
       [...read(document).matchAll(/\]\(([^)\s]+)\)/g)].flatMap(([, target]) => {
         const [file, anchor] = target!.split("#")

@@ -5,7 +5,6 @@ import { once } from "node:events"
 import { request } from "node:http"
 import type { SessionRecord } from "../src/SessionBackend.ts"
 import * as SessionBackendTest from "../src/testing/SessionBackendTest.ts"
-import { rmSync } from "node:fs"
 import { fileOf, makeFolder, write } from "./support/fences.ts"
 import { record } from "./support/sqlBackend.ts"
 import { vi } from "vitest"
@@ -97,7 +96,6 @@ describe("examples/worker.ts", () => {
 
 describe("docs/workers.md", () => {
   const folder = makeFolder()
-  afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
   it("shows a Worker that answers, and whose cron trigger sweeps", async () => {
     const document = "docs/workers.md"

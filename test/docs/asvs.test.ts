@@ -5,6 +5,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { existsSync, readFileSync } from "node:fs"
 import { join } from "node:path"
+import { anchorOf } from "../support/anchor.ts"
 import { titlesIn } from "../support/titles.ts"
 
 const root = join(import.meta.dirname, "../..")
@@ -28,11 +29,7 @@ const requirements = new Map<string, { readonly section: string; readonly holds:
 let section = ""
 for (const line of read("docs/requirements.md").split("\n")) {
   const heading = /^## (.+)/.exec(line)?.[1]
-  if (heading !== undefined)
-    section = heading
-      .toLowerCase()
-      .replace(/[^\w\- ]/g, "")
-      .replaceAll(" ", "-")
+  if (heading !== undefined) section = anchorOf(heading)
   const [, number, , , status] = line.split("|").map((cell) => cell.trim())
   if (/^R\d/.test(number ?? "")) requirements.set(number!, { section, holds: /^(met|in part)$/.test(status!) })
 }

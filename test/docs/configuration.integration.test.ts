@@ -6,17 +6,11 @@ import { HttpRouter } from "effect/http"
 import { SqlClient } from "effect/sql"
 import type { Config } from "effect"
 import type { SessionError } from "effect-sessions"
-import { rmSync } from "node:fs"
-import { pathToFileURL } from "node:url"
-import { fileOf, makeFolder, write } from "../support/fences.ts"
+import { modulesOf } from "../support/fences.ts"
 import { databaseUrl, needing } from "../support/processes.ts"
 import { secretA, secretB } from "../support/userSession.ts"
 
-const folder = makeFolder()
-afterAll(() => rmSync(folder, { recursive: true, force: true }))
-write(["docs/operating.md"], folder)
-// The guide's types are checked by docs.test.ts; here it is a module that was just written.
-const guide = await import(pathToFileURL(fileOf(folder, "docs/operating.md", "configured.ts")).href)
+const guide = await modulesOf("docs/operating.md")("configured")
 
 const table = `sessions_${globalThis.crypto.randomUUID().slice(0, 8)}`
 const environment = {

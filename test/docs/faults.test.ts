@@ -1,15 +1,14 @@
 /** docs/faults.md: its code does what it says, and the answers and log lines are those it lists. */
-import { afterAll, assert, describe, it } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Latch, Layer, Option, Schema } from "effect"
 import { HttpRouter } from "effect/http"
 import { TestClock } from "effect/testing"
 import { SessionError, SessionMiddleware } from "effect-sessions"
 import { SessionTest } from "effect-sessions/testing"
-import { globSync, readFileSync, rmSync } from "node:fs"
+import { globSync, readFileSync } from "node:fs"
 import { join } from "node:path"
-import { pathToFileURL } from "node:url"
 import { type Answer, serve } from "../support/client.ts"
-import { fileOf, makeFolder, write } from "../support/fences.ts"
+import { modulesOf } from "../support/fences.ts"
 import { empty } from "../support/httpSupport.ts"
 import { silent } from "../support/logs.ts"
 import { outcome } from "../support/outcome.ts"
@@ -22,11 +21,7 @@ const root = join(import.meta.dirname, "../..")
 const guide = readFileSync(join(root, "docs/faults.md"), "utf8")
 const section = (heading: string): string => guide.split(/^## /m).find((text) => text.startsWith(heading))!
 
-const folder = makeFolder()
-afterAll(() => rmSync(folder, { recursive: true, force: true }))
-write(["docs/faults.md"], folder)
-// Their types are checked by docs.test.ts; here they are modules that were just written.
-const block = (name: string): Promise<any> => import(pathToFileURL(fileOf(folder, "docs/faults.md", `${name}.ts`)).href)
+const block = modulesOf("docs/faults.md")
 
 const { CartSession, add } = await block("once")
 const { Account, Shop, UserSession: GuideSession } = await block("outage")

@@ -1,5 +1,5 @@
 /** The recipes of docs/log-in.md do what they say: their own code, in one app on memory, over the web. */
-import { afterAll, assert, describe, it } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as HttpRouter from "effect/http/HttpRouter"
@@ -9,16 +9,9 @@ import * as Redacted from "effect/Redacted"
 import { SessionBackendMemory, SessionFrontend, SessionMiddleware } from "effect-sessions"
 import { SessionTest } from "effect-sessions/testing"
 import type { SessionManager } from "effect-sessions"
-import { rmSync } from "node:fs"
-import { pathToFileURL } from "node:url"
-import { fileOf, makeFolder, write } from "../support/fences.ts"
+import { modulesOf } from "../support/fences.ts"
 
-const folder = makeFolder()
-afterAll(() => rmSync(folder, { recursive: true, force: true }))
-write(["docs/log-in.md"], folder)
-// The recipes' types are checked by docs.test.ts; here they are modules that were just written.
-const recipe = (name: string): Promise<any> =>
-  import(pathToFileURL(fileOf(folder, "docs/log-in.md", `${name}.ts`)).href)
+const recipe = modulesOf("docs/log-in.md")
 
 const { UserSession } = await recipe("session")
 const { Users } = await recipe("users")

@@ -1,21 +1,14 @@
 /** The recipes of docs/open-connections.md do what they say: their own code, on a real server with real clients. */
 import { NodeHttpServer } from "@effect/platform-node"
-import { afterAll, assert, describe, it } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Layer, Redacted, Stream } from "effect"
 import { HttpRouter, HttpServer } from "effect/http"
 import { type SessionManager } from "effect-sessions"
 import { SessionTest } from "effect-sessions/testing"
-import { rmSync } from "node:fs"
 import { createServer } from "node:http"
-import { pathToFileURL } from "node:url"
-import { fileOf, makeFolder, write } from "../support/fences.ts"
+import { modulesOf } from "../support/fences.ts"
 
-const folder = makeFolder()
-afterAll(() => rmSync(folder, { recursive: true, force: true }))
-write(["docs/open-connections.md"], folder)
-// The recipes' types are checked by docs.test.ts; here they are modules that were just written.
-const recipe = (name: string): Promise<any> =>
-  import(pathToFileURL(fileOf(folder, "docs/open-connections.md", `${name}.ts`)).href)
+const recipe = modulesOf("docs/open-connections.md")
 const { UserSession } = await recipe("session")
 const { Feed } = await recipe("feed")
 const { Echo } = await recipe("socket")

@@ -1,6 +1,6 @@
 /** The audit table of docs/operating.md answers what it says: the guide's own code, over SQLite and Postgres. */
 import { PgClient } from "@effect/sql-pg"
-import { afterAll, assert, describe, it } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
@@ -10,19 +10,12 @@ import * as SqlClient from "effect/sql/SqlClient"
 import { SessionBackendMemory, SessionFrontend, SessionVerifier } from "effect-sessions"
 import { SessionTest } from "effect-sessions/testing"
 import type { SessionManager } from "effect-sessions"
-import { rmSync } from "node:fs"
-import { pathToFileURL } from "node:url"
 import * as NodeSqliteClient from "../../src/NodeSqliteClient.ts"
-import { fileOf, makeFolder, write } from "../support/fences.ts"
+import { modulesOf } from "../support/fences.ts"
 import { capturing } from "../support/logs.ts"
 import { databaseUrl, needing } from "../support/processes.ts"
 
-const folder = makeFolder()
-afterAll(() => rmSync(folder, { recursive: true, force: true }))
-write(["docs/operating.md"], folder)
-// The recipes' types are checked by docs.test.ts; here they are modules that were just written.
-const recipe = (name: string): Promise<any> =>
-  import(pathToFileURL(fileOf(folder, "docs/operating.md", `${name}.ts`)).href)
+const recipe = modulesOf("docs/operating.md")
 
 const { UserSession } = await recipe("session")
 const { UserSessionLive } = await recipe("watched")

@@ -7,7 +7,6 @@ import { SessionBackendMemory, SessionFrontend, SessionMiddleware, SessionVerifi
 import { SessionTest } from "effect-sessions/testing"
 import { spawnSync } from "node:child_process"
 import { once } from "node:events"
-import { rmSync } from "node:fs"
 import { type AddressInfo, createServer } from "node:net"
 import { setTimeout as pause } from "node:timers/promises"
 import { pathToFileURL } from "node:url"
@@ -133,7 +132,6 @@ const hasOpenssl = spawnSync("openssl", ["version"]).status === 0
 const certificate = hasOpenssl ? makeCertificate([host]) : { key: "", cert: "", publicKeyHash: "" }
 afterAll(async () => {
   await Effect.runPromise(Scope.close(scope, Exit.void))
-  rmSync(folder, { recursive: true, force: true })
 })
 
 const statusOf = async (answer: Promise<Answer>): Promise<number> => {

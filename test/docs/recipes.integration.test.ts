@@ -14,12 +14,13 @@ import { has, launch, type Running } from "../support/browsers.ts"
 import { makeCertificate } from "../support/certificate.ts"
 import { fakeProvider, provided } from "../support/fakeProvider.ts"
 import { listens, needing, redisUrl, until } from "../support/processes.ts"
+import { modulesOf } from "../support/fences.ts"
 import {
   answering,
   type AnyLayer,
   atOnce,
   browsersOf,
-  recipesOf,
+  partsOf,
   route,
   type Routes,
   tally,
@@ -28,13 +29,9 @@ import {
 import { backendLayer, exampleSettings } from "../support/redis.ts"
 import * as Server from "../support/server.ts"
 
-const ways = recipesOf("docs/ways-to-log-in.md")
-const recipes = recipesOf("docs/recipes.md")
+const ways = modulesOf("docs/ways-to-log-in.md")
+const recipes = modulesOf("docs/recipes.md")
 
-const partsOf = (UserSession: any): AnyLayer =>
-  SessionMiddleware.layer(UserSession).pipe(
-    Layer.provide([SessionFrontend.layerCookie(), SessionVerifier.layerExists(UserSession)])
-  )
 const openOf = (UserSession: any): AnyLayer => SessionMiddleware.router(UserSession).layer
 const logIn = (UserSession: any) =>
   Effect.flatMap(UserSession as Effect.Effect<any>, ({ create }) => answering(create({ username: "ada", cart: [] })))

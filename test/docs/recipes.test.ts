@@ -5,13 +5,8 @@ import { Cause, Duration, Effect, Layer, Schema } from "effect"
 import { HttpRouter, HttpServer, HttpServerResponse } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup, HttpApiSecurity } from "effect/http-api"
 import { TestClock } from "effect/testing"
-import {
-  SessionFrontend,
-  SessionHttpApi,
-  SessionHttpApiMiddleware,
-  SessionMiddleware,
-  SessionVerifier
-} from "effect-sessions"
+import { SessionFrontend, SessionHttpApi, SessionHttpApiMiddleware, SessionMiddleware } from "effect-sessions"
+import { modulesOf } from "../support/fences.ts"
 import {
   answering,
   type AnyLayer,
@@ -20,7 +15,8 @@ import {
   type Browser,
   browserOf,
   browsersOf,
-  recipesOf,
+  logInOf,
+  partsOf,
   route,
   sharedBackend,
   slowBackend,
@@ -29,7 +25,7 @@ import {
 import * as Client from "../support/client.ts"
 import { capturing } from "../support/logs.ts"
 
-const recipe = recipesOf("docs/recipes.md")
+const recipe = modulesOf("docs/recipes.md")
 const { UserSession } = await recipe("session")
 const { AdminSession } = await recipe("admin")
 
@@ -37,16 +33,7 @@ const open = SessionMiddleware.router(UserSession).layer
 const guard = SessionMiddleware.routerRequired(UserSession).layer
 const request: Effect.Effect<any, never, any> = UserSession
 
-/** Without a password: who you are is in the path. */
-const LogIn = route(
-  "POST",
-  "/log_in/:name",
-  Effect.gen(function* () {
-    const { name } = yield* HttpRouter.params as Effect.Effect<any, never, any>
-    yield* (yield* request).create({ username: name })
-    return HttpServerResponse.empty()
-  })
-).pipe(Layer.provide(open))
+const LogIn = logInOf(UserSession)
 const LogOut = route(
   "POST",
   "/log_out",
@@ -60,20 +47,7 @@ const WhoAmI = route(
   )
 ).pipe(Layer.provide(guard))
 
-const userParts = (
-  frontend: AnyLayer = SessionFrontend.layerCookie(),
-  options: Parameters<typeof SessionMiddleware.layer>[1] = {}
-): AnyLayer =>
-  SessionMiddleware.layer(UserSession, options).pipe(
-    Layer.provide([frontend, SessionVerifier.layerExists(UserSession)])
-  )
-
-const adminParts: AnyLayer = SessionMiddleware.layer(AdminSession).pipe(
-  Layer.provide([
-    SessionFrontend.layerCookie({ name: "__Host-admin", sameSite: "strict" }),
-    SessionVerifier.layerExists(AdminSession)
-  ])
-)
+const adminParts = partsOf(AdminSession, SessionFrontend.layerCookie({ name: "__Host-admin", sameSite: "strict" }))
 const AdminLogIn = Layer.merge(
   route(
     "POST",
@@ -114,7 +88,7 @@ describe("docs/recipes.md, a message shown once", () => {
         Effect.map(takeFlash as Effect.Effect<string | undefined>, (text) => HttpServerResponse.text(text ?? "-"))
       ).pipe(Layer.provide(open))
     ).pipe(HttpRouter.provideRequest(NodeCrypto.layer))
-    return yield* browsersOf(withParts(routes, [userParts()], backend))
+    return yield* browsersOf(withParts(routes, [partsOf(UserSession)], backend))
   })
   const save = (browser: Browser) =>
     Effect.map(browser.send("POST", "/save"), ({ headers, status }) => {
@@ -284,7 +258,7 @@ describe("docs/recipes.md, sign out everywhere, and several sessions", () => {
     const { SignOut } = yield* Effect.promise(() => recipe("sign-out"))
     const { LockOut } = yield* Effect.promise(() => recipe("lock-out"))
     const routes = Layer.mergeAll(LogIn, WhoAmI, AdminLogIn, SignOut, LockOut)
-    return yield* browsersOf(withParts(routes, [userParts(), adminParts]))
+    return yield* browsersOf(withParts(routes, [partsOf(UserSession), adminParts]))
   })
 
   it.effect("[R49] a user ends their other sessions, and all", () =>
@@ -376,7 +350,9 @@ describe("docs/recipes.md, another name for the cookie", () => {
       const { Reading, Renamed, Writing } = yield* Effect.promise(() => recipe("renamed"))
       const backend = sharedBackend()
       const serve = (frontend: AnyLayer) =>
-        Client.serve(withParts(Layer.mergeAll(LogIn, LogOut, WhoAmI), [userParts(frontend, options)], backend))
+        Client.serve(
+          withParts(Layer.mergeAll(LogIn, LogOut, WhoAmI), [partsOf(UserSession, frontend, options)], backend)
+        )
       const servers = {
         old: yield* serve(SessionFrontend.layerCookie({ name: "sid" })),
         reading: yield* serve(Reading),
@@ -460,7 +436,7 @@ describe("docs/recipes.md, another name for the cookie", () => {
           Layer.provide(SessionHttpApi.layer(Required, UserSession)),
           Layer.provide(HttpServer.layerServices)
         ) as AnyLayer
-        return browsersOf(withParts(Layer.merge(LogIn, Served), [userParts(frontend)]))
+        return browsersOf(withParts(Layer.merge(LogIn, Served), [partsOf(UserSession, frontend)]))
       }
       for (const [key, frontend, old] of [
         ["sid", Writing, 200],
@@ -510,9 +486,6 @@ describe("docs/recipes.md, another identifier", () => {
       const began = Date.UTC(2026, 0, 1)
       yield* TestClock.setTime(began)
       const backend = sharedBackend()
-      const old: AnyLayer = SessionMiddleware.layer(OldSession).pipe(
-        Layer.provide([SessionFrontend.layerCookie(), SessionVerifier.layerExists(OldSession)])
-      )
       const OldLogIn = route(
         "POST",
         "/log_in",
@@ -531,7 +504,7 @@ describe("docs/recipes.md, another identifier", () => {
           ])
         )
       ).pipe(Layer.provide(guard))
-      const before = browserOf(yield* Client.serve(withParts(OldLogIn, [old], backend)))
+      const before = browserOf(yield* Client.serve(withParts(OldLogIn, [partsOf(OldSession)], backend)))
       const live = (UserSessionLive as AnyLayer).pipe(Layer.provide(SessionFrontend.layerCookie()))
       const newBrowser = yield* browsersOf(withParts(Layer.mergeAll(WhoAmI, LogOut, Times), [live], backend))
       yield* before.send("POST", "/log_in")

@@ -2,23 +2,18 @@
 import { assert, describe, it } from "@effect/vitest"
 import { readFileSync } from "node:fs"
 import { dirname, join } from "node:path"
+import { anchorOf } from "../support/anchor.ts"
 
 describe("docs/recipes.md, the index", () => {
   const root = join(import.meta.dirname, "../..")
   const document = readFileSync(join(root, "docs/recipes.md"), "utf8")
   const rows = [...document.matchAll(/^\| ([^|]+) \| \[[^\]]+\]\(([^)]*)#([\w-]+)\) \| (\d+) \| ([^|]+) \|$/gm)]
 
-  const slug = (heading: string) =>
-    heading
-      .toLowerCase()
-      .replace(/[^\w\- ]/g, "")
-      .replaceAll(" ", "-")
-
   /** The lines of code under a heading, up to the next one of its level or above. */
   const linesOf = (file: string, anchor: string): number => {
     const lines = readFileSync(join(root, dirname("docs/recipes.md"), file), "utf8").split("\n")
     const level = (line: string) => /^(#+) /.exec(line)?.[1]?.length ?? 7
-    const start = lines.findIndex((line) => level(line) < 7 && slug(line.replace(/^#+ /, "")) === anchor)
+    const start = lines.findIndex((line) => level(line) < 7 && anchorOf(line.replace(/^#+ /, "")) === anchor)
     assert.isAtLeast(start, 0, `${file}#${anchor}`)
     const length = lines.slice(start + 1).findIndex((line) => level(line) <= level(lines[start]!))
     const section = lines.slice(start, length === -1 ? undefined : start + 1 + length).join("\n")

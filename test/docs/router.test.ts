@@ -1,22 +1,17 @@
 /** docs/router.md: its tables have the members there are, and its routes do what it says. */
-import { afterAll, assert, describe, it } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
 import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { SessionBackendMemory, SessionFrontend, SessionMiddleware, SessionVerifier } from "effect-sessions"
 import { SessionTest } from "effect-sessions/testing"
 import { TestClock } from "effect/testing"
-import { readFileSync, rmSync } from "node:fs"
+import { readFileSync } from "node:fs"
 import { join } from "node:path"
-import { pathToFileURL } from "node:url"
 import * as Client from "../support/client.ts"
-import { fileOf, makeFolder, write } from "../support/fences.ts"
+import { modulesOf } from "../support/fences.ts"
 
 const root = join(import.meta.dirname, "../..")
-const folder = makeFolder()
-afterAll(() => rmSync(folder, { recursive: true, force: true }))
-write(["docs/router.md"], folder)
-// The guide's types are checked by docs.test.ts; here its files are modules that were just written.
-const file = (name: string): Promise<any> => import(pathToFileURL(fileOf(folder, "docs/router.md", `${name}.ts`)).href)
+const file = modulesOf("docs/router.md")
 
 const guide = readFileSync(join(root, "docs/router.md"), "utf8")
 

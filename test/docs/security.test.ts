@@ -1,26 +1,19 @@
 /** docs/security.md: its code does what it says, and so do those who have the key or the store. */
-import { afterAll, assert, describe, it } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import { Clock, ConfigProvider, Effect, Exit, Layer, Option, Redacted } from "effect"
 import { Cookies, HttpRouter, HttpServerResponse } from "effect/http"
 import { SessionBackend, SessionFrontend, SessionKeys, SessionMiddleware } from "effect-sessions"
 import { SessionTest } from "effect-sessions/testing"
-import { rmSync } from "node:fs"
-import { pathToFileURL } from "node:url"
 import * as Token from "../../src/internal/token/token.ts"
 import { layerAhead } from "../support/aheadClock.ts"
-import { fileOf, makeFolder, write } from "../support/fences.ts"
+import { modulesOf } from "../support/fences.ts"
 import { outcome } from "../support/outcome.ts"
 import { recordOf } from "../support/records.ts"
 import * as Stack from "../support/stack.ts"
 import { tokensOf } from "../support/tokens.ts"
 import { ada, eve, UserSession as MemberSession } from "../support/userSession.ts"
 
-const folder = makeFolder()
-afterAll(() => rmSync(folder, { recursive: true, force: true }))
-write(["docs/security.md"], folder)
-// Their types are checked by docs.test.ts; here they are modules that were just written.
-const block = (name: string): Promise<any> =>
-  import(pathToFileURL(fileOf(folder, "docs/security.md", `${name}.ts`)).href)
+const block = modulesOf("docs/security.md")
 
 const { UserSession } = await block("session")
 const { ChangeAddress, Devices, EndSessions, endAllOf } = await block("account")

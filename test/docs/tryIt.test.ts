@@ -1,14 +1,13 @@
 /** What a guide says to try with curl does what it says: its own lines, against its own server. */
-import { afterAll, assert, describe, it } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import { execFileSync, spawn } from "node:child_process"
 import { once } from "node:events"
-import { readFileSync, rmSync, writeFileSync } from "node:fs"
+import { readFileSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { fileOf, makeFolder, write } from "../support/fences.ts"
 
 const root = join(import.meta.dirname, "../..")
 const folder = makeFolder()
-afterAll(() => rmSync(folder, { recursive: true, force: true }))
 const documents = ["docs/router.md", "docs/http-api.md", "docs/rpc.md", "docs/web-handlers.md"]
 const fences = write(documents, folder)
 for (const { code, file } of fences) writeFileSync(file, code.replaceAll("port: 3000", "port: 0"))

@@ -1,13 +1,14 @@
 /** The recipes of docs/ways-to-log-in.md do what they say: their own code, over the web. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
-import { HttpRouter, HttpServerResponse } from "effect/http"
+import { HttpServerResponse } from "effect/http"
 import { TestClock } from "effect/testing"
-import { SessionFrontend, SessionMiddleware, SessionVerifier } from "effect-sessions"
+import { SessionMiddleware } from "effect-sessions"
 import { SessionTest } from "effect-sessions/testing"
 import { ahead } from "../support/aheadClock.ts"
 import { authTime, fakeProvider, provided } from "../support/fakeProvider.ts"
 import * as Client from "../support/client.ts"
+import { modulesOf } from "../support/fences.ts"
 import {
   answering,
   type AnyLayer,
@@ -16,7 +17,8 @@ import {
   type Browser,
   browserOf,
   browsersOf,
-  recipesOf,
+  logInOf,
+  partsOf,
   route,
   slowBackend,
   tally,
@@ -24,7 +26,7 @@ import {
 } from "../support/recipes.ts"
 import * as Server from "../support/server.ts"
 
-const recipe = recipesOf("docs/ways-to-log-in.md")
+const recipe = modulesOf("docs/ways-to-log-in.md")
 const { UserSession } = await recipe("session")
 
 const open = SessionMiddleware.router(UserSession).layer
@@ -38,17 +40,9 @@ const Me = route(
   )
 ).pipe(Layer.provide(SessionMiddleware.routerRequired(UserSession).layer))
 
-/** Without a password: who you are is in the path. */
 const Own = Layer.mergeAll(
   Me,
-  route(
-    "POST",
-    "/log_in/:name",
-    Effect.gen(function* () {
-      const { name } = yield* HttpRouter.params as Effect.Effect<any, never, any>
-      return yield* answering((yield* request).create({ username: name }))
-    })
-  ).pipe(Layer.provide(open)),
+  logInOf(UserSession),
   route(
     "POST",
     "/visit",
@@ -61,14 +55,6 @@ const Own = Layer.mergeAll(
   ).pipe(Layer.provide(open))
 )
 
-const userParts = (
-  frontend: AnyLayer = SessionFrontend.layerCookie(),
-  options: Parameters<typeof SessionMiddleware.layer>[1] = {}
-): AnyLayer =>
-  SessionMiddleware.layer(UserSession, options).pipe(
-    Layer.provide([frontend, SessionVerifier.layerExists(UserSession)])
-  )
-
 describe("docs/ways-to-log-in.md, remember me", () => {
   it.effect("a cookie for 30 days, or one of the browser's for a session of an idle hour", () =>
     Effect.gen(function* () {
@@ -78,7 +64,7 @@ describe("docs/ways-to-log-in.md, remember me", () => {
         route("POST", "/remember", answering(logIn("ada", true))).pipe(Layer.provide(open)),
         route("POST", "/forget", answering(logIn("ada", false))).pipe(Layer.provide(open))
       )
-      const newBrowser = yield* browsersOf(withParts(routes, [userParts(undefined, options)]))
+      const newBrowser = yield* browsersOf(withParts(routes, [partsOf(UserSession, undefined, options)]))
       const [own, shared] = [newBrowser(), newBrowser()]
       yield* own.send("POST", "/remember")
       yield* shared.send("POST", "/forget")
@@ -100,7 +86,7 @@ describe("docs/ways-to-log-in.md, a limit that refuses", () => {
         route("POST", "/limited", logInWithinLimit("ada").pipe(Effect.provideService(UserSession.Manager, manager)))
       )
     ).pipe(Layer.provide(open))
-    return yield* browsersOf(withParts(Layer.merge(Own, Limited), [userParts()], backend))
+    return yield* browsersOf(withParts(Layer.merge(Own, Limited), [partsOf(UserSession)], backend))
   })
   const standing = (browsers: ReadonlyArray<Browser>) =>
     Effect.map(
@@ -140,7 +126,7 @@ describe("docs/ways-to-log-in.md, a limit that refuses", () => {
 describe("docs/ways-to-log-in.md, the redirect to the login page", () => {
   const app = Effect.gen(function* () {
     const { Home, LogIn } = yield* Effect.promise(() => recipe("home"))
-    return yield* browsersOf(withParts(Layer.merge(Home, LogIn), [userParts()]))
+    return yield* browsersOf(withParts(Layer.merge(Home, LogIn), [partsOf(UserSession)]))
   })
 
   it.effect("sends a stranger there and back, and others home", () =>
@@ -196,7 +182,7 @@ describe("docs/ways-to-log-in.md, an identity provider", () => {
     const there = provided(provider, { origin: providers, backChannel: providers, callback: () => "/log_in/callback" })
     const routes = Layer.merge(Own, (OAuth as AnyLayer).pipe(Layer.provide(there)))
     const clock = { millis: 0 }
-    const port = yield* ahead(clock)(Server.listen(withParts(routes, [userParts(), AttemptLive], backend)))
+    const port = yield* ahead(clock)(Server.listen(withParts(routes, [partsOf(UserSession), AttemptLive], backend)))
     const send: Client.Send = (method, path, { cookie, headers, ...init } = {}) =>
       Effect.flatMap(
         Effect.promise(() =>
@@ -311,7 +297,7 @@ describe("docs/ways-to-log-in.md, a token that logs in once", () => {
       const Sudo = route("POST", "/sudo", Effect.succeed(HttpServerResponse.text("done"))).pipe(
         Layer.provide(SessionMiddleware.routerRequired(UserSession, { fresh: { within: "5 minutes" } }).layer)
       )
-      return yield* browsersOf(withParts(Layer.mergeAll(Own, Sudo, HandOffs), [userParts()], backend))
+      return yield* browsersOf(withParts(Layer.mergeAll(Own, Sudo, HandOffs), [partsOf(UserSession)], backend))
     })
   const handOff = (newBrowser: () => Browser) =>
     Effect.gen(function* () {
@@ -414,7 +400,7 @@ describe("docs/ways-to-log-in.md, a mobile client", () => {
   it.effect("is handed a token, and no cookie", () =>
     Effect.gen(function* () {
       const { Frontend, Token } = yield* Effect.promise(() => recipe("token"))
-      const newBrowser = yield* browsersOf(withParts(Layer.merge(Own, Token), [userParts(Frontend)]))
+      const newBrowser = yield* browsersOf(withParts(Layer.merge(Own, Token), [partsOf(UserSession, Frontend)]))
       const answer = yield* newBrowser().send("POST", "/token")
       assert.deepStrictEqual(answer.setCookie, [])
       const authorization = `Bearer ${JSON.parse(answer.text).token}`

@@ -3,23 +3,18 @@ import { afterAll, assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, type ManagedRuntime, Scope } from "effect"
 import { SessionError } from "effect-sessions"
 import { once } from "node:events"
-import { globSync, readFileSync, rmSync } from "node:fs"
+import { globSync, readFileSync } from "node:fs"
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
 import { join } from "node:path"
-import { pathToFileURL } from "node:url"
-import { fileOf, makeFolder, write } from "../support/fences.ts"
+import { modulesOf } from "../support/fences.ts"
 
 const root = join(import.meta.dirname, "../..")
 const project = join(root, "test/sveltekit/project")
 
 process.env["SESSION_SECRET"] = "tS0uT1hGqWc5m8ZrYb3xKJvPe7LdA2nF9iQyXoVkDz4="
 
-const folder = makeFolder()
-write(["docs/web-handlers.md"], folder)
-// The guide's types are checked by docs.test.ts; here its files are modules that were just written.
-const file = (name: string): Promise<any> =>
-  import(pathToFileURL(fileOf(folder, "docs/web-handlers.md", `${name}.ts`)).href)
+const file = modulesOf("docs/web-handlers.md")
 
 const sessions = await file("sessions")
 const { runtime } = sessions as { readonly runtime: ManagedRuntime.ManagedRuntime<never, never> }
@@ -36,7 +31,6 @@ const { dispose } = await file("routes")
 afterAll(async () => {
   await dispose()
   await runtime.dispose()
-  rmSync(folder, { recursive: true, force: true })
 })
 
 const form = (fields: Record<string, string>): RequestInit => ({ method: "POST", body: new URLSearchParams(fields) })

@@ -1,7 +1,9 @@
 /** The `ts` fences of documents and doc comments, as files: `docs.test.ts` says what they may be. */
 import { assert } from "@effect/vitest"
-import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs"
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
+import { pathToFileURL } from "node:url"
+import { afterAll } from "vitest"
 
 const root = join(import.meta.dirname, "../..")
 
@@ -13,10 +15,14 @@ export interface Fence {
   readonly kind: "module" | "test" | "types"
 }
 
-/** Inside the repository, so that packages resolve, ours by its name too; out of git and of every other check. */
+/**
+ * Inside the repository, so that packages resolve, ours by its name too; out of git and of every other check. It is taken
+ * away after the tests of the file that asks for it.
+ */
 export const makeFolder = (): string => {
   mkdirSync(join(root, ".tmp"), { recursive: true })
   const folder = mkdtempSync(join(root, ".tmp/docs-"))
+  afterAll(() => rmSync(folder, { recursive: true, force: true }))
   const compilerOptions = { noUnusedLocals: false, noUnusedParameters: false }
   const config = { extends: "../../tsconfig.json", compilerOptions, include: ["."] }
   writeFileSync(join(folder, "tsconfig.json"), JSON.stringify(config))
@@ -66,4 +72,11 @@ export const write = (documents: ReadonlyArray<string>, folder: string): Readonl
     writeFileSync(file, code)
   }
   return fences
+}
+
+/** Imports the named fences of a document. Their types are checked by docs.test.ts; here they were just written. */
+export const modulesOf = (document: string): ((name: string) => Promise<any>) => {
+  const folder = makeFolder()
+  write([document], folder)
+  return (name) => import(pathToFileURL(fileOf(folder, document, `${name}.ts`)).href)
 }

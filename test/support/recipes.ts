@@ -1,25 +1,16 @@
-/** What the tests of recipes share: a document's blocks as modules, its routes as an app, and browsers that keep cookies. */
+/** What the tests of recipes share: routes as an app, and browsers that keep cookies. */
 import { NodeCrypto } from "@effect/platform-node"
 import { assert } from "@effect/vitest"
 import { Context, Effect, Layer } from "effect"
 import { HttpRouter, HttpServerResponse } from "effect/http"
-import { rmSync } from "node:fs"
-import { pathToFileURL } from "node:url"
-import { afterAll } from "vitest"
 import { SessionBackend } from "../../src/SessionBackend.ts"
+import * as SessionFrontend from "../../src/SessionFrontend.ts"
+import * as SessionMiddleware from "../../src/SessionMiddleware.ts"
+import * as SessionVerifier from "../../src/SessionVerifier.ts"
 import * as SessionTest from "../../src/testing/SessionTest.ts"
 import * as Client from "./client.ts"
-import { fileOf, makeFolder, write } from "./fences.ts"
 import * as Stack from "./stack.ts"
 import { secretA } from "./userSession.ts"
-
-/** The blocks of a document, by their names. Their types are checked by docs.test.ts; here they were just written. */
-export const recipesOf = (document: string): ((name: string) => Promise<any>) => {
-  const folder = makeFolder()
-  afterAll(() => rmSync(folder, { recursive: true, force: true }))
-  write([document], folder)
-  return (name) => import(pathToFileURL(fileOf(folder, document, `${name}.ts`)).href)
-}
 
 export type AnyLayer = Layer.Layer<any, any, any>
 type Parts = readonly [AnyLayer, ...ReadonlyArray<AnyLayer>]
@@ -36,6 +27,25 @@ export const route = (
 /** An answer that browsers show, once this is done. */
 export const answering = (effect: Effect.Effect<unknown, any, any>) =>
   Effect.as(effect, HttpServerResponse.text("done"))
+
+/** The layers of a document's session. */
+export const partsOf = (
+  definition: any,
+  frontend: AnyLayer = SessionFrontend.layerCookie(),
+  options: Parameters<typeof SessionMiddleware.layer>[1] = {}
+): AnyLayer =>
+  SessionMiddleware.layer(definition, options).pipe(Layer.provide([frontend, SessionVerifier.layerExists(definition)]))
+
+/** `POST /log_in/<name>`, without a password. */
+export const logInOf = (definition: any): AnyLayer =>
+  route(
+    "POST",
+    "/log_in/:name",
+    Effect.gen(function* () {
+      const { name } = yield* HttpRouter.params
+      return yield* answering((yield* definition as Effect.Effect<any>).create({ username: name }))
+    })
+  ).pipe(Layer.provide(SessionMiddleware.router(definition).layer))
 
 /** Routes over the layers of their sessions, on a store, by default one of their own. */
 export const withParts = (
