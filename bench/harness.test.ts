@@ -176,7 +176,7 @@ describe("scenarios", () => {
   })
 
   for (const subject of subjects.filter(({ store }) => store === "memory" || store === "cookie")) {
-    it(`${subject.name} (${subject.store}) behaves, and logout revokes unless the session is in the cookie`, async () => {
+    it(`${subject.name} (${subject.store}) behaves, and log-out revokes unless the session is in the cookie`, async () => {
       const server = await startServer(subject, { core: 0 })
       try {
         const client = await connect(server.port, 1)

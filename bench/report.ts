@@ -70,7 +70,7 @@ export const printResult = (result: HttpResult): void => {
       `p50 ms at ${result.options["rate"]}/s`,
       "p99 ms",
       "cookie bytes",
-      "logout revokes"
+      "log-out revokes"
     ],
     result.subjects.map((subject) => [
       subjectLabel(subject),

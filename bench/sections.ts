@@ -145,7 +145,7 @@ export const httpSections = ({
       `The rounds of one row differ by up to ${widest(sessions).toFixed(1)}×: where that is much more than one, the machine ` +
       "was noisy, and ratios say more than microseconds.",
     table(
-      ["library", "store", "bare µs", "`/whoami` µs", "session µs", "times ours", "logout revokes"],
+      ["library", "store", "bare µs", "`/whoami` µs", "session µs", "times ours", "log-out revokes"],
       sessions.map((subject) => [
         bold(subject, subject.name),
         subject.store,

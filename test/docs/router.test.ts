@@ -66,7 +66,9 @@ describe("docs/router.md", async () => {
 
   const { UserSession } = await file("session")
   const { AdminSession, WhoIsThere } = await file("admin")
-  const [{ Routes }, { More }, { app }, { suspend }] = await Promise.all(["routes", "options", "app", "job"].map(file))
+  const [{ Routes }, { TimeLeft }, { app }, { suspend }] = await Promise.all(
+    ["routes", "time-left", "app", "job"].map(file)
+  )
 
   const live = (session: any, cookie: string, options = {}): Layer.Layer<any, any, any> =>
     SessionMiddleware.layer(session, options).pipe(
@@ -81,7 +83,7 @@ describe("docs/router.md", async () => {
   const start = Client.serve(
     Layer.mergeAll(
       Routes,
-      More,
+      TimeLeft,
       WhoIsThere,
       HttpRouter.add(
         "POST",
@@ -132,43 +134,6 @@ describe("docs/router.md", async () => {
         yield* TestClock.adjust("10 minutes")
       }
       assert.strictEqual((yield* send("GET", "/time-left", { cookie })).status, 401)
-    })
-  )
-
-  it.effect("one route lets an identity provider's page in, and no other does", () =>
-    Effect.gen(function* () {
-      const send = yield* start
-      const headers = { host: "app.test", "sec-fetch-site": "cross-site", origin: "https://id.example.com" }
-      const answer = yield* send("POST", "/callback", { headers })
-      assert.deepStrictEqual([answer.status, answer.setCookie.length], [303, 1])
-      assert.strictEqual((yield* send("POST", "/log-out", { headers })).status, 403)
-      assert.strictEqual(
-        (yield* send("POST", "/callback", { headers: { ...headers, origin: "https://x.test" } })).status,
-        403
-      )
-    })
-  )
-
-  it.effect("what is dangerous asks for a proof that is fresh", () =>
-    Effect.gen(function* () {
-      const send = yield* start
-      const { cookie } = yield* logIn(send)
-      yield* TestClock.adjust("5 minutes")
-      assert.strictEqual((yield* send("POST", "/delete-account", { cookie })).text, "gone: ada")
-      yield* TestClock.adjust("1 minute")
-      const answer = yield* send("POST", "/delete-account", { cookie })
-      assert.strictEqual(answer.status, 401)
-      assert.include(answer.text, "SessionStale")
-      assert.strictEqual((yield* send("GET", "/whoami", { cookie })).status, 200)
-    })
-  )
-
-  it.effect("a page sends strangers to the log-in", () =>
-    Effect.gen(function* () {
-      const send = yield* start
-      const stranger = yield* send("GET", "/?tab=1")
-      assert.deepStrictEqual([stranger.status, stranger.headers.get("location")], [302, "/log-in?next=%2F%3Ftab%3D1"])
-      assert.strictEqual((yield* send("GET", "/", { cookie: (yield* logIn(send)).cookie })).text, "hello ada")
     })
   )
 
