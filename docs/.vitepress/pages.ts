@@ -14,14 +14,26 @@ export interface Section {
 }
 
 export const sections: ReadonlyArray<Section> = [
-  { text: "Start", documents: { "getting-started": "Getting started", recipes: "Recipes", testing: "Testing" } },
+  {
+    text: "Start",
+    documents: { "getting-started": "Getting started", testing: "Testing", moving: "Moving from another library" }
+  },
+  {
+    text: "Recipes",
+    documents: {
+      recipes: "All situations",
+      "ways-to-log-in": "Ways to log in",
+      "log-in": "The life of a log-in",
+      "open-connections": "Feeds and sockets"
+    }
+  },
   {
     text: "Ways of use",
     documents: {
       router: "HttpRouter",
       "http-api": "HttpApi",
       rpc: "RPC",
-      "web-handlers": "Web handlers",
+      "web-handlers": "SvelteKit, Hono and others",
       next: "Next",
       workers: "Cloudflare Workers",
       runtimes: "Where it runs"
@@ -32,31 +44,27 @@ export const sections: ReadonlyArray<Section> = [
     documents: {
       stores: "Choosing a store",
       "sql-schema": "The SQL table",
-      "redis-failover": "Redis that moves",
+      "redis-failover": "Redis that fails over",
       failover: "What a failover undoes"
     }
   },
   {
-    text: "Log-ins and operation",
+    text: "In production",
     documents: {
-      "ways-to-log-in": "Ways to log in",
-      "log-in": "The life of a log-in",
-      "open-connections": "Open connections",
       operating: "Operating",
-      admin: "Administration",
       proxies: "Behind a proxy",
-      moving: "Moving from another library"
+      admin: "Administration",
+      faults: "When something fails",
+      errors: "Errors",
+      performance: "Performance"
     }
   },
   {
     text: "Guarantees",
     documents: {
       security: "Security",
-      errors: "Errors",
-      faults: "When something fails",
-      browsers: "Browsers",
-      requirements: "Requirements",
-      performance: "Performance"
+      browsers: "What browsers do",
+      requirements: "Requirements"
     }
   }
 ]
