@@ -87,7 +87,7 @@ describe("an outage", () => {
       const backend = WatchedBackend.make()
       const LogIn = HttpRouter.add(
         "POST",
-        "/log_in",
+        "/login",
         Effect.flatMap(GuideSession as Effect.Effect<any>, ({ create }) =>
           Effect.as(create({ username: "ada" }), empty)
         )
@@ -97,7 +97,7 @@ describe("an outage", () => {
           Layer.provide(Stack.http(GuideSession, { backend: backend.layer }))
         ) as unknown as Layer.Layer<never, never, HttpRouter.HttpRouter>
       )
-      const { cookie } = yield* send("POST", "/log_in")
+      const { cookie } = yield* send("POST", "/login")
       const pages = Effect.all([send("GET", "/account", { cookie }), send("GET", "/shop", { cookie })])
       const shown = Effect.map(pages, (pages) =>
         pages.map(({ headers, status, text }) => [status, text, headers.get("retry-after")])

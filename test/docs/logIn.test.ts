@@ -44,9 +44,9 @@ const app = async (live: Layer.Layer<any, any, any>) => {
     post("/visit", addToCart("tea")),
     post("/enter_password", enterPassword("ada", Redacted.make("password"))),
     post("/enter_code", enterCode("123456")),
-    post("/log_in", logIn("ada", Redacted.make("password"))),
+    post("/login", logIn("ada", Redacted.make("password"))),
     post("/log_in_as_eve", logIn("eve", Redacted.make("password"))),
-    post("/step_up", stepUp("123456")),
+    post("/step-up", stepUp("123456")),
     post("/password", changePassword("ada", Redacted.make("password"), Redacted.make("another"))),
     Layer.unwrap(
       Effect.map(UserSession.Manager as Effect.Effect<unknown, never, any>, (manager) =>
@@ -99,7 +99,7 @@ describe("docs/log-in.md", () => {
     await browser.send("POST", "/visit")
     await browser.send("POST", "/visit")
     const visitor = browser.cookie()
-    await browser.send("POST", "/log_in")
+    await browser.send("POST", "/login")
     assert.notStrictEqual(browser.cookie(), visitor)
     assert.deepStrictEqual(await browser.me(), { data: { username: "ada", cart: ["tea", "tea"] }, methods: ["pwd"] })
     assert.strictEqual((await (await plain()).jar(visitor).send("GET", "/hello")).status, 401)
@@ -107,22 +107,22 @@ describe("docs/log-in.md", () => {
 
   it("[R53] sudo mode asks for a fresh proof, and gets it by a step up", async () => {
     const browser = (await plain()).jar()
-    await browser.send("POST", "/log_in")
-    const refused = await browser.send("POST", "/delete_account")
+    await browser.send("POST", "/login")
+    const refused = await browser.send("POST", "/delete-account")
     assert.deepStrictEqual(
       [refused.status, refused.challenge],
       [401, `Session error="insufficient_user_authentication", max_age=300`]
     )
-    await browser.send("POST", "/step_up")
-    assert.strictEqual((await browser.send("POST", "/delete_account")).text, "gone: ada")
+    await browser.send("POST", "/step-up")
+    assert.strictEqual((await browser.send("POST", "/delete-account")).text, "gone: ada")
     assert.deepStrictEqual((await browser.me()).methods, ["pwd", "otp"])
   })
 
   it("[R49] a password change ends the other sessions, and keeps this one", async () => {
     const { jar } = await plain()
     const [laptop, phone] = [jar(), jar()]
-    await laptop.send("POST", "/log_in")
-    await phone.send("POST", "/log_in")
+    await laptop.send("POST", "/login")
+    await phone.send("POST", "/login")
     assert.strictEqual((await laptop.send("POST", "/password")).status, 204)
     assert.strictEqual((await laptop.send("GET", "/hello")).text, "hello ada")
     assert.strictEqual((await phone.send("GET", "/hello")).status, 401)
@@ -130,7 +130,7 @@ describe("docs/log-in.md", () => {
 
   it("[R50] a row that says when the password changed voids older sessions", async () => {
     const browser = (await plain()).jar()
-    await browser.send("POST", "/log_in")
+    await browser.send("POST", "/login")
     notBefore.at = Date.now() + 60_000
     assert.strictEqual((await browser.send("GET", "/hello")).status, 403)
     notBefore.at = 0
@@ -142,7 +142,7 @@ describe("docs/log-in.md", () => {
     const { jar } = await app(UserSessionLive)
     const devices = Array.from({ length: 6 }, () => jar())
     for (const device of devices) {
-      await device.send("POST", "/log_in")
+      await device.send("POST", "/login")
       await new Promise((resolve) => setTimeout(resolve, 2))
     }
     const answers = await Promise.all(devices.map((device) => device.send("GET", "/hello")))
@@ -156,7 +156,7 @@ describe("docs/log-in.md", () => {
     const { UserSessionLive } = await recipe("devices")
     const { jar } = await app(UserSessionLive)
     const [browser, eve] = [jar(), jar()]
-    await browser.send("POST", "/log_in", { headers: { "user-agent": "test/1" } })
+    await browser.send("POST", "/login", { headers: { "user-agent": "test/1" } })
     await eve.send("POST", "/log_in_as_eve")
     const headers = { "content-type": "application/json" }
     await browser.send("POST", "/devices/name", { headers, body: JSON.stringify({ label: "my laptop" }) })
@@ -171,8 +171,8 @@ describe("docs/log-in.md", () => {
   it("a role is taken away in all sessions", async () => {
     const { jar } = await plain()
     const [laptop, phone] = [jar(), jar()]
-    await laptop.send("POST", "/log_in")
-    await phone.send("POST", "/log_in")
+    await laptop.send("POST", "/login")
+    await phone.send("POST", "/login")
     await laptop.send("POST", "/demote")
     assert.deepStrictEqual([(await laptop.me()).data.role, (await phone.me()).data.role], ["member", "member"])
   })
@@ -180,7 +180,7 @@ describe("docs/log-in.md", () => {
   it("tokens are made anew on a schedule, by a layer that builds", async () => {
     const { UserSessionLive } = await recipe("rotating")
     const browser = (await app(UserSessionLive)).jar()
-    await browser.send("POST", "/log_in")
+    await browser.send("POST", "/login")
     assert.strictEqual((await browser.send("GET", "/hello")).text, "hello ada")
   })
 

@@ -53,14 +53,14 @@ needing(await listens(redisUrl, 6379), "no Redis at REDIS_URL, nor at 127.0.0.1:
       const { HandOffs } = yield* Effect.promise(() => ways("enter"))
       const make = () =>
         Layer.merge(
-          route("POST", "/log_in", logIn(UserSession)).pipe(Layer.provide(openOf(UserSession))),
+          route("POST", "/login", logIn(UserSession)).pipe(Layer.provide(openOf(UserSession))),
           HandOffs as AnyLayer
         )
       const [here, there] = yield* twice(make, UserSession)
       const phone = here()
-      yield* phone.send("POST", "/log_in")
+      yield* phone.send("POST", "/login")
       for (let round = 0; round < 3; round++) {
-        const { token } = JSON.parse((yield* phone.send("POST", "/hand_off")).text)
+        const { token } = JSON.parse((yield* phone.send("POST", "/hand-off")).text)
         const browsers = Array.from({ length: 50 }, (_, i) => (i % 2 === 0 ? here() : there()))
         assert.deepStrictEqual(tally(yield* atOnce(50, browsers, "POST", "/enter", { form: { token } })), {
           303: 1,
@@ -80,13 +80,13 @@ needing(await listens(redisUrl, 6379), "no Redis at REDIS_URL, nor at 127.0.0.1:
       )
       const make = () =>
         Layer.mergeAll(
-          route("POST", "/log_in", logIn(UserSession)),
+          route("POST", "/login", logIn(UserSession)),
           route("POST", "/save", redirectWith("/page", "saved")),
           route("GET", "/page", page)
         ).pipe(Layer.provide(openOf(UserSession)), HttpRouter.provideRequest(NodeCrypto.layer))
       const [here, there] = yield* twice(make, UserSession)
       const [one, other] = [here(), there()]
-      yield* one.send("POST", "/log_in")
+      yield* one.send("POST", "/login")
       for (const [name, cookie] of one.cookies) other.cookies.set(name, cookie)
       for (let round = 0; round < 3; round++) {
         const location = (yield* one.send("POST", "/save")).headers.get("location")!
@@ -129,13 +129,13 @@ needing(has("Chromium") && hasOpenssl, "there is no chromium or no openssl on th
     Layer.merge(
       Layer.mergeAll(
         route("GET", "/", Effect.succeed(HttpServerResponse.html("front page"))),
-        route("GET", "/log_in/failed", Effect.succeed(HttpServerResponse.html("try again"))),
+        route("GET", "/login/failed", Effect.succeed(HttpServerResponse.html("try again"))),
         route(
           "POST",
           "/visit",
           Effect.flatMap(UserSession as Effect.Effect<any>, ({ create }) => answering(create({ cart: ["tea"] })))
         ),
-        route("POST", "/log_in/ada", logIn(UserSession))
+        route("POST", "/login/ada", logIn(UserSession))
       ).pipe(Layer.provide(openOf(UserSession))),
       route(
         "GET",
@@ -164,18 +164,18 @@ needing(has("Chromium") && hasOpenssl, "there is no chromium or no openssl on th
     const backChannel = `http://127.0.0.1:${await listen(atProvider as Routes, "http")}`
     for (const [attempt, end] of [
       [AttemptLive, "/me"],
-      [AttemptLax, "/log_in/failed"]
+      [AttemptLax, "/login/failed"]
     ] as const) {
       // Its port is not known before it listens.
       let home = ""
-      const there = provided(provider, { origin, backChannel, callback: () => `${home}/log_in/callback` })
+      const there = provided(provider, { origin, backChannel, callback: () => `${home}/login/callback` })
       const routes = Layer.merge(own(UserSession), (OAuth as AnyLayer).pipe(Layer.provide(there)))
       home = `https://app.test:${await listen(withParts(routes, [partsOf(UserSession), attempt]))}`
       const context = await browser.createBrowserContext()
       const page = await context.newPage()
       await visit(page, `${home}/`)
       await post(page, `${home}/visit`)
-      await page.goto(`${home}/log_in?next=/me`).catch(() => undefined)
+      await page.goto(`${home}/login?next=/me`).catch(() => undefined)
       await arrived(page, end)
       if (end === "/me") assert.deepStrictEqual(JSON.parse(await text(page)), { username: "ada", cart: ["tea"] })
       await context.close()
@@ -190,8 +190,8 @@ needing(has("Chromium") && hasOpenssl, "there is no chromium or no openssl on th
     )}`
     const phone = await (await browser.createBrowserContext()).newPage()
     await visit(phone, `${home}/`)
-    await post(phone, `${home}/log_in/ada`)
-    const token = await phone.evaluate(async () => (await (await fetch("/hand_off", { method: "POST" })).json()).token)
+    await post(phone, `${home}/login/ada`)
+    const token = await phone.evaluate(async () => (await (await fetch("/hand-off", { method: "POST" })).json()).token)
     const view = await (await browser.createBrowserContext()).newPage()
     view.on("request", (request) => asked.push(request.url(), request.headers()["referer"] ?? ""))
     await visit(view, `${home}/enter#${token}`)

@@ -36,7 +36,7 @@ const request: Effect.Effect<any, never, any> = UserSession
 const LogIn = logInOf(UserSession)
 const LogOut = route(
   "POST",
-  "/log_out",
+  "/logout",
   Effect.flatMap(request, ({ destroy }) => answering(destroy))
 ).pipe(Layer.provide(open))
 const WhoAmI = route(
@@ -59,12 +59,12 @@ const AdminLogIn = Layer.merge(
   ),
   route(
     "POST",
-    "/admin/log_out",
+    "/admin/logout",
     Effect.flatMap(AdminSession as Effect.Effect<any>, ({ destroy }) => answering(destroy))
   )
 ).pipe(Layer.provide(SessionMiddleware.router(AdminSession).layer))
 
-const loggedIn = (browser: Browser, name = "ada") => Effect.as(browser.send("POST", `/log_in/${name}`), browser)
+const loggedIn = (browser: Browser, name = "ada") => Effect.as(browser.send("POST", `/login/${name}`), browser)
 
 describe("docs/recipes.md, a message shown once", () => {
   const app = Effect.fn(function* (backend?: Parameters<typeof withParts>[2]) {
@@ -162,8 +162,8 @@ describe("docs/recipes.md, an administrator as a user", () => {
       Impersonation,
       SignOut,
       route("GET", "/devices", list).pipe(Layer.provide(guard)),
-      route("POST", "/delete_account", Effect.succeed(done)).pipe(Layer.provide(sudo)),
-      route("POST", "/step_up", Effect.succeed(done)).pipe(Layer.provide(InPerson.layer))
+      route("POST", "/delete-account", Effect.succeed(done)).pipe(Layer.provide(sudo)),
+      route("POST", "/step-up", Effect.succeed(done)).pipe(Layer.provide(InPerson.layer))
     )
     const newBrowser = yield* browsersOf(withParts(routes, [Layer.provideMerge(user, adminParts)]))
     return { newBrowser }
@@ -220,16 +220,16 @@ describe("docs/recipes.md, an administrator as a user", () => {
       yield* setClock
       const { newBrowser } = yield* app
       const ada = yield* loggedIn(newBrowser())
-      assert.strictEqual(yield* ada.status("POST", "/delete_account"), 200)
-      assert.strictEqual(yield* ada.status("POST", "/step_up"), 200)
+      assert.strictEqual(yield* ada.status("POST", "/delete-account"), 200)
+      assert.strictEqual(yield* ada.status("POST", "/step-up"), 200)
       const admin = yield* administrator(newBrowser)
       yield* admin.send("POST", "/users/ada/impersonate")
-      const refused = yield* admin.send("POST", "/delete_account")
+      const refused = yield* admin.send("POST", "/delete-account")
       assert.deepStrictEqual(
         [refused.status, refused.headers.get("www-authenticate")?.split(",")[0]],
         [401, `Session error="insufficient_user_authentication"`]
       )
-      assert.strictEqual(yield* admin.status("POST", "/step_up"), 403)
+      assert.strictEqual(yield* admin.status("POST", "/step-up"), 403)
       assert.strictEqual(yield* admin.status("POST", "/users/bob/impersonate"), 409)
       assert.strictEqual(yield* admin.text("/whoami"), "ada")
     })
@@ -242,12 +242,12 @@ describe("docs/recipes.md, an administrator as a user", () => {
       const ada = yield* loggedIn(newBrowser())
       const admin = yield* administrator(newBrowser)
       yield* admin.send("POST", "/users/ada/impersonate")
-      assert.strictEqual((yield* ada.send("POST", "/sign_out_elsewhere")).text, "ended 1 other sessions")
+      assert.strictEqual((yield* ada.send("POST", "/sign-out-elsewhere")).text, "ended 1 other sessions")
       assert.strictEqual(yield* admin.status("GET", "/whoami"), 401)
 
       yield* admin.send("POST", "/users/ada/impersonate")
       assert.strictEqual(yield* admin.status("GET", "/whoami"), 200)
-      yield* admin.send("POST", "/admin/log_out")
+      yield* admin.send("POST", "/admin/logout")
       assert.strictEqual(yield* admin.status("GET", "/whoami"), 403)
     })
   )
@@ -271,12 +271,12 @@ describe("docs/recipes.md, sign out everywhere, and several sessions", () => {
       ]
       const thief = newBrowser()
       thief.cookies.set("__Host-session", laptop.cookies.get("__Host-session")!)
-      assert.strictEqual((yield* laptop.send("POST", "/sign_out_elsewhere")).text, "ended 1 other sessions")
+      assert.strictEqual((yield* laptop.send("POST", "/sign-out-elsewhere")).text, "ended 1 other sessions")
       assert.strictEqual(yield* tablet.status("GET", "/whoami"), 401)
       // The token was replaced, since a thief may hold a copy.
       assert.strictEqual(yield* thief.status("GET", "/whoami"), 401)
       assert.strictEqual(yield* laptop.status("GET", "/whoami"), 200)
-      assert.strictEqual((yield* laptop.send("POST", "/sign_out_everywhere")).text, "ended 1 sessions")
+      assert.strictEqual((yield* laptop.send("POST", "/sign-out-everywhere")).text, "ended 1 sessions")
       assert.strictEqual(yield* laptop.status("GET", "/whoami"), 401)
       assert.strictEqual(yield* bob.status("GET", "/whoami"), 200)
     })
@@ -311,7 +311,7 @@ describe("docs/recipes.md, an error of one's own", () => {
       const routes = Layer.merge(
         route(
           "POST",
-          "/log_in",
+          "/login",
           Effect.flatMap(MemberSession as Effect.Effect<any>, ({ create }) =>
             Effect.as(create({ username: "ada" }), HttpServerResponse.empty())
           )
@@ -332,7 +332,7 @@ describe("docs/recipes.md, an error of one's own", () => {
         )
       )
       const browser = (yield* browsersOf(withParts(routes, [live])))()
-      yield* browser.send("POST", "/log_in")
+      yield* browser.send("POST", "/login")
       assert.strictEqual(yield* browser.text("/whoami"), "ada")
       suspended.set("ada", "Monday")
       const refused = yield* browser.send("GET", "/whoami")
@@ -397,22 +397,22 @@ describe("docs/recipes.md, another name for the cookie", () => {
           [after, before]
         ] as const) {
           const browser = newBrowser()
-          yield* browser.status(first, "POST", "/log_in/ada")
+          yield* browser.status(first, "POST", "/login/ada")
           assert.strictEqual(yield* browser.status(second, "GET", "/whoami"), 200, `${first}, then ${second}`)
           // Logged in again at the other, with the cookie of the first.
-          yield* browser.status(second, "POST", "/log_in/ada")
+          yield* browser.status(second, "POST", "/login/ada")
           assert.strictEqual(yield* browser.status(first, "GET", "/whoami"), 200, `${second}, then ${first}`)
           const stolen = newBrowser(new Map(browser.cookies))
-          yield* browser.status(second, "POST", "/log_out")
+          yield* browser.status(second, "POST", "/logout")
           assert.deepStrictEqual(browser.names(), [])
           assert.strictEqual(yield* stolen.status(first, "GET", "/whoami"), 401)
         }
       }
       const browser = newBrowser()
-      yield* browser.status("writing", "POST", "/log_in/ada")
+      yield* browser.status("writing", "POST", "/login/ada")
       assert.strictEqual(yield* browser.status("renamed", "GET", "/whoami"), 200)
       const late = newBrowser()
-      yield* late.status("reading", "POST", "/log_in/ada")
+      yield* late.status("reading", "POST", "/login/ada")
       assert.strictEqual(yield* late.status("renamed", "GET", "/whoami"), 401)
     })
   )
@@ -458,10 +458,10 @@ describe("docs/recipes.md, another name for the cookie", () => {
   it.effect("a session of before goes on under the old name, and a log-in takes that off", () =>
     Effect.gen(function* () {
       const browser = (yield* deploys())()
-      yield* browser.status("old", "POST", "/log_in/ada")
+      yield* browser.status("old", "POST", "/login/ada")
       assert.strictEqual(yield* browser.status("writing", "GET", "/whoami"), 200)
       assert.deepStrictEqual(browser.names(), ["sid"])
-      yield* browser.status("writing", "POST", "/log_in/ada")
+      yield* browser.status("writing", "POST", "/login/ada")
       assert.deepStrictEqual(browser.names(), ["__Host-session"])
     })
   )
@@ -469,7 +469,7 @@ describe("docs/recipes.md, another name for the cookie", () => {
   it.effect("[R55] a new token on a schedule takes the old name off, and is no stolen copy", () =>
     Effect.gen(function* () {
       const browser = (yield* deploys({ rotateEvery: "10 minutes", absoluteTimeout: "12 hours" }))()
-      yield* browser.status("old", "POST", "/log_in/ada")
+      yield* browser.status("old", "POST", "/login/ada")
       for (let i = 0; i < 5; i++) {
         yield* TestClock.adjust("11 minutes")
         assert.strictEqual(yield* browser.status("writing", "GET", "/whoami"), 200)
@@ -488,7 +488,7 @@ describe("docs/recipes.md, another identifier", () => {
       const backend = sharedBackend()
       const OldLogIn = route(
         "POST",
-        "/log_in",
+        "/login",
         Effect.flatMap(OldSession as Effect.Effect<any>, ({ create }) =>
           Effect.as(create({ username: "ada" }, { cookie: "browser" }), HttpServerResponse.empty())
         )
@@ -507,7 +507,7 @@ describe("docs/recipes.md, another identifier", () => {
       const before = browserOf(yield* Client.serve(withParts(OldLogIn, [partsOf(OldSession)], backend)))
       const live = (UserSessionLive as AnyLayer).pipe(Layer.provide(SessionFrontend.layerCookie()))
       const newBrowser = yield* browsersOf(withParts(Layer.mergeAll(WhoAmI, LogOut, Times), [live], backend))
-      yield* before.send("POST", "/log_in")
+      yield* before.send("POST", "/login")
       const cookie = before.cookies.get("__Host-session")!
       yield* TestClock.adjust("30 minutes")
 
@@ -521,7 +521,7 @@ describe("docs/recipes.md, another identifier", () => {
       const hour = 3_600_000
       assert.deepStrictEqual(JSON.parse(yield* device.text("/times")), [began, began + 24 * hour, hour])
 
-      yield* device.send("POST", "/log_out")
+      yield* device.send("POST", "/logout")
       device.cookies.set("__Host-session", cookie)
       assert.strictEqual(yield* device.status("GET", "/whoami"), 401)
     })

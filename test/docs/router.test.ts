@@ -107,20 +107,20 @@ describe("docs/router.md", async () => {
   )
 
   const logIn = (send: Client.Send) =>
-    send("POST", "/log-in", { headers: { "content-type": "application/json" }, body: `{"username":"ada"}` })
+    send("POST", "/login", { headers: { "content-type": "application/json" }, body: `{"username":"ada"}` })
 
   it.effect("its app logs in, keeps a cart, and logs out; a bad form is a 400", () =>
     Effect.gen(function* () {
       const send = yield* start
       assert.strictEqual((yield* send("GET", "/whoami")).status, 401)
       const bad = { headers: { "content-type": "application/json" }, body: `{"username":""}` }
-      assert.strictEqual((yield* send("POST", "/log-in", bad)).status, 400)
+      assert.strictEqual((yield* send("POST", "/login", bad)).status, 400)
       const { cookie } = yield* logIn(send)
       yield* send("POST", "/cart/tea", { cookie })
       assert.strictEqual((yield* send("POST", "/cart/milk", { cookie })).status, 200)
       assert.strictEqual((yield* send("GET", "/whoami", { cookie })).text, `{"username":"ada","cart":["tea","milk"]}`)
       assert.strictEqual((yield* send("GET", "/hello", { cookie })).text, "hello ada")
-      assert.strictEqual((yield* send("POST", "/log-out", { cookie })).status, 204)
+      assert.strictEqual((yield* send("POST", "/logout", { cookie })).status, 204)
       assert.strictEqual((yield* send("GET", "/whoami", { cookie })).status, 401)
     })
   )

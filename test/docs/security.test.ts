@@ -40,7 +40,7 @@ describe("your part of chapter 7", () => {
         Effect.map(Effect.flatMap(session, run), (answer) => HttpServerResponse.text(String(answer)))
       )
     const Open = Layer.mergeAll(
-      post("/log_in", ({ create }) => create({ username: "ada" }, { methods: ["pwd"] })),
+      post("/login", ({ create }) => create({ username: "ada" }, { methods: ["pwd"] })),
       post("/code", ({ reauthenticate }) => reauthenticate({ methods: ["otp"] })),
       post("/password", ({ reauthenticate }) => reauthenticate({ methods: ["pwd"] })),
       post("/from_provider", () => fromProvider(1)),
@@ -80,8 +80,8 @@ describe("your part of chapter 7", () => {
   it("[R53] an address is changed with both factors, each fresh, and the other sessions end", async () => {
     const { browser, dispose, pass } = await app()
     const [laptop, phone] = [browser(), browser()]
-    await laptop("POST", "/log_in")
-    await phone("POST", "/log_in")
+    await laptop("POST", "/login")
+    await phone("POST", "/login")
     assert.strictEqual(await status(laptop, "POST", "/address"), 401)
     await laptop("POST", "/code")
     assert.strictEqual(await status(laptop, "POST", "/address"), 204)
@@ -98,8 +98,8 @@ describe("your part of chapter 7", () => {
   it("[R52] [R53] sessions are shown to their user, and ended with a fresh proof, one or all", async () => {
     const { browser, dispose, pass } = await app()
     const [laptop, phone] = [browser(), browser()]
-    await phone("POST", "/log_in")
-    await laptop("POST", "/log_in")
+    await phone("POST", "/login")
+    await laptop("POST", "/login")
     pass(6 * minutes)
     const devices = JSON.parse((await laptop("GET", "/devices")).text) as ReadonlyArray<{
       id: string
@@ -119,7 +119,7 @@ describe("your part of chapter 7", () => {
   it("[R49] an account that is disabled is out at once", async () => {
     const { browser, dispose } = await app()
     const laptop = browser()
-    await laptop("POST", "/log_in")
+    await laptop("POST", "/login")
     assert.strictEqual((await browser()("POST", "/disable")).text, "1")
     assert.strictEqual(await status(laptop, "GET", "/devices"), 401)
     await dispose()

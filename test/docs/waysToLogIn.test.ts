@@ -50,7 +50,7 @@ const Own = Layer.mergeAll(
   ).pipe(Layer.provide(open)),
   route(
     "POST",
-    "/sign_out_everywhere",
+    "/sign-out-everywhere",
     Effect.flatMap(request, ({ revokeAll }) => answering(revokeAll))
   ).pipe(Layer.provide(open))
 )
@@ -171,7 +171,7 @@ describe("docs/ways-to-log-in.md, the redirect to the login page", () => {
 })
 
 describe("docs/ways-to-log-in.md, an identity provider", () => {
-  const assertFailed = (answer: Client.Answer) => assertRedirect(answer, "/log_in/failed")
+  const assertFailed = (answer: Client.Answer) => assertRedirect(answer, "/login/failed")
 
   /** The provider and the app, each at an address of its own. */
   const app = Effect.fn(function* (backend?: Parameters<typeof withParts>[2]) {
@@ -179,7 +179,7 @@ describe("docs/ways-to-log-in.md, an identity provider", () => {
       Promise.all(["attempt", "provider", "oauth"].map(recipe))
     )
     const providers = `http://127.0.0.1:${yield* Server.listen(fakeProvider())}`
-    const there = provided(provider, { origin: providers, backChannel: providers, callback: () => "/log_in/callback" })
+    const there = provided(provider, { origin: providers, backChannel: providers, callback: () => "/login/callback" })
     const routes = Layer.merge(Own, (OAuth as AnyLayer).pipe(Layer.provide(there)))
     const clock = { millis: 0 }
     const port = yield* ahead(clock)(Server.listen(withParts(routes, [partsOf(UserSession), AttemptLive], backend)))
@@ -198,7 +198,7 @@ describe("docs/ways-to-log-in.md, an identity provider", () => {
     /** Begins a log-in, and answers the form that the provider's page then posts. */
     const begin = (browser: Browser, next = "/me") =>
       Effect.gen(function* () {
-        const { headers, status } = yield* browser.send("GET", `/log_in?next=${encodeURIComponent(next)}`)
+        const { headers, status } = yield* browser.send("GET", `/login?next=${encodeURIComponent(next)}`)
         const location = headers.get("location")!
         assert.strictEqual(status, 303)
         assert.isTrue(location.startsWith(`${providers}/authorize?`))
@@ -208,7 +208,7 @@ describe("docs/ways-to-log-in.md, an identity provider", () => {
         )
       })
     const callback = (browser: Browser, form: Record<string, string>, from = providers) =>
-      browser.send("POST", "/log_in/callback", { from, form })
+      browser.send("POST", "/login/callback", { from, form })
     return { newBrowser: () => browserOf(send), begin, callback, clock }
   })
 
@@ -221,9 +221,9 @@ describe("docs/ways-to-log-in.md, an identity provider", () => {
       visitor.cookies.set("__Host-session", browser.cookies.get("__Host-session")!)
       const form = yield* begin(browser, "/me?a=b")
       assert.match(browser.cookies.get("__Host-log-in")!.attributes, /HttpOnly; Secure; SameSite=None/i)
-      assertRedirect(yield* callback(browser, form), "/log_in/done")
+      assertRedirect(yield* callback(browser, form), "/login/done")
       assert.strictEqual(yield* browser.status("GET", "/me"), 401)
-      assertRedirect(yield* browser.send("GET", "/log_in/done"), "/me?a=b")
+      assertRedirect(yield* browser.send("GET", "/login/done"), "/me?a=b")
       assert.deepStrictEqual(JSON.parse(yield* browser.text("/me")), {
         username: "ada",
         cart: ["tea"],
@@ -233,7 +233,7 @@ describe("docs/ways-to-log-in.md, an identity provider", () => {
       assert.strictEqual(yield* visitor.status("GET", "/me"), 401)
       assert.notStrictEqual(browser.cookies.get("__Host-session"), visitor.cookies.get("__Host-session"))
       // What planted the visitor's cookie opens nothing.
-      assert.strictEqual(yield* visitor.status("POST", "/sign_out_everywhere"), 401)
+      assert.strictEqual(yield* visitor.status("POST", "/sign-out-everywhere"), 401)
       assert.strictEqual(yield* browser.status("GET", "/me"), 200)
     })
   )
@@ -250,18 +250,18 @@ describe("docs/ways-to-log-in.md, an identity provider", () => {
       const victim = newBrowser()
       yield* begin(victim)
       assertFailed(yield* callback(victim, form))
-      assertFailed(yield* victim.send("GET", "/log_in/done"))
+      assertFailed(yield* victim.send("GET", "/login/done"))
       // Another's code, with one's own state: the verifier and the nonce are another's.
       const other = yield* begin(newBrowser())
       assertFailed(yield* callback(browser, { ...form, code: other["code"]! }))
       assertFailed(yield* callback(browser, { state: form["state"]!, error: "access_denied" }))
 
-      assertRedirect(yield* callback(browser, form), "/log_in/done")
+      assertRedirect(yield* callback(browser, form), "/login/done")
       assertFailed(yield* callback(browser, form))
-      const answers = yield* atOnce(20, [browser], "GET", "/log_in/done")
+      const answers = yield* atOnce(20, [browser], "GET", "/login/done")
       assert.strictEqual(answers.filter(({ headers }) => headers.get("location") === "/me").length, 1)
-      assert.strictEqual(answers.filter(({ headers }) => headers.get("location") === "/log_in/failed").length, 19)
-      assertFailed(yield* browser.send("GET", "/log_in/done"))
+      assert.strictEqual(answers.filter(({ headers }) => headers.get("location") === "/login/failed").length, 19)
+      assertFailed(yield* browser.send("GET", "/login/done"))
     })
   )
 
@@ -271,17 +271,17 @@ describe("docs/ways-to-log-in.md, an identity provider", () => {
       Effect.gen(function* () {
         const { begin, callback, clock, newBrowser } = yield* app()
         const [browser, phone] = [newBrowser(), newBrowser()]
-        yield* phone.send("POST", "/log_in/ada")
+        yield* phone.send("POST", "/login/ada")
         const form = yield* begin(browser)
         yield* callback(browser, form)
-        yield* phone.send("POST", "/sign_out_everywhere")
-        assertFailed(yield* browser.send("GET", "/log_in/done"))
+        yield* phone.send("POST", "/sign-out-everywhere")
+        assertFailed(yield* browser.send("GET", "/login/done"))
         assert.strictEqual(yield* browser.status("GET", "/me"), 401)
 
         const [first, second] = [yield* begin(browser), yield* begin(browser, "//evil.test")]
         assertFailed(yield* callback(browser, first))
         yield* callback(browser, second)
-        assertRedirect(yield* browser.send("GET", "/log_in/done"), "/")
+        assertRedirect(yield* browser.send("GET", "/login/done"), "/")
 
         const late = yield* begin(browser)
         clock.millis = 600_000
@@ -302,8 +302,8 @@ describe("docs/ways-to-log-in.md, a token that logs in once", () => {
   const handOff = (newBrowser: () => Browser) =>
     Effect.gen(function* () {
       const phone = newBrowser()
-      yield* phone.send("POST", "/log_in/ada")
-      const { text } = yield* phone.send("POST", "/hand_off")
+      yield* phone.send("POST", "/login/ada")
+      const { text } = yield* phone.send("POST", "/hand-off")
       return { phone, token: JSON.parse(text).token as string }
     })
   const enter = (browser: Browser, token: string) => browser.send("POST", "/enter", { form: { token } })
@@ -329,7 +329,7 @@ describe("docs/ways-to-log-in.md, a token that logs in once", () => {
       const stranger = newBrowser()
       stranger.cookies.set("__Host-session", { value: token, attributes: "" })
       assert.strictEqual(yield* stranger.status("GET", "/me"), 401)
-      assert.strictEqual(yield* newBrowser().status("POST", "/hand_off"), 401)
+      assert.strictEqual(yield* newBrowser().status("POST", "/hand-off"), 401)
       const session = phone.cookies.get("__Host-session")!.value
       assert.strictEqual((yield* enter(newBrowser(), session)).status, 401)
       yield* TestClock.adjust("1 minute")
@@ -367,14 +367,14 @@ describe("docs/ways-to-log-in.md, a token that logs in once", () => {
       assert.strictEqual(yield* phone.status("POST", "/sudo"), 200)
       yield* TestClock.adjust("6 minutes")
       assert.strictEqual(yield* phone.status("POST", "/sudo"), 401)
-      const later = JSON.parse((yield* phone.send("POST", "/hand_off")).text).token
+      const later = JSON.parse((yield* phone.send("POST", "/hand-off")).text).token
       const view = newBrowser()
       assertRedirect(yield* enter(view, later), "/")
       assert.deepStrictEqual([yield* view.status("GET", "/me"), yield* view.status("POST", "/sudo")], [200, 401])
 
-      const last = JSON.parse((yield* phone.send("POST", "/hand_off")).text).token
+      const last = JSON.parse((yield* phone.send("POST", "/hand-off")).text).token
       yield* TestClock.adjust("1 second")
-      yield* phone.send("POST", "/sign_out_everywhere")
+      yield* phone.send("POST", "/sign-out-everywhere")
       const late = newBrowser()
       assert.strictEqual((yield* enter(late, last)).status, 401)
       assert.isFalse(late.cookies.has("__Host-session"))
@@ -407,7 +407,7 @@ describe("docs/ways-to-log-in.md, a mobile client", () => {
       const headers = { authorization }
       assert.strictEqual(JSON.parse((yield* newBrowser().send("GET", "/me", { headers })).text).username, "ada")
       const from = "https://evil.test"
-      assert.strictEqual(yield* newBrowser().status("POST", "/sign_out_everywhere", { headers, from }), 200)
+      assert.strictEqual(yield* newBrowser().status("POST", "/sign-out-everywhere", { headers, from }), 200)
       assert.strictEqual(yield* newBrowser().status("GET", "/me", { headers }), 401)
     })
   )

@@ -50,11 +50,11 @@ const cookieOf = ({ headers }: { readonly headers: Headers }) => ({
 
 describe("docs/web-handlers.md", () => {
   const send = sender((request) => whole.fetch(request))
-  const logIn = async () => cookieOf(await send("/log-in", form({ username: "ada" })))
+  const logIn = async () => cookieOf(await send("/login", form({ username: "ada" })))
 
   it("Hono logs in and out, and knows who asks", async () => {
     assert.strictEqual((await send("/")).text, "hello stranger")
-    const loggedIn = await send("/log-in", form({ username: "ada" }))
+    const loggedIn = await send("/login", form({ username: "ada" }))
     assert.deepStrictEqual([loggedIn.status, loggedIn.headers.get("location")], [303, "/"])
     assert.match(
       loggedIn.headers.get("set-cookie") ?? "",
@@ -67,7 +67,7 @@ describe("docs/web-handlers.md", () => {
     assert.strictEqual(home.headers.get("vary"), "Cookie")
     assert.strictEqual((await send("/whoami", {}, cookie)).text, "ada")
 
-    const loggedOut = await send("/log-out", { method: "POST" }, cookie)
+    const loggedOut = await send("/logout", { method: "POST" }, cookie)
     assert.match(loggedOut.headers.get("set-cookie") ?? "", /^__Host-session=; Max-Age=0;/)
     assert.strictEqual((await send("/", {}, cookie)).text, "hello stranger")
   })
@@ -76,13 +76,13 @@ describe("docs/web-handlers.md", () => {
     const stranger = await send("/whoami")
     assert.deepStrictEqual([stranger.status, stranger.headers.get("www-authenticate")], [401, "Session"])
     const cookie = await logIn()
-    const attack = await send("/log-out", { method: "POST" }, { ...cookie, "sec-fetch-site": "cross-site" })
+    const attack = await send("/logout", { method: "POST" }, { ...cookie, "sec-fetch-site": "cross-site" })
     assert.strictEqual(attack.status, 403)
     assert.strictEqual((await send("/whoami", {}, cookie)).text, "ada")
   })
 
   it("Hono answers a bad form 400, a store that is away 503, and anything else 500", async () => {
-    assert.strictEqual((await send("/log-in", form({ username: "" }))).status, 400)
+    assert.strictEqual((await send("/login", form({ username: "" }))).status, 400)
     const unavailable = new SessionError.SessionUnavailable({ outcome: "unknown" })
     assert.deepStrictEqual(
       [await sessions.statusOf(unavailable), await sessions.statusOf(new Error("other"))],

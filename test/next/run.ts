@@ -14,8 +14,8 @@ const visits = async (address: string): Promise<void> => {
   assert.equal(await greeting(), "hello stranger")
   assert.equal((await send("/whoami")).status, 401)
 
-  assert.equal((await send("/log-in", "", { method: "POST", body: new URLSearchParams() })).status, 400)
-  const loggedIn = await send("/log-in", "", { method: "POST", body: new URLSearchParams({ username: "ada" }) })
+  assert.equal((await send("/login", "", { method: "POST", body: new URLSearchParams() })).status, 400)
+  const loggedIn = await send("/login", "", { method: "POST", body: new URLSearchParams({ username: "ada" }) })
   assert.equal(loggedIn.status, 303)
   const [header = ""] = loggedIn.headers.getSetCookie()
   assert.match(header, /^__Host-session=v1\.[^;]+; Max-Age=86400; Path=\/; HttpOnly; Secure; SameSite=Lax$/)
@@ -25,9 +25,9 @@ const visits = async (address: string): Promise<void> => {
   const whoami = await send("/whoami", cookie)
   assert.deepEqual([whoami.status, await whoami.text()], [200, "ada"])
 
-  const attack = await send("/log-out", cookie, { method: "POST", headers: { "sec-fetch-site": "cross-site" } })
+  const attack = await send("/logout", cookie, { method: "POST", headers: { "sec-fetch-site": "cross-site" } })
   assert.equal(attack.status, 403)
-  const loggedOut = await send("/log-out", cookie, { method: "POST" })
+  const loggedOut = await send("/logout", cookie, { method: "POST" })
   assert.equal(loggedOut.status, 303)
   assert.match(loggedOut.headers.getSetCookie()[0] ?? "", /^__Host-session=; Max-Age=0;/)
 

@@ -36,11 +36,11 @@ export const partsOf = (
 ): AnyLayer =>
   SessionMiddleware.layer(definition, options).pipe(Layer.provide([frontend, SessionVerifier.layerExists(definition)]))
 
-/** `POST /log_in/<name>`, without a password. */
+/** `POST /login/<name>`, without a password. */
 export const logInOf = (definition: any): AnyLayer =>
   route(
     "POST",
-    "/log_in/:name",
+    "/login/:name",
     Effect.gen(function* () {
       const { name } = yield* HttpRouter.params
       return yield* answering((yield* definition as Effect.Effect<any>).create({ username: name }))

@@ -11,13 +11,13 @@ export default async function Page() {
   )
   const user = await runtime.runPromise(asking)
   return user === undefined ? (
-    <form action="/log-in" method="post">
+    <form action="/login" method="post">
       <p>hello stranger</p>
       <input name="username" aria-label="name" required />
       <button>Log in</button>
     </form>
   ) : (
-    <form action="/log-out" method="post">
+    <form action="/logout" method="post">
       <p>{`hello ${user}`}</p>
       <button>Log out</button>
     </form>
