@@ -1,42 +1,13 @@
-/** The README is short, its app runs as a reader runs it, and its table of options is that of the sources. */
-import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
-import { readFileSync, writeFileSync } from "node:fs"
+/** The README is short, and its table of options is that of the sources. Its app is run by servers.test.ts. */
+import { assert, describe, it } from "@effect/vitest"
+import { readFileSync } from "node:fs"
 import { join } from "node:path"
-import * as Examples from "../support/examples.ts"
 
 const root = join(import.meta.dirname, "../..")
 const read = (file: string): string => readFileSync(join(root, file), "utf8")
 const readme = read("README.md")
 
 it("is at most 12 KB", () => assert.isAtMost(Buffer.byteLength(readme), 12 * 1024))
-
-describe("app.ts", () => {
-  const [, code] = /```ts\n\/\/ app\.ts\n([\s\S]*?)^```/m.exec(readme)!
-  let examples: Examples.Examples
-  beforeAll(() => {
-    examples = Examples.open()
-    writeFileSync(join(examples.folder, "examples/app.ts"), code!)
-  })
-  afterAll(() => examples.close())
-
-  it("logs in, knows who asks, and logs out", async () => {
-    const { url } = await examples.serving("app.ts", { SESSION_SECRET: "Qm3vT8xW1nYk5RzJc7LpHd2GsB9fKa0EuNqVo6XiMtg=" })
-    const send = (method: string, path: string, cookie = "") => fetch(url + path, { method, headers: { cookie } })
-    const logIn = await send("POST", "/login")
-    assert.strictEqual(await logIn.text(), "welcome\n")
-    const cookie = logIn.headers.getSetCookie()[0]!.split(";")[0]!
-    assert.match(cookie, /^__Host-session=/)
-    assert.strictEqual(await (await send("GET", "/whoami", cookie)).text(), "hello ada\n")
-    assert.strictEqual((await send("POST", "/logout", cookie)).status, 200)
-    assert.strictEqual((await send("GET", "/whoami", cookie)).status, 401)
-  })
-
-  it("says what is missing without a secret", async () => {
-    const { exited, output } = await examples.run("app.ts")
-    assert.notStrictEqual(await exited, 0)
-    assert.include(output(), "SESSION_SECRET")
-  })
-})
 
 describe("the table of options", () => {
   /** Where the options of each part of the table are declared. */
