@@ -9,20 +9,14 @@ import { HttpRouter, HttpServerResponse } from "effect/http"
 import { SessionBackendRedis, SessionFrontend, SessionMiddleware, SessionVerifier } from "effect-sessions"
 import { SessionTest } from "effect-sessions/testing"
 import { createHmac, randomBytes } from "node:crypto"
-import { rmSync } from "node:fs"
-import { pathToFileURL } from "node:url"
 import { type App, expressApp, fastifyApp, gate, ironApp, redisClient, sealData } from "./moving/apps.ts"
-import { fileOf, makeFolder, write } from "./support/fences.ts"
+import { modulesOf } from "./support/fences.ts"
 import { listens, needing, newSecret, redisUrl, until } from "./support/processes.ts"
 import * as Server from "./support/server.ts"
 
 const withRedis = needing(await listens(redisUrl, 6379), "no Redis at REDIS_URL, nor at 127.0.0.1:6379")
 
-const folder = makeFolder()
-write(["docs/moving.md"], folder)
-// The recipes' types are checked by docs.test.ts; here they are modules that were just written.
-const recipe = (name: string): Promise<any> =>
-  import(pathToFileURL(fileOf(folder, "docs/moving.md", `${name}.ts`)).href)
+const recipe = modulesOf("docs/moving.md")
 
 const { UserSession } = await recipe("session")
 const { LogOut } = await recipe("log-out")
@@ -45,7 +39,6 @@ afterAll(async () => {
     if (keys.length > 0) await client.del(keys)
   }
   client.destroy()
-  rmSync(folder, { recursive: true, force: true })
 })
 
 const started = async (app: Promise<App>): Promise<App> => {
@@ -75,7 +68,7 @@ const serve = (live: AnyLayer, logOut: AnyLayer, prefix = ours): Promise<App> =>
     Layer.provide(SessionMiddleware.routerRequired(UserSession).layer as AnyLayer)
   )
   const open = Layer.mergeAll(
-    post("/log_in/eve", ({ create }) => create({ username: "eve", cart: [] })),
+    post("/login/eve", ({ create }) => create({ username: "eve", cart: [] })),
     post("/revoke_all", ({ revokeAll }) => revokeAll)
   ).pipe(Layer.provide(SessionMiddleware.router(UserSession).layer as AnyLayer))
   const routes = Layer.mergeAll(logOut, guarded, open).pipe(
@@ -150,7 +143,7 @@ withRedis("docs/moving.md, from express-session", () => {
   let app: App
   const loggedIn = async (at = old) => {
     const ada = browser()
-    await ada.send(at, "POST", "/log_in/ada")
+    await ada.send(at, "POST", "/login/ada")
     return ada
   }
   beforeAll(async () => {
@@ -168,13 +161,13 @@ withRedis("docs/moving.md, from express-session", () => {
     assert.deepStrictEqual([...ada.jar.keys()], ["connect.sid", "__Host-session"])
     assert.strictEqual(await ada.me(old), "ada")
     const thief = ada.copy()
-    assert.strictEqual((await ada.send(app, "POST", "/log_out")).status, 204)
+    assert.strictEqual((await ada.send(app, "POST", "/logout")).status, 204)
     assert.deepStrictEqual([...ada.jar.keys()], [])
     for (const each of [ada, thief]) assert.deepStrictEqual([await each.me(app), await each.me(old)], [401, 401])
     // One who logs out before anything was adopted, too.
     const early = await loggedIn()
     const kept = early.copy()
-    await early.send(app, "POST", "/log_out")
+    await early.send(app, "POST", "/logout")
     for (const each of [early, kept]) assert.deepStrictEqual([await each.me(app), await each.me(old)], [401, 401])
   })
 
@@ -186,7 +179,7 @@ withRedis("docs/moving.md, from express-session", () => {
     const guide = await serve(provideOld(UserSessionLive), provideOld(LogOut), `${ours}-guide`)
     const ada = await loggedIn(plain)
     isAda(await ada.me(guide))
-    await ada.send(guide, "POST", "/log_out")
+    await ada.send(guide, "POST", "/logout")
     assert.deepStrictEqual([await ada.me(guide), await ada.me(plain)], [401, 401])
   })
 
@@ -211,7 +204,7 @@ withRedis("docs/moving.md, from express-session", () => {
   it("20 requests at once and a log-out in the middle of them leave none that stands", async () => {
     const ada = await loggedIn()
     const tabs = Array.from({ length: 20 }, () => ada.copy())
-    await Promise.all(tabs.map((tab, i) => (i === 10 ? tab.send(app, "POST", "/log_out") : tab.me(app))))
+    await Promise.all(tabs.map((tab, i) => (i === 10 ? tab.send(app, "POST", "/logout") : tab.me(app))))
     const all = [ada, ...tabs]
     const after = await Promise.all(all.map(async (tab) => [await tab.me(app), await tab.me(old)]))
     assert.deepStrictEqual(
@@ -223,7 +216,7 @@ withRedis("docs/moving.md, from express-session", () => {
 
   it("a cookie that is forged, or cut, or carries another's signature adopts nothing", async () => {
     const [ada, eve] = [await loggedIn(), browser()]
-    await eve.send(old, "POST", "/log_in/eve")
+    await eve.send(old, "POST", "/login/eve")
     const [id, others] = [ada, eve].map(({ jar }) => idIn(jar.get("connect.sid")!)) as [string, string]
     const forged = {
       "another secret": cookieOf(id, newSecret()),
@@ -294,7 +287,7 @@ withRedis("docs/moving.md, from express-session", () => {
     assert.deepStrictEqual(await stored(), { sessions: 0, claims: 0 })
     await client.set(key, JSON.stringify({ ...JSON.parse(record), more: [1] }))
     isAda(await ada.me(app))
-    await visitor.send(old, "POST", "/log_in/ada")
+    await visitor.send(old, "POST", "/login/ada")
     isAda(await visitor.me(app))
   })
 
@@ -302,7 +295,7 @@ withRedis("docs/moving.md, from express-session", () => {
     const [early, late] = [await loggedIn(), await loggedIn()]
     const kept = late.copy()
     isAda(await early.me(app))
-    for (const each of [early, late]) await each.send(old, "POST", "/log_out")
+    for (const each of [early, late]) await each.send(old, "POST", "/logout")
     for (const each of [late, kept]) assert.deepStrictEqual([await each.me(app), await each.me(old)], [401, 401])
     assert.strictEqual(await early.me(old), 401)
     isAda(await early.me(app))
@@ -317,7 +310,7 @@ withRedis("docs/moving.md, from express-session", () => {
     const slow = ada.copy().send(old, "POST", "/slow")
     // The old app has read the session once the request after it is answered.
     await kept.me(old)
-    await ada.send(app, "POST", "/log_out")
+    await ada.send(app, "POST", "/logout")
     go()
     await slow
     assert.deepStrictEqual([await kept.me(old), await ada.copy().me(app)], ["ada", 401])
@@ -328,12 +321,12 @@ withRedis("docs/moving.md, from express-session", () => {
   it("a new log-in at the old app is adopted anew, and one of another user at ours ends the old one for us", async () => {
     const ada = await loggedIn()
     isAda(await ada.me(app))
-    await ada.send(app, "POST", "/log_out")
-    await ada.send(old, "POST", "/log_in/ada")
+    await ada.send(app, "POST", "/logout")
+    await ada.send(old, "POST", "/login/ada")
     isAda(await ada.me(app))
     const shared = await loggedIn()
     const kept = shared.copy()
-    assert.strictEqual((await shared.send(app, "POST", "/log_in/eve")).status, 204)
+    assert.strictEqual((await shared.send(app, "POST", "/login/eve")).status, 204)
     assert.match(String(await shared.me(app)), /eve/)
     assert.strictEqual(await kept.me(app), 401)
   })
@@ -362,7 +355,7 @@ withRedis("docs/moving.md, from @fastify/session", () => {
 
   it("who is logged in at the old app is so at ours, 20 times at once, and a log-out at ours ends both", async () => {
     const ada = browser()
-    await ada.send(old, "POST", "/log_in/ada")
+    await ada.send(old, "POST", "/login/ada")
     const tabs = await twenty(async () => {
       const tab = ada.copy()
       isAda(await tab.me(app))
@@ -372,7 +365,7 @@ withRedis("docs/moving.md, from @fastify/session", () => {
     isAda(await ada.me(app))
     assert.strictEqual(await ada.me(old), "ada")
     const kept = ada.copy()
-    await ada.send(app, "POST", "/log_out")
+    await ada.send(app, "POST", "/logout")
     for (const each of [ada, kept]) assert.deepStrictEqual([await each.me(app), await each.me(old)], [401, 401])
     kept.jar.delete("__Host-session")
     assert.strictEqual(await kept.me(app), 401)
@@ -380,7 +373,7 @@ withRedis("docs/moving.md, from @fastify/session", () => {
 
   it("a cookie that is forged adopts nothing, and is that of express-session but for the mark", async () => {
     const ada = browser()
-    await ada.send(old, "POST", "/log_in/ada")
+    await ada.send(old, "POST", "/login/ada")
     const id = idIn(ada.jar.get("sessionId")!)
     assert.strictEqual(decodeURIComponent(ada.jar.get("sessionId")!), `${id}.${signatureOf(id, secret)}`)
     const forged = browser(new Map([["sessionId", encodeURIComponent(`${id}.${signatureOf(id, newSecret())}`)]]))
@@ -403,7 +396,7 @@ withRedis("docs/moving.md, from iron-session", () => {
   beforeEach(() => forget())
   const loggedIn = async () => {
     const ada = browser()
-    await ada.send(old, "POST", "/log_in/ada")
+    await ada.send(old, "POST", "/login/ada")
     return ada
   }
 
@@ -418,7 +411,7 @@ withRedis("docs/moving.md, from iron-session", () => {
     isAda(await ada.me(app))
     assert.strictEqual(await ada.me(old), "ada")
     const kept = ada.copy()
-    await ada.send(app, "POST", "/log_out")
+    await ada.send(app, "POST", "/logout")
     assert.deepStrictEqual([await ada.me(app), await ada.me(old), ada.jar.size], [401, 401, 0])
     // A copy opens the old app still, as after its own log-out, and ours no more, under any name.
     assert.strictEqual(await kept.me(old), "ada")
@@ -447,7 +440,7 @@ withRedis("docs/moving.md, from iron-session", () => {
   it("the old log-out ends nothing but the cookie, and each seal of one log-in is a session", async () => {
     const ada = await loggedIn()
     const kept = ada.copy()
-    await ada.send(old, "POST", "/log_out")
+    await ada.send(old, "POST", "/logout")
     assert.strictEqual(ada.jar.size, 0)
     assert.strictEqual(await kept.me(old), "ada")
     isAda(await kept.me(app))

@@ -70,7 +70,7 @@ export const expressApp = (
       store: new RedisStore({ client, prefix, ...storeOptions })
     })
   )
-  app.post("/log_in/:user", (request, response, next) =>
+  app.post("/login/:user", (request, response, next) =>
     request.session.regenerate((error) => {
       if (error) return next(error)
       request.session.user = request.params.user
@@ -87,7 +87,7 @@ export const expressApp = (
     request.session.cart = [...(request.session.cart ?? []), "slow"]
     response.send("ok")
   })
-  app.post("/log_out", (request, response, next) =>
+  app.post("/logout", (request, response, next) =>
     request.session.destroy((error) => (error ? next(error) : response.send("ok")))
   )
   app.get("/me", (request, response) =>
@@ -104,13 +104,13 @@ export const fastifyApp = async (
   await app.register(fastifyCookie)
   const store = new RedisStore({ client, prefix })
   await app.register(fastifySession, { saveUninitialized: false, cookie: { secure: false }, ...options, store })
-  app.post<{ Params: { user: string } }>("/log_in/:user", async (request) => {
+  app.post<{ Params: { user: string } }>("/login/:user", async (request) => {
     await request.session.regenerate()
     request.session.user = request.params.user
     request.session.cart = ["tea"]
     return "ok"
   })
-  app.post("/log_out", async (request) => {
+  app.post("/logout", async (request) => {
     await request.session.destroy()
     return "ok"
   })
@@ -123,7 +123,7 @@ export const ironApp = (options: SessionOptions): Promise<App> =>
   serving((request, response) => {
     const answer = async () => {
       const session = await getIronSession<Partial<Data>>(request, response, options)
-      const user = /^\/log_in\/(\w+)$/.exec(request.url!)?.[1]
+      const user = /^\/login\/(\w+)$/.exec(request.url!)?.[1]
       if (request.url === "/fill") {
         session.cart = Array.from({ length: 400 }, (_, i) => `item ${i}`)
         await session.save()
@@ -131,7 +131,7 @@ export const ironApp = (options: SessionOptions): Promise<App> =>
         session.user = user
         session.cart = ["tea"]
         await session.save()
-      } else if (request.url === "/log_out") {
+      } else if (request.url === "/logout") {
         session.destroy()
       } else if (session.user === undefined) {
         response.statusCode = 401
