@@ -163,9 +163,9 @@ describe("docs/ways-to-log-in.md, the redirect to the login page", () => {
         // As the browser reads it.
         assert.strictEqual(new URL(location, "https://app.test").origin, "https://app.test", `${next} -> ${location}`)
       }
-      const own = ["/", "/a?b=c#d", "/a/%2F/b", "a"]
+      const own = ["/", "/a?b=c#d", "/a/%2F/b"]
       const { ownPath } = yield* Effect.promise(() => recipe("next"))
-      assert.deepStrictEqual(own.map(ownPath), ["/", "/a?b=c#d", "/a/%2F/b", "/a"])
+      assert.deepStrictEqual(own.map(ownPath), own)
     })
   )
 })
