@@ -17,7 +17,7 @@ const reasonOf = (error: unknown): string =>
 const portAdvice = (cause: unknown): string => {
   const { code, port } = (cause ?? {}) as { readonly code?: string; readonly port?: number }
   return code === "EADDRINUSE"
-    ? `port ${port} is taken: choose another, as in PORT=${Number(port) + 1} npm run example`
+    ? `port ${port} is taken: set PORT to another, such as ${Number(port) + 1}`
     : `the server cannot listen: ${reasonOf(cause)}`
 }
 

@@ -18,19 +18,19 @@
  * Sessions are in the file `sessions.sqlite`, or where `SESSION_BACKEND` says: see `../backend.ts`. Users and the audit are in
  * memory, or in the file that `SHOP_DATABASE` names. The administrator's password is `ADMIN_PASSWORD`, or a new one each time.
  */
-import { NodeCrypto, NodeHttpServer, NodeRuntime } from "@effect/platform-node"
-import { ByteSize, Cause, Config, Console, Context, Effect, Layer, Logger, Option, Redacted } from "effect"
+import { NodeCrypto, NodeHttpServer } from "@effect/platform-node"
+import { ByteSize, Config, Console, Effect, Layer, Logger, Option, Redacted } from "effect"
 import { SecureRandom } from "effect/crypto"
 import { Base64Url } from "effect/encoding"
 import { HttpRouter, HttpServerRequest } from "effect/http"
-import { SessionBackend } from "effect-sessions"
 import * as NodeSqliteClient from "effect-sessions/NodeSqliteClient"
 import { createServer } from "node:http"
 import { backend } from "../backend.ts"
 import { Keys } from "../basic.ts"
+import { launch } from "../launch.ts"
 import { Assets } from "./assets.ts"
 import { Audit } from "./audit.ts"
-import { Dressed } from "./pages.ts"
+import { ErrorPages } from "./pages.ts"
 import { AccountRoutes } from "./routes/account.ts"
 import { AdminRoutes } from "./routes/admin.ts"
 import { DeviceRoutes } from "./routes/devices.ts"
@@ -39,7 +39,7 @@ import { ShopRoutes } from "./routes/shop.ts"
 import { Sessions } from "./session.ts"
 import { Users } from "./users.ts"
 
-const Routes = Layer.mergeAll(ShopRoutes, LogInRoutes, DeviceRoutes, AccountRoutes, AdminRoutes, Assets, Dressed)
+const Routes = Layer.mergeAll(ShopRoutes, LogInRoutes, DeviceRoutes, AccountRoutes, AdminRoutes, Assets, ErrorPages)
 
 const DatabaseFile = Config.String("SHOP_DATABASE").pipe(Config.withDefault(":memory:"))
 
@@ -67,24 +67,6 @@ export const App = HttpRouter.serve(Routes, { disableListenLog: true }).pipe(
   Layer.provide(Layer.provideMerge(Layer.merge(Users.layer, Audit.layer), Database))
 )
 
-/** What is wrong, in a line: the innermost cause says it best. */
-const explained = (error: unknown): string => {
-  if (!(error instanceof Error)) return String(error)
-  if ("code" in error && error.code === "EADDRINUSE") return "the port is taken, choose another: PORT=3001"
-  const text = error.cause === undefined ? error.message || error.name : explained(error.cause)
-  return text.replaceAll(/\s*\n\s*/g, " ")
-}
-
-/** Redis would be waited for without an end. */
-const Store = Layer.effect(
-  SessionBackend.SessionBackend,
-  Layer.build(backend("sqlite")).pipe(
-    Effect.timeoutOrElse({ duration: "5 seconds", orElse: () => Effect.die("no answer for 5 seconds") }),
-    Effect.map((context) => Context.get(context, SessionBackend.SessionBackend)),
-    Effect.catchCause((cause) => Effect.die(new Error(`the store of the sessions: ${explained(Cause.squash(cause))}`)))
-  )
-)
-
 const Server = Layer.unwrap(
   Effect.gen(function* () {
     const port = yield* Config.Port("PORT").pipe(Config.withDefault(3000))
@@ -97,15 +79,11 @@ const Server = Layer.unwrap(
       Layer.provide(NodeHttpServer.layer(createServer, { port }))
     )
   })
-).pipe(Layer.provide([Store, Keys]), Layer.provide(NodeCrypto.layer))
+).pipe(
+  Layer.provide([backend("sqlite"), Keys]),
+  Layer.provide(NodeCrypto.layer),
+  // A line for each entry, whatever it holds.
+  Layer.provide(Logger.layer([Logger.consoleLogFmt]))
+)
 
-if (import.meta.main) {
-  Layer.launch(Server).pipe(
-    Effect.tapCause((cause) =>
-      Cause.hasInterruptsOnly(cause) ? Effect.void : Console.error(`cannot start: ${explained(Cause.squash(cause))}`)
-    ),
-    // A line for each entry, whatever it holds.
-    Effect.provide(Logger.layer([Logger.consoleLogFmt])),
-    NodeRuntime.runMain({ disableErrorReporting: true })
-  )
-}
+if (import.meta.main) launch(Server)

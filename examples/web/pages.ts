@@ -117,7 +117,7 @@ const words: Readonly<Record<number, readonly [title: string, text: string]>> = 
   503: ["Back in a moment", "We cannot look up sessions just now. You are still logged in: please try again."]
 }
 
-const dressed = (response: HttpServerResponse.HttpServerResponse) => {
+const withErrorPage = (response: HttpServerResponse.HttpServerResponse) => {
   const isPage = response.headers["content-type"]?.startsWith("text/html") === true
   if (response.status < 400 || isPage) return HttpServerResponse.setHeaders(response, headers)
   const [title, text] = words[response.status] ?? words[response.status < 500 ? 400 : 500]!
@@ -130,9 +130,9 @@ const dressed = (response: HttpServerResponse.HttpServerResponse) => {
 }
 
 /** Also of what failed and was answered without a handler: its status, `WWW-Authenticate` and `Retry-After` stay. */
-export const Dressed = Layer.merge(
+export const ErrorPages = Layer.merge(
   HttpRouter.middleware(
-    HttpEffect.withPreResponseHandler((_, response) => Effect.succeed(dressed(response))),
+    HttpEffect.withPreResponseHandler((_, response) => Effect.succeed(withErrorPage(response))),
     { global: true }
   ),
   HttpRouter.add("*", "*", Effect.succeed(HttpServerResponse.empty({ status: 404 })))

@@ -79,7 +79,7 @@ export const programs: ReadonlyArray<Program> = [
     did: "another program has the port of an example",
     run: { example: "basic.ts" },
     env: { PORT: "TAKEN" },
-    sees: "port TAKEN is taken: choose another, as in PORT=NEXT npm run example",
+    sees: "port TAKEN is taken: set PORT to another, such as NEXT",
     change: "the examples listen on `PORT`, or on 3000"
   },
   {
