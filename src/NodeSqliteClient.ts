@@ -252,7 +252,8 @@ const open = (options: NodeSqliteClientOptions): Effect.Effect<Database, SqlErro
       }
     },
     (cause) => {
-      const why = cause instanceof Error ? cause.message : String(cause)
+      // Deno names the file, too.
+      const why = (cause instanceof Error ? cause.message : String(cause)).replace(`: ${options.filename}`, "")
       const advice = why === "unable to open database file" ? "; its folder has to exist, and be writable" : ""
       return `cannot open ${options.filename}: ${why}${advice}`
     }

@@ -15,6 +15,8 @@ export default defineConfig({
     pool: process.versions["bun"] === undefined ? "forks" : "threads",
     maxWorkers: 1,
     isolate: false,
+    // So they share what Effect has read of the environment, and a file can set no variable for itself.
+    env: { SESSION_SECRET: "tS0uT1hGqWc5m8ZrYb3xKJvPe7LdA2nF9iQyXoVkDz4=" },
     // Two runtimes share the machine.
     testTimeout: 120_000,
     hookTimeout: 120_000,
