@@ -1,8 +1,8 @@
 /** The servers of the README and the guides do what these say to try: on the built package, asked by their own curl lines. */
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
-import { execFileSync } from "node:child_process"
-import { readFileSync, writeFileSync } from "node:fs"
-import { join } from "node:path"
+import { execFileSync, spawnSync } from "node:child_process"
+import { cpSync, readFileSync, writeFileSync } from "node:fs"
+import { dirname, join } from "node:path"
 import * as Examples from "../support/examples.ts"
 import { fileOf, write } from "../support/fences.ts"
 
@@ -97,6 +97,26 @@ describe("docs/getting-started.md", () => {
     await send("POST", "/logout")
     assert.strictEqual((await send("GET", "/orders")).status, 401)
     assert.strictEqual(await text("/"), "hello stranger\n")
+  })
+
+  it("compiles with its tsconfig.json, and without the guard it does not", { timeout: 60_000 }, () => {
+    const project = join(examples.folder, "guide")
+    const whole = dirname(fileOf(join(examples.folder, "examples"), guide, "routes.ts"))
+    for (const name of ["whole", "open"]) cpSync(whole, join(project, name), { recursive: true })
+    const routes = join(project, "open/routes.ts")
+    const guard = ".pipe(Layer.provide(SessionMiddleware.routerRequired(UserSession).layer))"
+    writeFileSync(routes, readFileSync(routes, "utf8").replace(guard, ""))
+    const [, config] = /^```json\n([\s\S]*?)^```/m.exec(readFileSync(join(root, guide), "utf8"))!
+    writeFileSync(join(project, "tsconfig.json"), config!)
+    const tsc = [join(root, "node_modules/typescript/bin/tsc"), "--pretty", "false"]
+    const { stdout } = spawnSync(process.execPath, tsc, { cwd: project, encoding: "utf8" })
+    const messages = stdout.split(/\n(?=\S)/)
+    const ofMain = messages.find((message) => message.startsWith("open/main.ts("))
+    assert.include(ofMain, "'VerifiedOf<UserSession>' is not assignable")
+    assert.deepStrictEqual(
+      messages.filter((message) => !message.startsWith("open/")),
+      []
+    )
   })
 })
 
