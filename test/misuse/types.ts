@@ -96,6 +96,15 @@ export const missing: ReadonlyArray<Refused> = [
     change: "`NodeCrypto.layer`, or the Web Crypto layers of `effect/crypto`"
   },
   {
+    did: "none of these three",
+    code: app(
+      "LogIn.pipe(open)",
+      all.replace("Backend, ", "").replace(", Layer.provide(Keys), Layer.provide(Crypto)", "")
+    ),
+    sees: "Core",
+    change: "the app's own backend, keys and crypto"
+  },
+  {
     did: "no manager, in a job without HTTP",
     code: `run(Effect.flatMap(UserSession.Manager, (manager) => manager.revokeAll("ada")))`,
     sees: "ManagerOf<UserSession>",
