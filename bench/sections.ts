@@ -15,10 +15,13 @@ import type {
 } from "./results.ts"
 import type { Figure } from "./stats.ts"
 
-const table = (head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<string>>): string =>
-  [head, head.map((_, column) => (column === 0 ? "---" : "---:")), ...rows]
+/** The names in the first column and other words stand to the left, numbers to the right. */
+const table = (head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<string>>): string => {
+  const isWords = (column: number) => column === 0 || rows.some((row) => /^[a-z]/i.test(row[column]!))
+  return [head, head.map((_, column) => (isWords(column) ? "---" : "---:")), ...rows]
     .map((cells) => `| ${cells.join(" | ")} |`)
     .join("\n")
+}
 
 const details = (summary: string, ...paragraphs: ReadonlyArray<string>): string =>
   [`<details>\n<summary>${summary}</summary>`, ...paragraphs, "</details>"].join("\n\n")
