@@ -138,6 +138,28 @@ describe("adopt with `from`", () => {
     })
   )
 
+  it.effect(
+    "who ends their own session in another way than by log-out is not brought back by an old cookie either",
+    () =>
+      Effect.gen(function* () {
+        const endings: Record<string, (session: (typeof UserSession)["Service"]) => Effect.Effect<unknown, unknown>> = {
+          revokeAll: ({ revokeAll }) => revokeAll,
+          "revoke of its own": (session) => Effect.flatMap(session.get, ({ id }) => session.revoke(id))
+        }
+        for (const [how, end] of Object.entries(endings)) {
+          const app = yield* make()
+          // Logged in at ours first, and at the old app afterwards.
+          const logIn = yield* app.route((session) => session.create(ada))
+          const { cookie } = yield* logIn("POST", "/")
+          const send = yield* app.route(end)
+          const answer = yield* send("POST", "/", { cookie: `${sid}; ${cookie}` })
+          assert.strictEqual(answer.status, 204, how)
+          assert.deepStrictEqual(yield* app.backend.records, [], how)
+          yield* expectEnded(app)
+        }
+      })
+  )
+
   it.effect("one that was revoked, has expired or was replaced is not made again", () =>
     Effect.gen(function* () {
       const endings: Record<

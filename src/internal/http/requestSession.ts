@@ -510,9 +510,10 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   get revoke(): RequestSession<A, R>["revoke"] {
     return (id) =>
       this.#withOwner((principal, session) =>
-        Effect.map(this.#binding.manager.revoke(id, { principal }), (revoked) => {
-          if (id === session.id) this.#set(missing)
-          return revoked
+        Effect.flatMap(this.#binding.manager.revoke(id, { principal }), (revoked) => {
+          if (id !== session.id) return Effect.succeed(revoked)
+          this.#set(missing)
+          return Effect.as(this.#disown(undefined), revoked)
         })
       )
   }
@@ -527,11 +528,14 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     const { manager } = this.#binding
     return this.#withOwner((principal, session) =>
       Effect.gen({ self: this }, function* () {
+        // As in a log-out: this browser's old cookie must not bring the user back.
+        const disowned = yield* Effect.exit(this.#disown(undefined))
         // This session is the last to go: with it the request could not be sent again if the store fails on the way.
         const others = yield* this.#revoked(principal, session.id)
         const rest = yield* manager.revokeAll(principal, { before: this.#began() })
         this.#headers.detach()
         this.#set(missing)
+        yield* disowned
         return others + rest
       })
     )
