@@ -73,6 +73,54 @@ describe("adoption under attack", () => {
     })
   )
 
+  it.effect("[R69] a log-out that meets an adoption at its very end ends what it made", () =>
+    Effect.gen(function* () {
+      const backend = WatchedBackend.make()
+      const [slow, fast] = [yield* makeManager(backend, secretA), yield* makeManager(backend, secretA)]
+      const [isMade, mayEnd] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+      let updates = 0
+      backend.wire = (operation, run, args) => {
+        if (operation !== "update" || !isOfClaim(args)) return run
+        updates++
+        // The adoption's waits until the log-out has read the claim, and the log-out's until the adoption is done.
+        return updates === 1
+          ? Effect.andThen(Deferred.await(mayEnd), run)
+          : updates === 2
+            ? Effect.andThen(Effect.andThen(Deferred.succeed(mayEnd, undefined), Deferred.await(isMade)), run)
+            : run
+      }
+      const adopting = yield* Effect.forkChild(
+        Effect.tap(slow.adopt(from, ada), () => Deferred.succeed(isMade, undefined))
+      )
+      yield* TestClock.adjust(1)
+      assert.isTrue(yield* fast.disown(from))
+      const { token } = yield* Fiber.join(adopting)
+      assert.strictEqual(yield* outcome(fast.resolve(token)), "SessionInvalid NotFound")
+      assert.strictEqual(yield* outcome(fast.adopt(from, ada)), "SessionInvalid NotFound")
+    })
+  )
+
+  it.effect("[R78] where it cannot be said that a session was made, there is none, and the next request adopts", () =>
+    Effect.gen(function* () {
+      for (const result of ["notApplied", "unknown"] as const) {
+        const backend = WatchedBackend.make()
+        const manager = yield* makeManager(backend, secretA)
+        let isFirst = true
+        backend.wire = (operation, run, args) => {
+          if (operation !== "update" || !isOfClaim(args) || !isFirst) return run
+          isFirst = false
+          return Effect.andThen(
+            result === "unknown" ? Effect.ignore(run) : Effect.void,
+            WatchedBackend.failure(operation, result)
+          )
+        }
+        assert.strictEqual(yield* outcome(manager.adopt(from, ada)), `SessionUnavailable ${result}`)
+        assert.deepStrictEqual(yield* backend.records, [])
+        assert.strictEqual((yield* manager.adopt(from, ada)).data.username, "ada")
+      }
+    })
+  )
+
   it.effect("[R78] one that cannot be made can be made later, however slow the store was", () =>
     Effect.gen(function* () {
       const backend = WatchedBackend.make()
