@@ -9,7 +9,7 @@ import * as Client from "../support/client.ts"
 import { empty, name, reasonOf, text } from "../support/httpSupport.ts"
 import { outcome } from "../support/outcome.ts"
 import * as Stack from "../support/stack.ts"
-import { ada, eve, secretA, secretB, UserSession } from "../support/userSession.ts"
+import { ada, eve, nobody, secretA, secretB, UserSession } from "../support/userSession.ts"
 import * as WatchedBackend from "../support/watchedBackend.ts"
 
 const from = "id at the old app"
@@ -254,6 +254,19 @@ describe("adoption under attack", () => {
         yield* manager.rotate(stolen)
         assert.strictEqual(yield* outcome(steal(from)), "SessionInvalid NotFound")
       })
+  )
+
+  it.effect("a memory that is full forgets what was adopted, as docs/moving.md says: no store for a move", () =>
+    Effect.gen(function* () {
+      const backend = WatchedBackend.make({ memory: { maxSessions: 3 } })
+      const manager = yield* makeManager(backend, secretA)
+      assert.isFalse(yield* manager.disown(from))
+      for (let i = 0; i < 3; i++) {
+        assert.strictEqual(yield* outcome(manager.adopt(from, ada)), "SessionInvalid NotFound")
+        yield* manager.create(nobody)
+      }
+      assert.strictEqual((yield* manager.adopt(from, ada)).data.username, "ada")
+    })
   )
 
   it.effect("[R55] the old cookie opens the session until its token has been changed", () =>
