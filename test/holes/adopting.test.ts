@@ -3,6 +3,7 @@ import { NodeCrypto } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Context, Deferred, Effect, Exit, Fiber, Layer, Option, Redacted } from "effect"
 import { SessionFrontend, SessionKeys, SessionMiddleware } from "effect-sessions"
+import type { Operation, SessionBackendError } from "../../src/SessionBackend.ts"
 import { TestClock } from "effect/testing"
 import * as Token from "../../src/internal/token/token.ts"
 import * as Client from "../support/client.ts"
@@ -70,6 +71,44 @@ describe("adoption under attack", () => {
       assert.strictEqual(yield* Fiber.join(failing), "SessionUnavailable notApplied")
       backend.wire = (_, run) => run
       assert.strictEqual(yield* outcome(manager.adopt(from, ada)), "SessionInvalid NotFound")
+    })
+  )
+
+  it.effect("[R78] requests at once share the one that is made after a failure", () =>
+    Effect.gen(function* () {
+      const backend = WatchedBackend.make()
+      const manager = yield* makeManager(backend, secretA)
+      const gate = yield* Deferred.make<void>()
+      const wire =
+        (whatElse: <A>(run: Effect.Effect<A, SessionBackendError>) => Effect.Effect<A, SessionBackendError>) =>
+        <A>(operation: Operation, run: Effect.Effect<A, SessionBackendError>, args: ReadonlyArray<unknown>) =>
+          operation === "create" && !isOfClaim(args) ? whatElse(run) : run
+      backend.wire = wire(() => WatchedBackend.failure("create"))
+      assert.strictEqual(yield* outcome(manager.adopt(from, ada)), "SessionUnavailable notApplied")
+      yield* TestClock.adjust("1 minute")
+      backend.wire = wire((run) => Effect.andThen(Deferred.await(gate), run))
+      const all = yield* Effect.forkChild(
+        Effect.all(
+          Array.from({ length: 10 }, () => manager.adopt(from, ada)),
+          { concurrency: "unbounded" }
+        )
+      )
+      yield* TestClock.adjust("100 millis")
+      yield* Deferred.succeed(gate, undefined)
+      yield* TestClock.adjust("100 millis")
+      const sessions = yield* Fiber.join(all)
+      assert.strictEqual(new Set(sessions.map(({ token }) => Redacted.value(token))).size, 1)
+    })
+  )
+
+  it.effect("a store that contradicts itself is a failure, and not an endless loop", () =>
+    Effect.gen(function* () {
+      const backend = WatchedBackend.make({ replace: () => ({ read: () => Effect.succeedNone }) })
+      const manager = yield* makeManager(backend, secretA)
+      yield* Effect.ignore(manager.adopt(from, ada))
+      for (const call of [outcome(manager.adopt(from, ada)), outcome(manager.disown(from))]) {
+        assert.strictEqual(yield* call, "SessionUnavailable notApplied")
+      }
     })
   )
 

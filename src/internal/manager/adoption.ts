@@ -35,8 +35,12 @@ interface Said {
   readonly state: "making" | "made" | "free"
 }
 
+/** How often a claim is looked at that others take and free meanwhile. */
+const maxAttempts = 10
+
 export interface Claim extends Said {
   readonly version: number
+  /** When the making of its session began. */
   readonly at: number
   /** Whether this call has claimed it. */
   readonly isNew: boolean
@@ -50,7 +54,7 @@ const saidBy = (record: SessionRecord): Said => JSON.parse(record.data) as Said
 const claimOf = (record: SessionRecord): Claim => ({
   ...saidBy(record),
   version: record.version,
-  at: record.createdAt,
+  at: record.lastSeenAt,
   isNew: false
 })
 
@@ -75,12 +79,12 @@ export const make = (options: {
   const say = Effect.fnUntraced(function* (
     from: string,
     claim: Claim,
-    said: Partial<Said>
+    said: Partial<Said & Pick<Claim, "at">>
   ): Effect.fn.Return<Option.Option<Claim>, SessionUnavailable> {
     const key = yield* keyOf(from)
-    const { at, version } = claim
+    const { version } = claim
     const next = { ...claim, ...said, version: version + 1 }
-    const patch = { data: textOf(next), lastSeenAt: at, idleExpiresAt: at + lasts }
+    const patch = { data: textOf(next), lastSeenAt: next.at, idleExpiresAt: next.at + lasts }
     const { _tag } = yield* storage.update(key, version, patch, options.timeout)
     return _tag === "updated" ? Option.some(next) : Option.none()
   })
@@ -101,12 +105,12 @@ export const make = (options: {
     freshId,
     say,
     release,
-    /** Claims the old session, or answers who has. `None` if another call was faster just now. */
+    /** Claims the old session, or answers who has. */
     claim: Effect.fnUntraced(function* (
       from: string,
       /** `made` if nothing is to be made of it. */
       state: "making" | "made"
-    ): Effect.fn.Return<Option.Option<Claim>, SessionUnavailable> {
+    ): Effect.fn.Return<Claim, SessionUnavailable> {
       const key = yield* keyOf(from)
       const said: Said = { id: yield* freshId, kid, state }
       const now = yield* Clock.currentTimeMillis
@@ -130,11 +134,15 @@ export const make = (options: {
       }
       const orRelease = <B>(write: Effect.Effect<B, SessionUnavailable>) =>
         Effect.tapError(write, ({ outcome }) => (outcome === "unknown" ? release(from, said.id) : Effect.void))
-      if ((yield* orRelease(storage.create(record))) === "created")
-        return Option.some({ ...claimOf(record), isNew: true })
-      const found = Option.map(yield* storage.read(key), claimOf)
-      if (Option.isNone(found) || found.value.state !== "free") return found
-      return Option.map(yield* orRelease(say(from, found.value, said)), (claim) => ({ ...claim, isNew: true }))
+      for (let attempt = 0; attempt < maxAttempts; attempt++) {
+        if ((yield* orRelease(storage.create(record))) === "created") return { ...claimOf(record), isNew: true }
+        const found = Option.map(yield* storage.read(key), claimOf)
+        if (Option.isNone(found)) continue
+        if (found.value.state !== "free") return found.value
+        const taken = yield* orRelease(say(from, found.value, { ...said, at: now }))
+        if (Option.isSome(taken)) return { ...taken.value, isNew: true }
+      }
+      return yield* storage.failed("create", "notApplied", { _tag: "ClaimKeepsChanging" })
     })
   }
 }

@@ -378,11 +378,10 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
         const { principal } = yield* data.encode(given)
         for (;;) {
           const claimed = yield* adoption.claim(from, "making")
-          if (Option.isNone(claimed)) continue
-          const { at, id, isNew, kid, state } = claimed.value
+          const { at, id, isNew, kid, state } = claimed
           const secret = yield* tokens.secretOf(kid, id, from)
           if (Option.isNone(secret)) return yield* notFound
-          if (isNew) yield* adopted(from, claimed.value, secret.value, given, options, began)
+          if (isNew) yield* adopted(from, claimed, secret.value, given, options, began)
           const exit = yield* Effect.exit(load(yield* tokens.issue({ id, secret: secret.value }), noTouch))
           const now = yield* Clock.currentTimeMillis
           // The claim's time may be another server's.
@@ -402,12 +401,11 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
       Effect.gen(function* () {
         for (;;) {
           const claimed = yield* adoption.claim(from, "made")
-          if (Option.isNone(claimed)) continue
-          const { id, isNew, state } = claimed.value
+          const { id, isNew, state } = claimed
           if (isNew || id === except) return false
           if (state === "made") return yield* end(id, "logout")
           // From here on the request that is making it takes it back...
-          const taken = yield* adoption.say(from, claimed.value, { state: "made" })
+          const taken = yield* adoption.say(from, claimed, { state: "made" })
           if (Option.isNone(taken)) continue
           const isEnded = yield* end(id, "logout")
           // ... and until it has, nobody finds it.
