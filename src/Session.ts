@@ -171,8 +171,8 @@ export interface Adopted<A> {
   readonly data: A
   /**
    * The id of the old session. With it the session is made once: requests at once get the same one, and so does one that
-   * comes again because its answer was lost; whatever has ended it, it is not made again. Without it `adopt` must take the
-   * old session away as it reads it.
+   * comes again because its answer was lost; whatever has ended it, it is not made again. It names one old session alone, and
+   * an empty one is a defect. Without it `adopt` must take the old session away as it reads it.
    */
   readonly from?: string | undefined
   /** Without `authenticatedAt` the user counts as one who has not proved who they are: no `fresh` lets them through. */

@@ -3,6 +3,8 @@ import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import { execFile } from "node:child_process"
 import { once } from "node:events"
 import { type AddressInfo, createServer } from "node:net"
+import { mkdtempSync, rmSync, statSync } from "node:fs"
+import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { vi } from "vitest"
 import { mysqlUrl } from "./support/mariadb.ts"
@@ -151,9 +153,19 @@ describe("examples/web", { timeout: 60_000 }, () => {
     assert.strictEqual((await cy.get("/devices")).path, "/devices")
   })
 
+  it("takes no name with characters that are not seen", async () => {
+    for (const name of ["ada\u0000", "ada\nroot", "\u202enimda", "a\u200bda", "ada\u00ad"]) {
+      for (const path of ["/signup", "/login", "/admin/login"]) {
+        assert.strictEqual((await visitor().post(path, { name, password })).status, 400, JSON.stringify(name) + path)
+      }
+    }
+    assert.include((await visitor().post("/signup", { name: "Zoë O’Brien 李", password })).text, "Welcome, Zoë")
+  })
+
   it("after a restart without its users refuses their sessions, and lets them sign up again", async () => {
-    const dee = visitor()
+    const [dee, root] = [visitor(), visitor()]
     await dee.post("/signup", { name: "dee", password })
+    assert.strictEqual((await root.post("/admin/login", { name: "admin", password: adminPassword })).path, "/admin")
     const printed = vi.spyOn(console, "log")
     await shop.restart()
     assert.notInclude(JSON.stringify(printed.mock.calls), adminPassword, "[R86a] a password that it was given")
@@ -161,6 +173,8 @@ describe("examples/web", { timeout: 60_000 }, () => {
     const { path, text } = await dee.get("/devices")
     assert.strictEqual(path, "/login?next=%2Fdevices")
     assert.include(text, "Your session has ended")
+    // Its password may be another now.
+    assert.strictEqual((await root.get("/admin")).path, "/admin/login?next=%2Fadmin")
     assert.include((await dee.post("/signup", { name: "dee", password })).text, "Welcome, dee.")
     assert.strictEqual((await dee.get("/devices")).status, 200)
   })
@@ -191,7 +205,9 @@ describe("examples/web, started", { concurrent: true, timeout: 60_000 }, () => {
     const { port } = free.address() as AddressInfo
     free.close()
     await once(free, "close")
-    const { child, exited, output } = starting({ PORT: String(port) })
+    const folder = mkdtempSync(join(tmpdir(), "shop-"))
+    const files = { SQLITE_FILE: join(folder, "sessions.sqlite"), SHOP_DATABASE: join(folder, "shop.sqlite") }
+    const { child, exited, output } = starting({ PORT: String(port), ...files })
     try {
       await new Promise<void>((resolve) => {
         child.stdout!.on("data", () => output().includes("open http") && resolve())
@@ -202,9 +218,11 @@ describe("examples/web, started", { concurrent: true, timeout: 60_000 }, () => {
         /^the administrator is "admin", the password (\S{20})$/m.exec(output()) ?? assert.fail(output())
       const answer = await client(url!, { millis: 0 }).post("/admin/login", { name: "admin", password: secret! })
       assert.deepStrictEqual([answer.status, answer.path], [200, "/admin"])
+      for (const file of Object.values(files)) assert.strictEqual(statSync(file).mode & 0o077, 0, "for its user's eyes")
     } finally {
       child.kill()
       await exited
+      rmSync(folder, { recursive: true, force: true })
     }
   })
 

@@ -86,4 +86,8 @@ const Server = Layer.unwrap(
   Layer.provide(Logger.layer([Logger.consoleLogFmt]))
 )
 
-if (import.meta.main) launch(Server)
+if (import.meta.main) {
+  // The files hold hashes of passwords and what sessions hold: for this user's eyes.
+  process.umask(0o077)
+  launch(Server)
+}

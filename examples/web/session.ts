@@ -90,7 +90,15 @@ const AdminSessionLive = SessionMiddleware.layer(AdminSession, {
       sameSite: Config.succeed("strict"),
       secure
     }),
-    SessionVerifier.layerExists(AdminSession)
+    SessionVerifier.layer(
+      AdminSession,
+      Effect.map(
+        Users,
+        (users) =>
+          ({ data }) =>
+            users.verify(data.id)
+      )
+    )
   ])
 )
 

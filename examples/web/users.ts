@@ -14,7 +14,10 @@ export interface User {
 type Role = "customer" | "admin"
 type Password = Redacted.Redacted<string>
 
-/** What each name may be tried with: guessing is slow, and a user who mistypes is not locked out. */
+/**
+ * What each name may be tried with: guessing is slow, and a user who mistypes is not locked out. A stranger who guesses on
+ * purpose does lock them out for a while; sessions that there are go on. Limit addresses, too, where you know them.
+ */
 const attempts = { window: "15 minutes", limit: 20 } as const
 
 export class Users extends Context.Service<
@@ -22,7 +25,7 @@ export class Users extends Context.Service<
   {
     /** `None`: the name is taken. */
     readonly add: (name: string, password: Password) => Effect.Effect<Option.Option<User>>
-    /** The one administrator, with this password from now on. */
+    /** The one administrator, with this password from now on, and a new id: sessions from before are refused. */
     readonly putAdministrator: (name: string, password: Password) => Effect.Effect<void>
     /** The user, if this is their password and they have this role. */
     readonly check: (name: string, password: Password, role?: Role) => Effect.Effect<Option.Option<User>>
@@ -76,7 +79,7 @@ export class Users extends Context.Service<
         putAdministrator: (name, password) =>
           Effect.gen(function* () {
             yield* sql`INSERT INTO users ${sql.insert(yield* row(name, "admin", password))}
-              ON CONFLICT (name) DO UPDATE SET role = excluded.role, salt = excluded.salt, hash = excluded.hash`
+              ON CONFLICT (name) DO UPDATE SET id = excluded.id, role = excluded.role, salt = excluded.salt, hash = excluded.hash`
           }).pipe(Effect.orDie),
         check: (name, password, role = "customer") =>
           Effect.gen(function* () {

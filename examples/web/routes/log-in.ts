@@ -7,7 +7,8 @@ import { alarm, ownPath, page, Visitor } from "../pages.ts"
 import { lasting, UserSession } from "../session.ts"
 import { type User, Users } from "../users.ts"
 
-export const Name = Schema.Trim.check(Schema.isMinLength(1), Schema.isMaxLength(60))
+/** Without characters that are not seen: they make one name look like another, or turn the text around that an administrator reads. */
+export const Name = Schema.Trim.check(Schema.isMinLength(1), Schema.isMaxLength(60), Schema.isPattern(/^\P{C}*$/u))
 const PasswordText = Schema.String.check(Schema.isMaxLength(128))
 export const Password = Schema.RedactedFromValue(PasswordText)
 /** ASVS 5.0, 6.2.1. Compare yours with those that have leaked, too. */

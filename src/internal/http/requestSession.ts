@@ -94,8 +94,8 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   /** When the request began, or when it ended the principal's sessions: in nanoseconds. */
   #began: () => bigint
   #isRefused = false
-  /** Whether it is known which session of another library the request carries. */
-  #hasAsked = false
+  /** Whether the session of another library that the request carries has become ours, has ended, or is none. */
+  #isSettled = false
   /** Whether the look at the session keeps it alive. */
   #touch = true
   readonly #answer: Answer
@@ -203,7 +203,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
             if (this.#state !== undefined || (this.#isReading && !isOurs)) return this.load()
             isOurs = this.#isReading = true
             return isAdoptable(error) && this.#canIssue && isOwnRequest(this.#request)
-              ? this.#logIn().adopt((request) => this.#asking(adopt(request)), error)
+              ? this.#settling(this.#logIn().adopt(adopt, error))
               : Effect.fail(error)
           }),
       (exit) => {
@@ -464,19 +464,25 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     })
   }
 
-  #asking<B, E>(asked: Effect.Effect<B, E>): Effect.Effect<B, E> {
-    return Effect.tap(asked, () => Effect.sync(() => (this.#hasAsked = true)))
+  #settling(adopting: Loaded<Session<A>, R>): Loaded<Session<A>, R> {
+    return Effect.onExitPrimitive(adopting, (exit) => {
+      const tag = Exit.isSuccess(exit) ? undefined : errorOf(exit.cause)?._tag
+      // One that could not be made may be made yet, and one that is refused is there.
+      this.#isSettled = Exit.isSuccess(exit) || tag === "SessionMissing" || tag === "SessionInvalid"
+      return undefined
+    })
   }
 
   /** Ends another library's session that the request carries, so that its cookie brings no user back after a log-out. */
   #disown(replaced: Session<A> | undefined): Effect.Effect<unknown, SessionUnavailable> {
     const { frontend, manager } = this.#binding
-    if (this.#hasAsked || frontend.adopt === undefined) return Effect.void
-    return Effect.flatMap(this.#asking(frontend.adopt(this.#request)), (adopted) =>
+    if (this.#isSettled || frontend.adopt === undefined) return Effect.void
+    const disowning = Effect.flatMap(frontend.adopt(this.#request), (adopted) =>
       Option.isSome(adopted) && adopted.value.from !== undefined
         ? manager.disown(adopted.value.from, { except: replaced?.id })
         : Effect.void
     )
+    return Effect.tap(disowning, () => Effect.sync(() => (this.#isSettled = true)))
   }
 
   // ---------------------------------------------------------------------------
@@ -504,9 +510,10 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   get revoke(): RequestSession<A, R>["revoke"] {
     return (id) =>
       this.#withOwner((principal, session) =>
-        Effect.map(this.#binding.manager.revoke(id, { principal }), (revoked) => {
-          if (id === session.id) this.#set(missing)
-          return revoked
+        Effect.flatMap(this.#binding.manager.revoke(id, { principal }), (revoked) => {
+          if (id !== session.id) return Effect.succeed(revoked)
+          this.#set(missing)
+          return Effect.as(this.#disown(undefined), revoked)
         })
       )
   }
@@ -521,11 +528,14 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     const { manager } = this.#binding
     return this.#withOwner((principal, session) =>
       Effect.gen({ self: this }, function* () {
+        // As in a log-out: this browser's old cookie must not bring the user back.
+        const disowned = yield* Effect.exit(this.#disown(undefined))
         // This session is the last to go: with it the request could not be sent again if the store fails on the way.
         const others = yield* this.#revoked(principal, session.id)
         const rest = yield* manager.revokeAll(principal, { before: this.#began() })
         this.#headers.detach()
         this.#set(missing)
+        yield* disowned
         return others + rest
       })
     )

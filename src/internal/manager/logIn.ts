@@ -4,6 +4,7 @@
  * @internal
  */
 import * as Arr from "effect/Array"
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
@@ -334,57 +335,84 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
   /** Claim and session take a call of the store each. */
   const patience = 2 * times.backend
 
-  /** Claims an old session. Where another call is making its session, `use` is tried again until that is there. */
-  const claiming = <B, E>(
+  /** Two old sessions of one name would be one user's. */
+  const named = <B, E>(from: string, effect: Effect.Effect<B, E>): Effect.Effect<B, E> =>
+    from === ""
+      ? Effect.die(new Error(`${namespace}: \`from\` is empty, and so names no session of the other library`))
+      : Effect.uninterruptible(effect)
+
+  /** Makes the session of an old one that is claimed. */
+  const adopted = Effect.fnUntraced(function* (
     from: string,
-    isMade: boolean,
-    use: (claim: Claim) => Effect.Effect<B, E>,
-    isMissing: (exit: Exit.Exit<B, E>) => boolean
-  ) =>
-    Effect.flatMap(Clock.currentTimeMillis, (began) => {
-      const round: Effect.Effect<B, E | SessionUnavailable> = Effect.gen(function* () {
-        const claimed = yield* adoption.claim(from, isMade)
-        // It was taken back just now.
-        if (Option.isNone(claimed)) return yield* round
-        const exit = yield* Effect.exit(use(claimed.value))
-        const { at, isMade: isThere, isNew } = claimed.value
-        const now = yield* Clock.currentTimeMillis
-        // The claim's time may be another server's.
-        if (isNew || isThere || !isMissing(exit) || now - Math.min(began, at) >= patience) return yield* exit
-        yield* Effect.sleep(roundTime)
-        return yield* round
-      })
-      return Effect.uninterruptible(round)
-    })
+    claim: Claim,
+    secret: string,
+    given: A,
+    options: CreateOptions,
+    began: number
+  ) {
+    const { id } = claim
+    const authenticatedAt = options.authenticatedAt ?? DateTime.makeUnsafe(0)
+    yield* createBeside([], given, { ...options, authenticatedAt, claims: { id, secret } }, began).pipe(
+      Effect.tapCause((cause) =>
+        Predicate.isTagged(Option.getOrUndefined(Cause.findErrorOption(cause)), "SessionInvalid")
+          ? // A user's sessions that have ended meanwhile stay so.
+            Effect.ignore(adoption.say(from, claim, { state: "made" }))
+          : adoption.release(from, id)
+      )
+    )
+    const takeBack = undo(end(id, "undone"))
+    const said = yield* Effect.tapError(adoption.say(from, claim, { state: "made" }), () =>
+      Effect.andThen(takeBack, adoption.release(from, id))
+    )
+    // A log-out was faster.
+    if (Option.isNone(said)) yield* Effect.andThen(takeBack, notFound)
+  })
 
   const adopt: SessionManager<A, R>["adopt"] = (from, given, options = {}) =>
-    Effect.flatMap(Fence.timeOf(options.began), (began) =>
-      claiming(
-        from,
-        false,
-        Effect.fnUntraced(function* (claim) {
-          const claims = { id: claim.id, secret: yield* tokens.secretOf(claim.id, from) }
-          const token = yield* tokens.issue(claims)
-          if (claim.isNew) {
-            const authenticatedAt = options.authenticatedAt ?? DateTime.makeUnsafe(0)
-            yield* Effect.tapError(createBeside([], given, { ...options, authenticatedAt, claims }, began), (error) =>
-              // A user's sessions that have ended meanwhile stay so.
-              error._tag === "SessionUnavailable" ? adoption.release(from, claim.id) : adoption.made(from, claim)
-            )
-            yield* adoption.made(from, claim)
+    named(
+      from,
+      Effect.gen(function* () {
+        const began = yield* Fence.timeOf(options.began)
+        const start = yield* Clock.currentTimeMillis
+        // What cannot be stored claims nothing.
+        const { principal } = yield* data.encode(given)
+        for (;;) {
+          const claimed = yield* adoption.claim(from, "making")
+          const { at, id, isNew, kid, state } = claimed
+          const secret = yield* tokens.secretOf(kid, id, from)
+          if (Option.isNone(secret)) return yield* notFound
+          if (isNew) yield* adopted(from, claimed, secret.value, given, options, began)
+          const exit = yield* Effect.exit(load(yield* tokens.issue({ id, secret: secret.value }), noTouch))
+          const now = yield* Clock.currentTimeMillis
+          // The claim's time may be another server's.
+          if (isNew || state === "made" || !isNotFound(exit) || now - Math.min(start, at) >= patience) {
+            const session = yield* exit
+            // The old session has another user now.
+            return Option.getOrUndefined(session.principal) === principal ? session : yield* notFound
           }
-          return yield* load(token, noTouch)
-        }),
-        isNotFound
-      )
+          yield* Effect.sleep(roundTime)
+        }
+      })
     )
 
   const disown: SessionManager<A, R>["disown"] = (from, { except } = {}) =>
-    claiming(
+    named(
       from,
-      true,
-      ({ id, isNew }) => (isNew || id === except ? Effect.succeed(false) : end(id, "logout")),
-      (exit) => Exit.isSuccess(exit) && !exit.value
+      Effect.gen(function* () {
+        for (;;) {
+          const claimed = yield* adoption.claim(from, "made")
+          const { id, isNew, state } = claimed
+          if (isNew || id === except) return false
+          if (state === "made") return yield* end(id, "logout")
+          // From here on the request that is making it takes it back...
+          const taken = yield* adoption.say(from, claimed, { state: "made" })
+          if (Option.isNone(taken)) continue
+          const isEnded = yield* end(id, "logout")
+          // ... and until it has, nobody finds it.
+          yield* adoption.say(from, taken.value, { id: yield* adoption.freshId })
+          return isEnded
+        }
+      })
     )
 
   return { adopt, create, createFrom, disown, reauthenticate }

@@ -151,6 +151,7 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
     events && ((operation, outcome) => events.tell({ _tag: "Failed", operation, outcome }))
   const storage = Storage.make(backend, namespace, timeout, onFailed)
   const randomly: Parts<A>["randomly"] = (effect) => Effect.provideService(effect, SecureRandom.SecureRandom, random)
+  const tokens = Token.make(yield* keys.signers(Token.purpose(namespace)))
   return {
     ...settings,
     namespace,
@@ -167,13 +168,14 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
     adoption: Adoption.make({
       storage: Storage.make(backend, Adoption.namespaceOf(namespace), timeout, onFailed),
       namespace,
+      kid: tokens.kid,
       timeout,
       sha256,
       randomly
     }),
     deadlines,
     data,
-    tokens: Token.make(yield* keys.signers(Token.purpose(namespace))),
+    tokens,
     sha256,
     randomly,
     snapshot: (record, data, token, now) => new LiveSession(record, data, deadlines.shown(record, now), token),

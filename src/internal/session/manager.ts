@@ -74,8 +74,9 @@ export interface SessionManager<A, R extends ReadonlyArray<Tagged>> {
   ) => Effect.Effect<Session<A>, SessionInvalid | SessionUnavailable>
   /**
    * Makes a session of another library's session, once: all who ask with the same `from`, which is the old session's id, get
-   * the one that the first has made, with the same token. Once that has ended it fails with `NotFound`, for as long as a
-   * browser may send the old cookie. Without `authenticatedAt` it is no proof of who the user is.
+   * the one that the first has made, with the same token. Once that has ended, or has got another token, it fails with
+   * `NotFound`, for as long as a browser may send the old cookie; and so it does for another principal. Without
+   * `authenticatedAt` it is no proof of who the user is. An empty `from` is a defect.
    */
   readonly adopt: (
     from: string,

@@ -12,6 +12,7 @@ import * as SecureRandom from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
 import * as Base64Url from "effect/encoding/Base64Url"
 import * as Exit from "effect/Exit"
+import type * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import { SessionInvalid } from "../../SessionError.ts"
 import { failure } from "../exit.ts"
@@ -44,8 +45,13 @@ export interface Tokens {
   readonly issue: (claims: Claims) => Effect.Effect<Redacted.Redacted<string>>
   /** Fails with `Malformed` for a text that is no token, with `Signature` if no key of this definition signed it. */
   readonly check: (token: Redacted.Redacted<string>) => Effect.Effect<Claims, SessionInvalid>
-  /** The secret of the session that is made of another library's: the same for all who ask, and no other's to know. */
-  readonly secretOf: (id: string, from: string) => Effect.Effect<string>
+  /** The `kid` of the key that signs. */
+  readonly kid: string
+  /**
+   * The secret of the session that is made of another library's: the same for all who ask, also while keys change. `None` if
+   * the ring has that key no more.
+   */
+  readonly secretOf: (kid: string, id: string, from: string) => Effect.Effect<Option.Option<string>>
 }
 
 const malformed = failure(new SessionInvalid({ reason: "Malformed" }))
@@ -61,8 +67,12 @@ export const make = (signers: Signers): Tokens => {
       const signed = `v1.${current.kid}.${id}.${secret}`
       return Effect.mapEager(current.sign(signed), (mac) => redact(`${signed}.${mac}`))
     },
-    // No token begins like this, so that no text has a MAC of both kinds.
-    secretOf: (id, from) => current.sign(`adopted.${id}.${from}`),
+    kid: current.kid,
+    secretOf: (kid, id, from) => {
+      const signer = byKid.get(kid)
+      // No token begins like this, so that no text has a MAC of both kinds.
+      return signer === undefined ? Effect.succeedNone : Effect.asSome(signer.sign(`adopted.${id}.${from}`))
+    },
     check: (token) => {
       const text = textOf(token)
       if (text.length !== tokenLength) return malformed
