@@ -306,7 +306,7 @@ const openSession = (options: NodeMysqlClientOptions, onClose: () => void): Sess
     if (isReady) driver.end()
     driver.destroy()
     // `destroy` leaves it to the server to close the socket. The types leave the socket out.
-    const { stream } = driver as unknown as { readonly stream: Socket }
+    const { stream } = driver as typeof driver & { readonly stream: Socket }
     if (stream.writableLength === 0 || !isReady) stream.destroy()
     else stream.destroySoon()
   }

@@ -336,9 +336,8 @@ type Refused<X> =
  * @since 0.1.0
  */
 export type Provided<S> =
-  // Only `Self` is taken out; the other parameters may be anything.
-  // oxlint-disable-next-line typescript/no-explicit-any
-  S extends Definition<infer Self, any, any> ? Self | VerifiedOf<Self> : never
+  // Only `Self` is of use; the other parameters may be anything.
+  S extends Definition<infer Self, infer _A, infer _R> ? Self | VerifiedOf<Self> : never
 
 /** What the compiler shows where a definition is not told its own class. */
 type MissingSelf = "Missing `Self` generic - use `class Self extends Session.Service<Self>()(...)`"

@@ -138,10 +138,10 @@ export const toRow = (record: SessionRecord): Record<string, string | number | n
 }
 
 export const fromRow = (row: Row): SessionRecord => {
-  const record: Record<string, unknown> = {}
+  const record: { -readonly [Field in keyof SessionRecord]?: unknown } = {}
   for (const [field, { fromSql, name }] of entries) record[field] = fromSql(row[name])
-  // Every field of a record has its column.
-  return record as unknown as SessionRecord
+  // Every field of a record has its column, of its type.
+  return record as SessionRecord
 }
 
 // -----------------------------------------------------------------------------
