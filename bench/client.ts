@@ -9,7 +9,7 @@
  * write of the server, which in a virtual machine costs the server's process 10 to 15 µs of system time a request, and
  * the more the faster the server is.
  */
-import { connect as connectSocket, type Socket } from "node:net"
+import { connect as connectSocket } from "node:net"
 
 export interface Answer {
   readonly status: number
@@ -40,18 +40,15 @@ export const parseAnswer = (text: string): { readonly answer: Answer; readonly l
   if (headEnd < 0) return undefined
   const head = text.slice(0, headEnd)
   const status = Number(head.slice(9, 12))
-  const bodyStart = headEnd + 4
+  let position = headEnd + 4
   const contentLength = /\r\ncontent-length: *(\d+)/i.exec(head)
   if (contentLength !== null) {
-    const end = bodyStart + Number(contentLength[1])
-    return text.length < end ? undefined : { answer: { status, head, body: text.slice(bodyStart, end) }, length: end }
+    const end = position + Number(contentLength[1])
+    return text.length < end ? undefined : { answer: { status, head, body: text.slice(position, end) }, length: end }
   }
-  if (!/\r\ntransfer-encoding: *chunked/i.test(head)) {
-    if (status === 204) return { answer: { status, head, body: "" }, length: bodyStart }
-    throw new Error(`an answer with neither Content-Length nor chunks: ${head}`)
-  }
+  if (status === 204) return { answer: { status, head, body: "" }, length: position }
+  if (!/\r\ntransfer-encoding: *chunked/i.test(head)) throw new Error(`neither Content-Length nor chunks: ${head}`)
   let body = ""
-  let position = bodyStart
   while (true) {
     const lineEnd = text.indexOf("\r\n", position)
     if (lineEnd < 0) return undefined
@@ -66,24 +63,23 @@ export const parseAnswer = (text: string): { readonly answer: Answer; readonly l
 
 /** The cookies an answer sets, as the next request sends them back: of several with one name, the last. */
 export const cookiesOf = (answer: Answer): string => {
-  const cookies = new Map<string, string>()
-  for (const [, name, value] of answer.head.matchAll(/\r\nset-cookie: *([^=;\r]+)=([^;\r]*)/gi))
-    cookies.set(name!, value!)
-  return [...cookies].map(([name, value]) => `${name}=${value}`).join("; ")
+  const all = answer.head.matchAll(/\r\nset-cookie: *([^=;\r]+)=([^;\r]*)/gi)
+  const cookies = new Map(Array.from(all, ([, name, value]) => [name, value]))
+  return Array.from(cookies, ([name, value]) => `${name}=${value}`).join("; ")
 }
+
+const line = (exchange: Exchange | undefined): string | undefined => exchange?.request.split("\r\n", 1)[0]
 
 const assertAnswer = (exchange: Exchange, answer: Answer): void => {
   const { body = answer.body, status = answer.status } = exchange
   if (answer.status === status && answer.body === body) return
-  throw new Error(
-    `wrong answer to ${exchange.request.split("\r\n", 1)[0]}: expected ${status} ${body}, ` +
-      `got ${answer.status} ${answer.body.slice(0, 200)}`
-  )
+  const got = `${answer.status} ${answer.body.slice(0, 200)}`
+  throw new Error(`wrong answer to ${line(exchange)}: expected ${status} ${body}, got ${got}`)
 }
 
 interface Connection {
-  readonly socket: Socket
-  send: (exchange: Exchange, done: () => void) => void
+  readonly send: (exchange: Exchange, done: () => void) => void
+  readonly close: () => void
 }
 
 /** Connections to one server. The first wrong answer or broken connection fails whatever is running. */
@@ -91,79 +87,79 @@ export interface Client {
   readonly connections: ReadonlyArray<Connection>
   readonly failure: Promise<never>
   readonly close: () => void
+  readonly [Symbol.dispose]: () => void
 }
 
-export const connect = async (port: number, count: number): Promise<Client> => {
-  let fail!: (error: unknown) => void
-  let closing = false
-  const failure = new Promise<never>((_, reject) => {
-    fail = reject
-  })
-  failure.catch(() => {})
-
-  const open = (): Promise<Connection> =>
-    new Promise((resolve, reject) => {
-      let exchange: Exchange | undefined
-      let done: () => void = () => {}
-      let received = ""
-      const onChunk = (size: number, buffer: Uint8Array): boolean => {
-        try {
-          received += (buffer as Buffer).toString("latin1", 0, size) // the buffer given in `onread` below
-          const parsed = parseAnswer(received)
-          if (parsed === undefined) return true
-          if (exchange === undefined || parsed.length !== received.length) throw new Error("an answer nobody asked for")
-          const answered = exchange
-          exchange = undefined
-          received = ""
-          assertAnswer(answered, parsed.answer)
-          answered.onAnswer?.(parsed.answer)
-          done()
-        } catch (error) {
-          fail(error)
-        }
-        return true
+const open = (port: number, fail: (error: unknown) => void): Promise<Connection> =>
+  new Promise((resolve, reject) => {
+    let exchange: Exchange | undefined
+    let done: () => void = () => {}
+    let received = ""
+    let closing = false
+    const onChunk = (size: number, buffer: Uint8Array): boolean => {
+      try {
+        received += (buffer as Buffer).toString("latin1", 0, size) // the buffer given in `onread` below
+        const parsed = parseAnswer(received)
+        if (parsed === undefined) return true
+        if (exchange === undefined || parsed.length !== received.length) throw new Error("more than was asked for")
+        const answered = exchange
+        exchange = undefined
+        received = ""
+        assertAnswer(answered, parsed.answer)
+        answered.onAnswer?.(parsed.answer)
+        done()
+      } catch (error) {
+        fail(error)
       }
-      const socket = connectSocket({
-        port,
-        host: "127.0.0.1",
-        noDelay: true,
-        onread: { buffer: Buffer.allocUnsafe(65_536), callback: onChunk }
-      })
-      socket.once("connect", () =>
-        resolve({
-          socket,
-          send: (next, whenDone) => {
-            exchange = next
-            done = whenDone
-            socket.write(next.request, "latin1")
-          }
-        })
-      )
-      socket.setTimeout(10_000, () => {
-        if (exchange !== undefined)
-          fail(new Error(`no answer in 10 seconds to ${exchange.request.split("\r\n", 1)[0]}`))
-      })
-      socket.on("error", (error) => {
+      return true
+    }
+    const onread = { buffer: Buffer.allocUnsafe(65_536), callback: onChunk }
+    const socket = connectSocket({ port, host: "127.0.0.1", noDelay: true, onread })
+    const send: Connection["send"] = (next, whenDone) => {
+      exchange = next
+      done = whenDone
+      socket.write(next.request, "latin1")
+    }
+    const close = () => {
+      closing = true
+      socket.destroy()
+    }
+    socket
+      .once("connect", () => resolve({ send, close }))
+      .setTimeout(10_000, () => exchange && fail(new Error(`no answer in 10 seconds to ${line(exchange)}`)))
+      .on("error", (error) => {
         reject(error)
         fail(error)
       })
-      socket.on("close", () => {
-        if (!closing) fail(new Error("the server closed a connection"))
-      })
-    })
+      .on("close", () => closing || fail(new Error("the server closed a connection")))
+  })
 
+/** Opens `count` connections to what is named `of` where it fails. */
+export const connect = async (port: number, count: number, of = "the server"): Promise<Client> => {
+  const { promise: failure, reject } = Promise.withResolvers<never>()
+  failure.catch(() => {})
+  const fail = (cause: unknown) => reject(new Error(`${of}: ${String(cause)}`, { cause }))
   const connections: Array<Connection> = []
   while (connections.length < count) {
-    const batch = Array.from({ length: Math.min(100, count - connections.length) }, open)
+    const batch = Array.from({ length: Math.min(100, count - connections.length) }, () => open(port, fail))
     connections.push(...(await Promise.all(batch)))
   }
-  return {
-    connections,
-    failure,
-    close: () => {
-      closing = true
-      for (const connection of connections) connection.socket.destroy()
-    }
+  const close = () => connections.forEach((connection) => connection.close())
+  return { connections, failure, close, [Symbol.dispose]: close }
+}
+
+/** Calls `tick` over and over until the load has ended or failed. */
+const spin = async <A>(client: Client, ended: Promise<A>, tick: () => void): Promise<A> => {
+  let spinning = true
+  const turn = () => {
+    tick()
+    if (spinning) setImmediate(turn)
+  }
+  turn()
+  try {
+    return await Promise.race([ended, client.failure])
+  } finally {
+    spinning = false
   }
 }
 
@@ -178,41 +174,21 @@ export const closedLoop = (
   next: Next,
   until: { readonly milliseconds?: number; readonly requests?: number }
 ): Promise<Load> => {
+  const { milliseconds = Number.POSITIVE_INFINITY, requests: limit = Number.POSITIVE_INFINITY } = until
+  const { promise, resolve } = Promise.withResolvers<Load>()
   const started = performance.now()
-  const deadline = started + (until.milliseconds ?? Number.POSITIVE_INFINITY)
-  const limit = until.requests ?? Number.POSITIVE_INFINITY
   let sent = 0
-  let answered = 0
-  let running = 0
-  let spinning = true
-  const spin = () => {
-    if (spinning) setImmediate(spin)
-  }
-  spin()
-  const finished = new Promise<Load>((resolve) => {
-    const runner = (connection: Connection) => {
-      const step = () => {
-        if (sent >= limit || performance.now() >= deadline) {
-          running--
-          if (running === 0) resolve({ requests: answered, seconds: (performance.now() - started) / 1000 })
-          return
-        }
+  let running = client.connections.length
+  for (const connection of client.connections) {
+    const step = () => {
+      if (sent < limit && performance.now() < started + milliseconds) {
         sent++
-        connection.send(next(), onDone)
-      }
-      const onDone = () => {
-        answered++
-        step()
-      }
-      return step
+        connection.send(next(), step)
+      } else if (--running === 0) resolve({ requests: sent, seconds: (performance.now() - started) / 1000 })
     }
-    const steps = client.connections.map(runner)
-    running = steps.length
-    for (const step of steps) step()
-  })
-  return Promise.race([finished, client.failure]).finally(() => {
-    spinning = false
-  })
+    step()
+  }
+  return spin(client, promise, () => {})
 }
 
 /** Sends one request and waits for its answer. */
@@ -225,32 +201,25 @@ export const openLoop = (
   next: Next,
   options: { readonly rate: number; readonly milliseconds: number }
 ): Promise<ReadonlyArray<number>> => {
+  const { promise, resolve } = Promise.withResolvers<ReadonlyArray<number>>()
   const total = Math.floor((options.rate * options.milliseconds) / 1000)
-  const interval = 1000 / options.rate
-  const latencies: Array<number> = []
   const idle = [...client.connections]
-  let spinning = true
-  const finished = new Promise<ReadonlyArray<number>>((resolve) => {
-    const started = performance.now()
-    let sent = 0
-    // Nor would timers do to start requests: they are a millisecond coarse, more than most answers take.
-    const tick = () => {
-      const now = performance.now()
-      while (sent < total && started + sent * interval <= now && idle.length > 0) {
-        const due = started + sent * interval
-        const connection = idle.pop()!
-        sent++
-        connection.send(next(), () => {
-          latencies.push(performance.now() - due)
-          idle.push(connection)
-          if (latencies.length === total) resolve(latencies.sort((a, b) => a - b))
-        })
-      }
-      if (spinning) setImmediate(tick)
+  const latencies: Array<number> = []
+  const started = performance.now()
+  let sent = 0
+  // Timers would not do: they are a millisecond coarse, more than most answers take.
+  return spin(client, promise, () => {
+    const now = performance.now()
+    while (sent < total && idle.length > 0) {
+      const due = started + (sent * 1000) / options.rate
+      if (due > now) return
+      const connection = idle.pop()!
+      sent++
+      connection.send(next(), () => {
+        latencies.push(performance.now() - due)
+        idle.push(connection)
+        if (latencies.length === total) resolve(latencies.sort((a, b) => a - b))
+      })
     }
-    tick()
-  })
-  return Promise.race([finished, client.failure]).finally(() => {
-    spinning = false
   })
 }

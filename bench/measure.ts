@@ -1,105 +1,274 @@
 /**
- * How the cost of a request is measured: in short windows, between two readings of the server process's CPU time.
+ * How costs are measured: in short windows between two readings of the server process's CPU time, servers in turns, so that
+ * whatever disturbs the machine for a while takes a window or two from each instead of everything from one.
  */
-import { closedLoop, connect, type Client, type Load, type Next } from "./client.ts"
-import { startServer, type ServerProcess } from "./serverProcess.ts"
-import { median } from "./stats.ts"
-import { emptyStore } from "./stores.ts"
-import { label, type Subject } from "./subjects.ts"
+import { closedLoop, connect, openLoop, type Client, type Load, type Next } from "./client.ts"
+import { postgresUrl } from "./servers/common.ts"
+import { startServer, type Question } from "./servers/process.ts"
+import { startProxy } from "./servers/proxy.ts"
+import * as requests from "./servers/requests.ts"
+import { counterpart, label, type Subject } from "./servers/subjects.ts"
 
-/** A server that is measured. */
-export interface Measured {
-  readonly subject: Subject
-  readonly process: ServerProcess
+/** Requests without a session, of a GET and a POST, and those that ask for one or change it. */
+export type Kind = "bare" | "post" | "whoami" | "forged" | "create" | "update" | "destroy"
+
+/**
+ * What is told of a subject: CPU microseconds of the server process a request of each kind; the same `over` the bare
+ * request, in the same pass; the `ratio` to the counterpart, in the same pass, and that of `over`, in the same round. Of
+ * `/whoami`, requests a second as fast as it goes, and milliseconds until the answer at a fixed rate.
+ */
+export type Cost = Kind | `${Kind} over` | `${Kind} ratio` | `${Kind} over ratio` | "perSecond" | "p50" | "p99"
+export type Costs<N> = Readonly<Partial<Record<Cost, N>>>
+
+/** Of the rounds. */
+export type Figure = readonly [median: number, low: number, high: number]
+
+/** The sizes of a run, each a flag of `run.ts`; README.md says what they are. */
+export const defaults = {
+  rounds: 3,
+  passes: 6,
+  warmup: 600,
+  window: 120,
+  sessions: 400,
+  connections: 64,
+  rate: 1000,
+  memory: 50_000,
+  growth: 1_000_000,
+  "server-core": 0,
+  "client-core": 1
+}
+export type Options = typeof defaults
+
+/** The middle value of the sorted list, or the mean of the two in the middle. */
+export const median = (values: ReadonlyArray<number>): number => {
+  const sorted = values.toSorted((a, b) => a - b)
+  const middle = Math.floor(sorted.length / 2)
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
+}
+
+/** The value that `fraction` of a sorted list does not exceed. */
+export const quantile = (sorted: ReadonlyArray<number>, fraction: number): number =>
+  sorted[Math.max(0, Math.ceil(sorted.length * fraction) - 1)]!
+
+const figure = (values: ReadonlyArray<number>): Figure => {
+  const round = (value: number) => Number(value.toPrecision(4))
+  return [round(median(values)), round(Math.min(...values)), round(Math.max(...values))]
 }
 
 export interface Sample extends Load {
-  /** Microseconds of the server process. */
+  /** Microseconds of the server process, all of its threads. */
   readonly cpu: number
 }
 
+/** What a round found out about a subject; the windows of one pass stand at one index. */
+export interface Findings {
+  readonly subject: Subject
+  behaviour?: requests.Behaviour
+  readonly passes: Array<Readonly<Record<Kind, Sample>>>
+  readonly latencies: Array<ReadonlyArray<number>>
+}
+
+/** A server under load: its process, and connections for as long as they are used, as servers close idle ones. */
+export interface Target {
+  readonly ask: (question: Question) => Promise<number>
+  readonly client: Client
+}
+
 /** Requests before a window that are not counted: others had the core and its caches meanwhile. */
-export const settling = 200
+const settling = 200
+
+type Until = Parameters<typeof closedLoop>[2]
 
 /** Loads the server and counts the CPU time it took meanwhile. */
-export const sample = async (
-  { process }: Measured,
-  client: Client,
-  next: Next,
-  until: Parameters<typeof closedLoop>[2]
-): Promise<Sample> => {
-  const before = await process.ask("usage")
+const sample = async ({ ask, client }: Target, next: Next, until: Until): Promise<Sample> => {
+  const before = await ask("cpu")
   const load = await closedLoop(client, next, until)
-  const after = await process.ask("usage")
-  return { ...load, cpu: after.cpu - before.cpu }
+  return { ...load, cpu: (await ask("cpu")) - before }
 }
 
-/** A window, after some requests to settle. */
-export const measureWindow = async (
-  server: Measured,
-  client: Client,
-  next: Next,
-  milliseconds: number
-): Promise<Sample> => {
-  await closedLoop(client, next, { requests: Math.max(settling, 2 * client.connections.length) })
-  return sample(server, client, next, { milliseconds })
+const window = async (target: Target, next: Next, milliseconds: number): Promise<Sample> => {
+  await closedLoop(target.client, next, { requests: Math.max(settling, 2 * target.client.connections.length) })
+  return sample(target, next, { milliseconds })
 }
 
-export const perRequest = ({ cpu, requests }: Sample): number => cpu / requests
-export const perSecond = ({ requests, seconds }: Sample): number => requests / seconds
-export const busy = ({ cpu, seconds }: Sample): number => cpu / 1e6 / seconds
+const bare: Next = () => requests.bareRead
 
-/** The median of windows: whatever disturbs the machine for less than half of them does not move it. */
-export const medianOf = (samples: ReadonlyArray<Sample>, of: (sample: Sample) => number): number =>
-  median(samples.map(of))
-
-/** All windows together, disturbances and collections included. */
-export const meanOf = (samples: ReadonlyArray<Sample>): number =>
-  samples.reduce((sum, { cpu }) => sum + cpu, 0) / samples.reduce((sum, { requests }) => sum + requests, 0)
-
-/** Connections to the server for as long as they are used: servers close idle ones after a while. */
-export const withClient = async <A>(
-  { process }: Measured,
-  connections: number,
-  use: (client: Client) => Promise<A>
-): Promise<A> => {
-  const client = await connect(process.port, connections)
-  try {
-    return await use(client)
-  } finally {
-    client.close()
+/**
+ * Each kind of request in turn, of new sessions: ours would move the idle deadline of older ones, which is one write more.
+ * All that are created are updated once and destroyed.
+ */
+export const takePass = async (target: Target, milliseconds: number, created: Until): Promise<Record<Kind, Sample>> => {
+  const { client } = target
+  // While it waited for the others, its code and data have left the processor's caches.
+  await closedLoop(client, bare, { milliseconds })
+  const live = await requests.createSessions(client, settling)
+  const create = await sample(target, () => requests.create((session) => live.push(session)), created)
+  const once = async (toExchange: typeof requests.whoami) => {
+    const next = requests.cycle(live, toExchange)
+    await closedLoop(client, next, { requests: settling })
+    return sample(target, next, { requests: live.length - settling })
+  }
+  return {
+    create,
+    bare: await window(target, bare, milliseconds),
+    whoami: await window(target, requests.cycle(live, requests.whoami), milliseconds),
+    forged: await window(target, requests.cycle(live, requests.forged), milliseconds),
+    post: await window(target, () => requests.bareWrite, milliseconds),
+    update: await once((session) => requests.update(session)),
+    destroy: await once(requests.destroy)
   }
 }
 
-/** Says whose failure it is. */
-export const labelled = async <A>(subject: Subject, action: () => Promise<A>): Promise<A> => {
-  try {
-    return await action()
-  } catch (cause) {
-    throw new Error(`${label(subject)}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
-  }
-}
-
-/** Starts the subjects, each in a process of its own on one core, and leaves nothing behind, in their stores either. */
-export const withServers = async <A>(
+/** Measures all subjects in new processes; `index` decides the order, which is reversed each time. */
+export const measureRound = async (
   subjects: ReadonlyArray<Subject>,
-  options: { readonly core: number; readonly env?: Record<string, string> },
-  use: (servers: ReadonlyArray<Measured>) => Promise<A>
-): Promise<A> => {
-  const servers: Array<Measured> = []
-  try {
-    for (const subject of subjects) {
-      servers.push({ subject, process: await labelled(subject, () => startServer(subject, options)) })
+  index: number,
+  options: Options
+): Promise<ReadonlyArray<Findings>> => {
+  const { connections, passes, rate, sessions, warmup } = options
+  await using started = new AsyncDisposableStack()
+  const servers: Array<Findings & Pick<Target, "ask"> & { readonly port: number }> = []
+  for (const subject of subjects) {
+    const { ask, port } = started.use(await startServer(subject, options["server-core"]))
+    servers.push({ subject, ask, port, passes: [], latencies: [] })
+  }
+  const inTurns = async (
+    turns: number,
+    count: number,
+    turn: (server: (typeof servers)[number] & Target) => unknown
+  ) => {
+    for (let pass = 0; pass < turns; pass++) {
+      for (const server of (index + pass) % 2 === 0 ? servers : servers.toReversed()) {
+        using client = await connect(server.port, count, label(server.subject))
+        await turn(Object.assign(server, { client }))
+      }
     }
-    return await use(servers)
-  } finally {
-    for (const { process } of servers) await process.stop()
-    for (const store of new Set(subjects.map(({ store }) => store))) await emptyStore(store)
+  }
+  await inTurns(1, 1, async (server) => {
+    server.behaviour = await requests.checkBehaviour(server.client)
+  })
+  await inTurns(1, connections, async (server) => {
+    await takePass(server, warmup, { milliseconds: warmup / 2 })
+    await server.ask("live") // collects what warming up left
+  })
+  await inTurns(passes, connections, async (server) => {
+    server.passes.push(await takePass(server, options.window, { requests: sessions }))
+  })
+  await inTurns(Math.ceil(passes / 2), connections, async ({ client, latencies }) => {
+    const next = requests.cycle(await requests.createSessions(client, sessions), requests.whoami)
+    await closedLoop(client, next, { requests: settling })
+    latencies.push(await openLoop(client, next, { rate, milliseconds: 500 }))
+  })
+  return servers
+}
+
+const isWrite = (kind: Kind): boolean => kind === "create" || kind === "update" || kind === "destroy"
+const costOf = ({ cpu, requests }: Sample): number => cpu / requests
+const costsIn = ({ passes }: Findings, kind: Kind): ReadonlyArray<number> => passes.map((pass) => costOf(pass[kind]))
+const overIn = (found: Findings, kind: Kind): number => {
+  const without = costsIn(found, isWrite(kind) ? "post" : "bare")
+  return median(costsIn(found, kind).map((cost, pass) => cost - without[pass]!))
+}
+
+/** A round's costs are medians of its windows: whatever disturbs less than half of them moves none. */
+export const summarizeRound = (found: Findings, all: ReadonlyArray<Findings>): Costs<number> => {
+  const { latencies, passes, subject } = found
+  const costs: Partial<Record<Cost, number>> = {
+    perSecond: median(passes.map(({ whoami }) => whoami.requests / whoami.seconds)),
+    p50: median(latencies.map((sorted) => quantile(sorted, 0.5))),
+    p99: median(latencies.map((sorted) => quantile(sorted, 0.99)))
+  }
+  for (const kind of ["bare", "post", "whoami", "forged", "create", "update", "destroy"] as const) {
+    const own = costsIn(found, kind)
+    costs[kind] = median(own)
+    if (kind === "bare" || kind === "post") continue
+    costs[`${kind} over`] = overIn(found, kind)
+    const among = all.map(({ subject }) => subject)
+    const other = all[among.indexOf(counterpart(subject, isWrite(kind) ? "writes" : "reads", among)!)]
+    if (other === undefined) continue
+    const others = costsIn(other, kind)
+    costs[`${kind} ratio`] = median(own.map((cost, pass) => cost / others[pass]!))
+    costs[`${kind} over ratio`] = overIn(found, kind) / overIn(other, kind)
+  }
+  return costs
+}
+
+/** Median, lowest and highest of the rounds of one subject. */
+export const summarize = (rounds: ReadonlyArray<Costs<number>>): Costs<Figure> => {
+  const names = Object.keys(rounds[0]!) as ReadonlyArray<Cost> // what one round has, all have
+  return Object.fromEntries(names.map((name) => [name, figure(rounds.map((round) => round[name]!))]))
+}
+
+/** Live bytes a session, of `options.memory` sessions made over HTTP, after a collection. */
+export const measureMemory = async (subject: Subject, options: Options): Promise<number> => {
+  await using server = await startServer(subject, options["server-core"])
+  using client = await connect(server.port, options.connections, label(subject))
+  await requests.createSessions(client, 2000) // code and buffers of the route itself
+  const before = await server.ask("live")
+  await requests.createSessions(client, options.memory)
+  return Math.round(((await server.ask("live")) - before) / options.memory)
+}
+
+/** How often a request waits for the store, counted by a proxy between the server and it. */
+export const measureRoundTrips = async (subject: Subject, options: Options): Promise<Partial<Record<Kind, number>>> => {
+  const variable = subject.store === "redis" ? "BENCH_REDIS_URL" : "BENCH_POSTGRES_URL"
+  const url = new URL(process.env[variable] ?? postgresUrl)
+  using proxy = await startProxy({ host: url.hostname, port: Number(url.port) })
+  url.host = `127.0.0.1:${proxy.port}`
+  const env = { ...subject.env, [variable]: url.href }
+  await using server = await startServer({ ...subject, env }, options["server-core"])
+  using client = await connect(server.port, 1, label(subject))
+  await requests.checkBehaviour(client) // loads scripts and prepares statements
+  const live = await requests.createSessions(client, 20)
+  const counted = async (toExchange: typeof requests.whoami) => {
+    const before = proxy.roundTrips()
+    await closedLoop(client, requests.cycle(live, toExchange), { requests: live.length })
+    return (proxy.roundTrips() - before) / live.length
+  }
+  return {
+    whoami: await counted(requests.whoami),
+    forged: await counted(requests.forged),
+    create: await counted(() => requests.create(() => {})),
+    update: await counted((session) => requests.update(session)),
+    destroy: await counted(requests.destroy)
   }
 }
 
-export const withServer = <A>(
-  subject: Subject,
-  options: { readonly core: number; readonly env?: Record<string, string> },
-  use: (server: Measured) => Promise<A>
-): Promise<A> => withServers([subject], options, ([server]) => labelled(subject, () => use(server!)))
+/** CPU microseconds with so many sessions; figures are of three interleaved thirds of the windows. */
+export interface Growth {
+  readonly sessions: number
+  readonly whoami: Figure
+  /** Beside it, in turn: what moves this is not the sessions. */
+  readonly bare: Figure
+  readonly over: Figure
+  readonly bytes: number
+}
+
+/**
+ * `/whoami` of sessions picked at random from ever more in one process, in turn with `/bare`. No session is touched, though
+ * creating a million takes longer than a minute.
+ */
+export const measureGrowth = async (subject: Subject, options: Options): Promise<ReadonlyArray<Growth>> => {
+  const env = { ...subject.env, BENCH_TOUCH_MILLIS: "900000" }
+  await using server = await startServer({ ...subject, env }, options["server-core"])
+  using client = await connect(server.port, options.connections, label(subject))
+  const target: Target = { ask: server.ask, client }
+  await takePass(target, 2 * options.warmup, { milliseconds: options.warmup })
+  const empty = await server.ask("live")
+  const live: Array<requests.LiveSession> = []
+  const anyOf = () => requests.whoami(live[Math.floor(Math.random() * live.length)]!)
+  const cost = async (next: Next) => costOf(await window(target, next, options.window))
+  const results: Array<Growth> = []
+  for (let sessions = 1000; sessions <= options.growth; sessions *= 10) {
+    for (const session of await requests.createSessions(client, sessions - live.length)) live.push(session)
+    const bytes = Math.round(((await server.ask("live")) - empty) / sessions)
+    await closedLoop(client, anyOf, { milliseconds: options.warmup })
+    const pairs: Array<readonly [bare: number, whoami: number]> = []
+    while (pairs.length < 3 * options.passes) pairs.push([await cost(bare), await cost(anyOf)])
+    const of = (value: (pair: readonly [bare: number, whoami: number]) => number) =>
+      figure([0, 1, 2].map((third) => median(pairs.filter((_, at) => at % 3 === third).map(value))))
+    const over = of(([bare, whoami]) => whoami - bare)
+    results.push({ sessions, whoami: of(([, whoami]) => whoami), bare: of(([bare]) => bare), over, bytes })
+  }
+  return results
+}

@@ -1,90 +1,109 @@
 /**
- * The HTTP benchmark: `npm run bench -- --help`. README.md beside this file says what is measured and how to read it.
+ * The benchmark: `npm run bench`. README.md beside this file says what is measured, how to read it, and what the flags are.
  */
+import { execFileSync } from "node:child_process"
+import { existsSync, readFileSync } from "node:fs"
 import { cpus } from "node:os"
-import { isRemote, measureGrowth, measureMemory, measureRoundTrips, measureTouching } from "./details.ts"
-import { environment, pinTo, resultPath, saveResult, versionsOf } from "./environment.ts"
-import { readOptions } from "./options.ts"
-import { provideRedis } from "./redis.ts"
-import { printResult } from "./report.ts"
-import type { HttpResult, LeftOut, SubjectResult } from "./results.ts"
-import { measureRound } from "./rounds.ts"
-import { missing } from "./stores.ts"
-import * as Subjects from "./subjects.ts"
-import { summarize, type Round } from "./summary.ts"
+import { resolve } from "node:path"
+import { parseArgs } from "node:util"
+import * as measure from "./measure.ts"
+import type { Store } from "./servers/common.ts"
+import { clearPostgres, startRedis } from "./servers/stores.ts"
+import * as Subjects from "./servers/subjects.ts"
+import { markdown, save, type Result } from "./table.ts"
 
-const options = readOptions()
-const out = options.out ?? resultPath(options.quick ? "quick" : "http")
-const wanted = (options.quick ? Subjects.quick : Subjects.subjects).filter((subject) =>
-  options.only.test(Subjects.label(subject))
-)
-if (wanted.length === 0) throw new Error(`no subject's label matches --only ${options.only.source}`)
-if (cpus().length < 2) throw new Error("the server and its client need a core each")
-pinTo(options.clientCore)
-
-const started = performance.now()
-const say = (text: string): void =>
-  console.log(`${((performance.now() - started) / 1000).toFixed(0).padStart(5)} s  ${text}`)
-
-const measureAll = async (): Promise<HttpResult> => {
-  const measuredOn = environment()
-  const reasons = new Map<string, string>()
-  for (const store of new Set(wanted.map(({ store }) => store))) {
-    const reason = await missing(store)
-    if (reason !== undefined) reasons.set(store, reason)
+const sizes = Object.keys(measure.defaults) as ReadonlyArray<keyof measure.Options> // its own keys
+const { values: flags } = parseArgs({
+  options: {
+    quick: { type: "boolean", default: false },
+    only: { type: "string", default: "" },
+    dist: { type: "string" },
+    ...Object.fromEntries(sizes.map((name) => [name, { type: "string" as const }]))
   }
-  const leftOut: ReadonlyArray<LeftOut> = wanted.flatMap((subject) => {
-    const reason = reasons.get(subject.store)
-    return reason === undefined ? [] : [{ subject: Subjects.label(subject), reason }]
-  })
-  for (const { reason, subject } of leftOut) say(`left out: ${subject}, as ${reason}`)
-  const subjects = wanted.filter(({ store }) => !reasons.has(store))
+})
+const values: Readonly<Record<string, unknown>> = flags
+const given = sizes.flatMap((name) => (name in flags ? [[name, Number(values[name])]] : []))
+const options: measure.Options = {
+  ...measure.defaults,
+  ...(flags.quick ? { rounds: 1 } : {}),
+  ...Object.fromEntries(given)
+}
+const isPart = flags.quick || flags.only !== "" || flags.dist !== undefined
+const builds = flags.dist?.split(",").map((dist) => resolve(dist))
+const candidates = builds !== undefined ? Subjects.builds(builds) : flags.quick ? Subjects.quick : Subjects.subjects
+const wanted = candidates.filter((subject) => new RegExp(flags.only).test(Subjects.label(subject)))
+if (cpus().length < 2) throw new Error("the servers and their client need a core each")
+const pin = ["-a", "-c", "-p", String(options["client-core"]), String(process.pid)]
+execFileSync("taskset", pin, { stdio: "ignore" })
+
+const say = (text: string): void => console.log(`${(performance.now() / 1000).toFixed(0).padStart(5)} s  ${text}`)
+
+const root = resolve(import.meta.dirname, "..")
+const environment = (): Result["environment"] => {
+  const git = (...args: ReadonlyArray<string>) =>
+    execFileSync("git", ["-C", root, ...args])
+      .toString()
+      .trim()
+  const json = (file: string) => JSON.parse(readFileSync(`${root}/${file}/package.json`, "utf8"))
+  const installed = (name: string): string => {
+    const folder = ["bench/node_modules", "node_modules"].find((folder) => existsSync(`${root}/${folder}/${name}`))
+    if (folder === undefined) throw new Error(`${name} is not installed: npm --prefix bench ci`)
+    return json(`${folder}/${name}`).version
+  }
+  const packages = ["effect", "@effect/platform-node", "@effect/sql-pg", ...Object.keys(json("bench").dependencies)]
+  return {
+    date: new Date().toISOString().slice(0, 10),
+    node: process.version,
+    cpu: cpus()[0]!.model,
+    cores: cpus().length,
+    commit: git("rev-parse", "HEAD"),
+    dirty: git("status", "--porcelain", "--", "src") !== "",
+    versions: Object.fromEntries(packages.toSorted().map((name) => [name, installed(name)]))
+  }
+}
+
+const measureAll = async (missing: ReadonlyMap<Store, string>): Promise<Result> => {
+  const measuredOn = environment()
+  const leftOut = wanted
+    .filter(({ store }) => missing.has(store))
+    .map((subject) => `${Subjects.label(subject)}, as ${missing.get(subject.store)}`)
+  for (const line of leftOut) say(`left out: ${line}`)
+  const subjects = wanted.filter(({ store }) => !missing.has(store))
   if (subjects.length === 0) throw new Error("nothing is left to measure")
 
-  const rounds = new Map<Subjects.Subject, Array<Round>>(subjects.map((subject) => [subject, []]))
-  for (let index = 0; index < options.rounds; index++) {
-    for (const [subject, round] of await measureRound(subjects, index, options, say)) {
-      rounds.get(subject)!.push(round)
-      const cpu = Object.entries(round.cpu).map(([kind, value]) => `${kind} ${value.toFixed(1)}`)
-      say(`round ${index + 1}  ${Subjects.label(subject).padEnd(32)} CPU µs: ${cpu.join(", ")}`)
-    }
+  const rounds: Array<ReadonlyArray<measure.Findings>> = []
+  while (rounds.length < options.rounds) {
+    rounds.push(await measure.measureRound(subjects, rounds.length, options))
+    say(`round ${rounds.length} of ${options.rounds}`)
   }
-
-  const results: Array<SubjectResult> = []
-  for (const subject of subjects) {
-    const { name, ours = false, packages, store } = subject
+  const results: Array<Result["subjects"][number]> = []
+  for (const [at, subject] of subjects.entries()) {
+    const { name, store } = subject
     results.push({
       name,
       store,
-      ours,
-      versions: versionsOf(packages),
-      ...summarize(rounds.get(subject)!),
-      ...(store === "memory" && options.memory > 0 ? { memory: await measureMemory(subject, options) } : {}),
-      ...(isRemote(subject) && !options.quick ? { roundTrips: await measureRoundTrips(subject, options) } : {}),
-      ...(ours && !options.quick ? { touching: await measureTouching(subject, options) } : {})
+      ours: Subjects.isOurs(subject),
+      ...rounds[0]![at]!.behaviour!,
+      costs: measure.summarize(rounds.map((all) => measure.summarizeRound(all[at]!, all))),
+      ...(store === "memory" && !flags.quick ? { bytes: await measure.measureMemory(subject, options) } : {}),
+      ...(store === "redis" || store === "postgres"
+        ? { roundTrips: await measure.measureRoundTrips(subject, options) }
+        : {})
     })
-    say(`details  ${Subjects.label(subject)}`)
   }
-  const growing = subjects.find(({ ours, store }) => ours === true && store === "memory")
-  const growth = growing !== undefined && options.growth.length > 0 ? await measureGrowth(growing, options) : []
-  const { only, out: _, ...flags } = options
-  return {
-    environment: measuredOn,
-    options: { ...flags, only: only.source, at: options.at.join(), growth: options.growth.join() },
-    subjects: results,
-    leftOut,
-    growth
-  }
+  say("memory and round trips")
+  const growth = isPart ? [] : await measure.measureGrowth(subjects[0]!, options)
+  return { environment: measuredOn, options, subjects: results, leftOut, growth }
 }
 
-const stopRedis = wanted.some(({ store }) => store === "redis")
-  ? await provideRedis(options.clientCore)
-  : async () => {}
-try {
-  const result = await measureAll()
-  saveResult(out, result)
-  printResult(result)
-  say(`wrote ${out}`)
-} finally {
-  await stopRedis()
-}
+const needs = (store: Store): boolean => wanted.some((subject) => subject.store === store)
+const missing = new Map<Store, string>()
+using redis = needs("redis") ? await startRedis(options["client-core"]) : undefined
+if (redis === undefined) missing.set("redis", "there is no redis-server on PATH")
+else process.env["BENCH_REDIS_URL"] = redis.url // which the servers inherit
+if (needs("postgres") && !(await clearPostgres())) missing.set("postgres", "no Postgres answers at BENCH_POSTGRES_URL")
+const result = await measureAll(missing)
+console.log(`\n${markdown(result)}`)
+if (!isPart) save(result)
+say(isPart ? "done" : "wrote results.json, RESULTS.md, and the rows of README.md and docs/performance.md")
+if (needs("postgres") && !missing.has("postgres")) await clearPostgres()

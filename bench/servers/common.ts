@@ -11,12 +11,13 @@ export type Store = "memory" | "redis" | "postgres" | "cookie"
 export type Start = (store: Store) => Promise<number>
 
 export const cookieName = "__Host-session"
+export const cookie = { path: "/", httpOnly: true, secure: true, sameSite: "lax" } as const
 /** 44 characters: enough for HMAC keys and for sealing alike. */
 export const secret = randomBytes(32).toString("base64")
 export const maxAgeSeconds = 30 * 60
 export const host = "127.0.0.1"
-/** Asked for late: the runner starts a Redis of its own, and puts its address there, after this file has been loaded. */
-export const redisUrl = (): string => process.env["BENCH_REDIS_URL"] ?? "redis://127.0.0.1:6379/13"
+/** The run starts a Redis of its own, and names it there for the servers. */
+export const redisUrl = process.env["BENCH_REDIS_URL"] ?? "redis://127.0.0.1:1/0"
 export const postgresTable = "effect_sessions_bench"
 export const postgresUrl = process.env["BENCH_POSTGRES_URL"] ?? "postgres://postgres@127.0.0.1:5432/test"
 
@@ -31,22 +32,15 @@ export const visited = (user: UserData): UserData => ({ ...user, visits: (user.v
 export const created = (name: string): string => `created session for ${name}`
 export const updated = (user: UserData): string => `visit ${user.visits} of ${user.username}`
 export const deleted = "deleted session"
-/** The body of the routes that need no session, in the shape of the one that does. */
+/** The bodies of the routes without a session, in the shape of those with one: a read's JSON, a write's text. */
 export const bare: UserData = { username: "bare" }
+export const posted = "posted something"
 
 /** Fastify serialises by schema when it has one. */
+const properties = { username: { type: "string" }, visits: { type: "integer" } }
 export const userJsonSchema: { readonly response: unknown } = {
-  response: {
-    200: {
-      type: "object",
-      properties: { username: { type: "string" }, visits: { type: "integer" } },
-      required: ["username"]
-    }
-  }
+  response: { 200: { type: "object", properties, required: ["username"] } }
 }
 
-export const portOf = (server: { readonly address: () => AddressInfo | string | null }): number => {
-  const address = server.address()
-  if (address === null || typeof address === "string") throw new Error("the server does not listen on a port")
-  return address.port
-}
+export const portOf = (server: { readonly address: () => AddressInfo | string | null }): number =>
+  (server.address() as AddressInfo).port // each of the servers listens on a TCP port

@@ -12,7 +12,7 @@ declare module "express-session" {
 }
 
 const redisStore = async () => {
-  const client = createClient({ url: common.redisUrl() })
+  const client = createClient({ url: common.redisUrl })
   await client.connect()
   return new RedisStore({ client, prefix: "express:" })
 }
@@ -22,22 +22,18 @@ export const start: common.Start = async (store) => {
   app.set("trust proxy", 1)
   app.disable("x-powered-by")
   app.disable("etag")
-  app.get("/bare", (_request, response) => {
-    response.json(common.bare)
-  })
+  app.get("/bare", (_request, response) => void response.json(common.bare))
+  app.post("/bare", (_request, response) => void response.send(common.posted))
   app.use(
     session({
       secret: common.secret,
       name: common.cookieName,
       resave: false,
       saveUninitialized: false,
-      cookie: { path: "/", httpOnly: true, secure: true, sameSite: "lax", maxAge: common.maxAgeSeconds * 1000 },
+      cookie: { ...common.cookie, maxAge: common.maxAgeSeconds * 1000 },
       ...(store === "redis" ? { store: await redisStore() } : {})
     })
   )
-  app.get("/visitor", (_request, response) => {
-    response.json(common.bare)
-  })
   app.get("/whoami", (request, response) => {
     if (request.session.user === undefined) response.sendStatus(401)
     else response.json(request.session.user)
@@ -50,19 +46,13 @@ export const start: common.Start = async (store) => {
     })
   })
   app.post("/update_session", (request, response) => {
-    const { user } = request.session
-    if (user === undefined) {
-      response.sendStatus(401)
-      return
-    }
-    request.session.user = common.visited(user)
+    request.session.user = common.visited(request.session.user!)
     response.send(common.updated(request.session.user))
   })
   app.post("/delete_session", (request, response, next) => {
     request.session.destroy((error) => {
       if (error) return next(error)
-      response.clearCookie(common.cookieName, { path: "/", httpOnly: true, secure: true, sameSite: "lax" })
-      response.send(common.deleted)
+      response.clearCookie(common.cookieName, common.cookie).send(common.deleted)
     })
   })
   const server = app.listen(0, common.host)

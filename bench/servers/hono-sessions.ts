@@ -11,6 +11,7 @@ interface Variables {
 export const start: common.Start = () => {
   const app = new Hono<{ Variables: Variables }>()
   app.get("/bare", (c) => c.json(common.bare))
+  app.post("/bare", (c) => c.text(common.posted))
   app.use(
     "*",
     sessionMiddleware({
@@ -18,10 +19,9 @@ export const start: common.Start = () => {
       encryptionKey: common.secret,
       expireAfterSeconds: common.maxAgeSeconds,
       sessionCookieName: common.cookieName,
-      cookieOptions: { path: "/", httpOnly: true, secure: true, sameSite: "Lax", maxAge: common.maxAgeSeconds }
+      cookieOptions: { ...common.cookie, sameSite: "Lax", maxAge: common.maxAgeSeconds }
     })
   )
-  app.get("/visitor", (c) => c.json(common.bare))
   app.get("/whoami", (c) => {
     const user = c.get("session").get("user")
     return user === null ? c.body(null, 401) : c.json(user)
@@ -32,11 +32,8 @@ export const start: common.Start = () => {
     return c.text(common.created(c.req.param("name")))
   })
   app.post("/update_session", (c) => {
-    const session = c.get("session")
-    const user = session.get("user")
-    if (user === null) return c.body(null, 401)
-    const changed = common.visited(user)
-    session.set("user", changed)
+    const changed = common.visited(c.get("session").get("user")!)
+    c.get("session").set("user", changed)
     return c.text(common.updated(changed))
   })
   app.post("/delete_session", (c) => {

@@ -7,7 +7,7 @@ const options: SessionOptions = {
   password: common.secret,
   cookieName: common.cookieName,
   ttl: common.maxAgeSeconds,
-  cookieOptions: { path: "/", httpOnly: true, secure: true, sameSite: "lax", maxAge: common.maxAgeSeconds }
+  cookieOptions: { ...common.cookie, maxAge: common.maxAgeSeconds }
 }
 
 const send = (response: ServerResponse, status: number, type: string, body: string) => {
@@ -17,21 +17,14 @@ const send = (response: ServerResponse, status: number, type: string, body: stri
 const json = (response: ServerResponse, value: unknown) =>
   send(response, 200, "application/json", JSON.stringify(value))
 const text = (response: ServerResponse, body: string) => send(response, 200, "text/plain", body)
-const unauthorized = (response: ServerResponse) => send(response, 401, "text/plain", "")
 
 const handleSession = async (request: IncomingMessage, response: ServerResponse, path: string) => {
   const session = await getIronSession<{ user: common.UserData }>(request, response, options)
-  if (path === "/visitor") return json(response, common.bare)
-  if (path === "/whoami") return session.user === undefined ? unauthorized(response) : json(response, session.user)
-  if (path.startsWith("/create_session/")) {
-    const name = decodeURIComponent(path.slice("/create_session/".length))
-    session.user = { username: name }
-    await session.save()
-    return text(response, common.created(name))
+  if (path === "/whoami") {
+    return session.user === undefined ? send(response, 401, "text/plain", "") : json(response, session.user)
   }
   if (path === "/update_session") {
-    if (session.user === undefined) return unauthorized(response)
-    session.user = common.visited(session.user)
+    session.user = common.visited(session.user!)
     await session.save()
     return text(response, common.updated(session.user))
   }
@@ -39,14 +32,18 @@ const handleSession = async (request: IncomingMessage, response: ServerResponse,
     session.destroy()
     return text(response, common.deleted)
   }
-  send(response, 404, "text/plain", "")
+  const name = decodeURIComponent(path.slice("/create_session/".length))
+  session.user = { username: name }
+  await session.save()
+  text(response, common.created(name))
 }
 
 export const start: common.Start = async () => {
   const server = createServer((request, response) => {
     const path = request.url ?? "/"
-    if (path === "/bare") json(response, common.bare)
-    else void handleSession(request, response, path)
+    if (path !== "/bare") void handleSession(request, response, path)
+    else if (request.method === "POST") text(response, common.posted)
+    else json(response, common.bare)
   })
   server.listen(0, common.host)
   await once(server, "listening")

@@ -8,7 +8,7 @@ import { connect, createServer, type AddressInfo } from "node:net"
 export interface Proxy {
   readonly port: number
   readonly roundTrips: () => number
-  readonly close: () => void
+  readonly [Symbol.dispose]: () => void
 }
 
 export const startProxy = async (target: { readonly host: string; readonly port: number }): Promise<Proxy> => {
@@ -31,5 +31,5 @@ export const startProxy = async (target: { readonly host: string; readonly port:
   server.listen(0, "127.0.0.1")
   await once(server, "listening")
   const { port } = server.address() as AddressInfo // a TCP server that listens has one
-  return { port, roundTrips: () => roundTrips, close: () => server.close() }
+  return { port, roundTrips: () => roundTrips, [Symbol.dispose]: () => server.close() }
 }
