@@ -20,13 +20,9 @@ interface Row {
 
 /** The shape of results.json. */
 export interface Result {
-  readonly environment: {
-    readonly date: string
-    readonly node: string
-    readonly cpu: string
+  readonly environment: Readonly<Record<"date" | "node" | "cpu" | "commit", string>> & {
     readonly cores: number
-    /** And whether files in `src` differed from it. */
-    readonly commit: string
+    /** Whether files in `src` differed from the commit. */
     readonly dirty: boolean
     readonly versions: Readonly<Record<string, string>>
   }
@@ -73,17 +69,16 @@ const writes: Used = [
   ["update", "update"],
   ["destroy", "log-out"]
 ]
-/** In the order of the columns before it. */
-const trips: Column<Row> = [
-  "round trips",
-  ({ roundTrips }) =>
-    roundTrips === undefined ? "" : [...reads, ...writes].map(([kind]) => roundTrips[kind]).join(" / ")
-]
+/** Of each kind of request, in this order. */
+const tripsOf = ({ roundTrips }: Row): string =>
+  roundTrips === undefined ? "" : [...reads, ...writes].map(([kind]) => roundTrips[kind]).join(" / ")
+const trips: Column<Row> = ["round trips", tripsOf]
 
 const measured = ({ commit, cores, cpu, date, dirty, node }: Result["environment"]): string =>
   `Measured ${date} at \`${commit.slice(0, 7)}\`${dirty ? " with changes" : ""}, ` +
   `${cpu.replaceAll(/\(R\)| Processor| CPU/g, "")} (${cores} cores), Node ${node}.`
 
+/** Those of the names on the store, in the order of the names. */
 const find = (subjects: ReadonlyArray<Row>, store: string, ...names: ReadonlyArray<string>): ReadonlyArray<Row> =>
   names.flatMap((name) => subjects.filter((row) => row.store === store && row.name === name))
 
@@ -125,17 +120,12 @@ const versus = (subjects: ReadonlyArray<Row>, used: Used, name: string): string 
   ])
 }
 
-const principals = (subjects: ReadonlyArray<Row>): string =>
-  table(
-    subjects.filter(({ name, store }) => store !== "postgres" && /^effect-sessions($|, no)/.test(name)),
-    [
-      named,
-      ...writes.map(([kind, title]) => ranged(title, kind)),
-      ranged("log-in over bare", "create over"),
-      ranged("log-in ÷ no principal", "create ratio"),
-      trips
-    ]
-  )
+const principals = (subjects: ReadonlyArray<Row>): string => {
+  const ours = subjects.filter(({ name, store }) => store !== "postgres" && /^effect-sessions($|, no)/.test(name))
+  const costs = writes.map(([kind, title]) => ranged(title, kind))
+  const more = [ranged("log-in over bare", "create over"), ranged("log-in ÷ no principal", "create ratio")]
+  return table(ours, [named, ...costs, ...more, trips])
+}
 
 const load = (subjects: ReadonlyArray<Row>): string =>
   table(subjects.toSorted(by("whoami")), [
@@ -219,8 +209,8 @@ ${load(subjects)}
 
 ## Growth
 
-Ours in memory, one process that is given more and more sessions: \`/whoami\` of sessions picked at random, in turn with the
-bare route. Brackets are of three interleaved thirds of the windows.
+Ours in memory, one process that is given ever more sessions: \`/whoami\` of sessions picked at random, in turn with the bare
+route. Brackets are of three interleaved thirds of the windows.
 
 ${growing(growth)}
 

@@ -3,15 +3,10 @@
  * commands sent together are one round trip, which is what a request waits for.
  */
 import { once } from "node:events"
-import { connect, createServer, type AddressInfo } from "node:net"
+import { connect, createServer } from "node:net"
+import { portOf } from "./common.ts"
 
-export interface Proxy {
-  readonly port: number
-  readonly roundTrips: () => number
-  readonly [Symbol.dispose]: () => void
-}
-
-export const startProxy = async (target: { readonly host: string; readonly port: number }): Promise<Proxy> => {
+export const startProxy = async (target: { readonly host: string; readonly port: number }) => {
   let roundTrips = 0
   const server = createServer((client) => {
     const store = connect(target.port, target.host)
@@ -30,6 +25,5 @@ export const startProxy = async (target: { readonly host: string; readonly port:
   })
   server.listen(0, "127.0.0.1")
   await once(server, "listening")
-  const { port } = server.address() as AddressInfo // a TCP server that listens has one
-  return { port, roundTrips: () => roundTrips, [Symbol.dispose]: () => server.close() }
+  return { port: portOf(server), roundTrips: () => roundTrips, [Symbol.dispose]: () => server.close() }
 }

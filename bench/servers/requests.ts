@@ -1,24 +1,29 @@
 /**
  * What every server is asked, and what must come back.
  */
-import { closedLoop, cookiesOf, request, sendOne, type Client, type Exchange, type Next } from "../client.ts"
-import { bare, created, deleted, posted, updated, visited, type UserData } from "./common.ts"
+import {
+  closedLoop,
+  cookiesOf,
+  request,
+  sendOne,
+  type Answer,
+  type Client,
+  type Exchange,
+  type Next
+} from "../client.ts"
+import { bare, cookieName, created, deleted, posted, updated, visited, type UserData } from "./common.ts"
 
 export interface LiveSession {
   readonly user: UserData
   readonly cookie: string
 }
 
-const read = (path: string, user: UserData, cookie?: string): Exchange => ({
-  request: request("GET", path, cookie),
-  status: 200,
-  body: JSON.stringify(user)
-})
-const write = (path: string, body: string, cookie?: string): Exchange => ({
-  request: request("POST", path, cookie),
-  status: 200,
-  body
-})
+const read = (path: string, user: UserData, cookie?: string): Exchange => {
+  return { request: request("GET", path, cookie), status: 200, body: JSON.stringify(user) }
+}
+const write = (path: string, body: string, cookie?: string): Exchange => {
+  return { request: request("POST", path, cookie), status: 200, body }
+}
 const refused = (cookie?: string): Exchange => ({ request: request("GET", "/whoami", cookie), status: 401 })
 
 /** Outside the session's reach: what the framework alone costs a read, and a write. */
@@ -42,23 +47,19 @@ let names = 0
 
 export const create = (onCreated: (session: LiveSession) => void): Exchange => {
   const username = `user-${names++}`
-  return {
-    ...write(`/create_session/${username}`, created(username)),
-    onAnswer: (answer) => {
-      const cookie = cookiesOf(answer)
-      if (!cookie.startsWith("__Host-session=")) throw new Error(`not the cookie agreed on:\n${answer.head}`)
-      onCreated({ user: { username }, cookie })
-    }
+  const onAnswer = (answer: Answer) => {
+    const cookie = cookiesOf(answer)
+    if (!cookie.startsWith(`${cookieName}=`)) throw new Error(`not the cookie agreed on:\n${answer.head}`)
+    onCreated({ user: { username }, cookie })
   }
+  return { ...write(`/create_session/${username}`, created(username)), onAnswer }
 }
 
 export const update = ({ cookie, user }: LiveSession, onUpdated?: (session: LiveSession) => void): Exchange => {
   const changed = visited(user)
-  return {
-    ...write("/update_session", updated(changed), cookie),
-    // A sealed session comes back in a new cookie.
-    onAnswer: (answer) => onUpdated?.({ user: changed, cookie: cookiesOf(answer) || cookie })
-  }
+  // A sealed session comes back in a new cookie.
+  const onAnswer = (answer: Answer) => onUpdated?.({ user: changed, cookie: cookiesOf(answer) || cookie })
+  return { ...write("/update_session", updated(changed), cookie), onAnswer }
 }
 
 export const destroy = ({ cookie }: LiveSession): Exchange => write("/delete_session", deleted, cookie)

@@ -2,9 +2,8 @@
  * The stores beside the servers: a Redis of the run's own, on the client's core, and two tables in a Postgres.
  */
 import { PgClient } from "@effect/sql-pg"
-import * as Effect from "effect/Effect"
-import * as Redacted from "effect/Redacted"
-import * as SqlClient from "effect/sql/SqlClient"
+import { Effect, Redacted } from "effect"
+import { SqlClient } from "effect/sql"
 import { spawn, spawnSync } from "node:child_process"
 import { once } from "node:events"
 import { createServer } from "node:net"
@@ -26,10 +25,8 @@ export const startRedis = async (core: number) => {
   const port = portOf(free)
   await new Promise((resolve) => free.close(resolve))
   // Detached, so that Ctrl-C ends the run alone, and the shell can still clean up.
-  const shell = spawn("sh", ["-c", script, "sh", String(core), String(port)], {
-    stdio: ["pipe", "ignore", "ignore"],
-    detached: true
-  })
+  const args = ["-c", script, "sh", String(core), String(port)]
+  const shell = spawn("sh", args, { stdio: ["pipe", "ignore", "ignore"], detached: true })
   const url = `redis://127.0.0.1:${port}/0`
   const client = createClient({ url }).on("error", () => {}) // it tries until Redis answers
   await client.connect()

@@ -8,7 +8,7 @@ export interface Subject {
   readonly server: string
   readonly store: Store
   readonly env: Readonly<Record<string, string>>
-  /** The name of what it is compared with, if that is not as `counterpart` says. */
+  /** The name of what a build is compared with. */
   readonly against?: string
 }
 
@@ -16,13 +16,10 @@ const ours = "effect-sessions"
 /** Neither fence nor limit: what peers' writes are compared with, as they count no user's sessions either. */
 const anonymous = `${ours}, no principal`
 
-const subject = (server: string, store: Store, name = server, env: Record<string, string> = {}): Subject => ({
-  name,
-  server,
-  store,
-  env
-})
 const fastify = "@fastify/session"
+const subject = (server: string, store: Store, name = server, env: Subject["env"] = {}): Subject => {
+  return { name, server, store, env }
+}
 
 export const subjects: ReadonlyArray<Subject> = [
   subject(ours, "memory"),
@@ -63,11 +60,7 @@ export const builds = (dists: ReadonlyArray<string>): ReadonlyArray<Subject> =>
  * Ours on the same store, which a subject's reads or writes are compared with. A sealed cookie has no store: it stands
  * beside ours in memory.
  */
-export const counterpart = (
-  subject: Subject,
-  kind: "reads" | "writes",
-  among: ReadonlyArray<Subject>
-): Subject | undefined => {
+export const counterpart = (subject: Subject, kind: "reads" | "writes", among: ReadonlyArray<Subject>) => {
   const store = subject.store === "cookie" ? "memory" : subject.store
   const named = (name: string) => among.find((other) => other.store === store && other.name === name)
   if (subject.against !== undefined) return named(subject.against)
