@@ -382,6 +382,79 @@ describe("bounds", () => {
     )
   )
 
+  it.effect("[R84d] an id or a principal that was cut out of a longer text does not keep that in memory", () =>
+    withMemory({}, (backend) =>
+      Effect.gen(function* () {
+        const before = heapUsed()
+        for (let i = 0; i < 1000; i++) {
+          const text = Buffer.alloc(60_000, `${i.toString(36)}.`).toString("latin1")
+          yield* backend.create(record(text.slice(0, 30), { principal: text.slice(30, 60) }))
+        }
+        assert.isBelow(heapUsed() - before, 8 * 1024 * 1024)
+        const { records } = yield* backend.listByPrincipal("memory", "a.".repeat(15), { limit: 2 })
+        assert.deepStrictEqual(
+          records.map(({ id, principal }) => [id, principal]),
+          [["a.".repeat(15), "a.".repeat(15)]]
+        )
+      })
+    )
+  )
+
+  it.effect("a principal who came back is still in the index when those without a session leave it", () =>
+    withMemory({}, (backend) =>
+      Effect.gen(function* () {
+        yield* backend.create(record("first", { principal: "grace" }))
+        yield* backend.delete("memory", "first")
+        yield* backend.create(record("second", { principal: "grace" }))
+        for (let i = 0; i < 1100; i++) {
+          yield* backend.create(record(`one-${i}`, { principal: `user-${i}` }))
+          yield* backend.delete("memory", `one-${i}`)
+        }
+        const { records } = yield* backend.listByPrincipal("memory", "grace", { limit: 10 })
+        assert.deepStrictEqual(
+          records.map(({ id }) => id),
+          ["second"]
+        )
+      })
+    )
+  )
+
+  it.effect(
+    "an update that grows a session whose deadline has passed may find it gone, and leaves the rest alone",
+    () =>
+      withMemory({}, (backend) =>
+        Effect.gen(function* () {
+          for (const id of ["a", "b"]) yield* backend.create(record(id, { principal: "ada", idleExpiresAt: 1000 }))
+          yield* backend.create(record("c", { principal: "ada" }))
+          const patch = { data: "x".repeat(100), lastSeenAt: 2000, idleExpiresAt: 3000 }
+          assert.deepStrictEqual(yield* backend.update("memory", "a", 1, patch), { _tag: "gone" })
+          assert.deepStrictEqual(yield* present(backend, ["a", "b", "c"]), ["c"])
+          assert.strictEqual(yield* swept(backend, 3_600_000, 10), 1)
+        })
+      )
+  )
+
+  it.effect("an update that grows the only visitor's session evicts no other, and not that one", () =>
+    withMemory({ maxBytes: 3000 }, (backend) =>
+      Effect.gen(function* () {
+        yield* backend.create(record("user", { principal: "ada" }))
+        yield* backend.create(record("old"))
+        yield* backend.create(record("visitor"))
+        const grown = (id: string, length: number) =>
+          outcome(
+            backend.update("memory", id, 1, { data: "x".repeat(length), lastSeenAt: 0, idleExpiresAt: 3_600_000 })
+          )
+        // The oldest visitor is the one that grows: the next one goes.
+        assert.strictEqual(yield* grown("old", 800), "ok")
+        assert.deepStrictEqual(yield* present(backend, ["user", "old", "visitor"]), ["user", "old"])
+        yield* backend.delete("memory", "old")
+        yield* backend.create(record("visitor"))
+        assert.strictEqual(yield* grown("visitor", 8000), "SessionBackendError notApplied")
+        assert.deepStrictEqual(yield* present(backend, ["user", "visitor"]), ["user", "visitor"])
+      })
+    )
+  )
+
   it.effect("[R84d] logging in and out for ever takes no more memory", () =>
     withMemory({ maxSessions: 1000 }, (backend) =>
       Effect.gen(function* () {

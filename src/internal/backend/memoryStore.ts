@@ -1,5 +1,5 @@
 /**
- * The store of the memory backend: frozen records in maps, an index by principal, and a heap of deadlines.
+ * The store of the memory backend: frozen records in a map, an index by principal, and a heap of deadlines.
  *
  * @internal
  */
@@ -10,20 +10,34 @@ import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import { clockSlack, type SessionBackend, SessionBackendError } from "../../SessionBackend.ts"
 import type { DeletedRecord, EndedHint, SessionPatch, SessionRecord, UpdateResult } from "../../SessionBackend.ts"
-import { type Deadline, DeadlineHeap } from "./deadlineHeap.ts"
+import { DeadlineHeap, nowhere } from "./deadlineHeap.ts"
+import * as Ring from "./ring.ts"
 
-interface Entry {
+/** A session. Its links are to the other sessions of its principal, or to those that have none. */
+class Entry {
   /** Grows from entry to entry. */
   readonly number: number
   record: SessionRecord
-  bytes: number
-  /** Its current deadline in the heap, which may also hold older ones; `undefined` once the session is deleted. */
-  deadline: Deadline<Entry> | undefined
+  older: this = this
+  newer: this = this
+  /** In the heap; `nowhere` once the session is deleted. */
+  place = nowhere
+
+  constructor(number: number, record: SessionRecord) {
+    this.number = number
+    this.record = record
+  }
 }
 
 interface Namespace {
   readonly byId: Map<string, Entry>
-  readonly byPrincipal: Map<string, Map<string, Entry>>
+  /** The newest session of each principal. */
+  readonly byPrincipal: Map<string, Entry | undefined>
+  /**
+   * Principals that have been without a session since they came here. They leave the index many at a time: a `Map` in which
+   * one key is set and deleted repeatedly gets slow, because it keeps the deleted slots until it grows.
+   */
+  readonly vacant: Set<string>
 }
 
 const newestFirst = (a: Entry, b: Entry): number => b.record.createdAt - a.record.createdAt || b.number - a.number
@@ -41,10 +55,45 @@ const examinedPerWrite = 4 * collectedPerWrite
 /** How many hints wait in a subscription's queue at most: further ones are lost. */
 const maxHints = 10_000
 
-/** How many principals without a session stay in the index at most. */
+/** How many principals without a session stay in the index of a namespace at most. */
 const maxVacant = 1024
 
 const slack = Duration.toMillis(clockSlack)
+
+/** What of a record may change. */
+type Changing = Pick<
+  SessionRecord,
+  "secretHash" | "version" | "data" | "dataVersion" | "extension" | "lastSeenAt" | "idleExpiresAt"
+>
+
+/**
+ * A copy of a text that was cut out of another: V8 would keep the longer one for it, which no bound counts. An id comes
+ * out of padded base64, a principal often out of a URL. What is JSON was written for the record.
+ */
+const copyOf = (text: string): string => JSON.parse(JSON.stringify(text)) as string // a text is read back as one
+
+/**
+ * A record of its own, frozen. Each field is named: V8 keeps the fields of a copy made by spreading in a second object,
+ * depending on how the first was made.
+ */
+const frozen = (record: SessionRecord, changing: Changing): SessionRecord =>
+  Object.freeze({
+    namespace: record.namespace,
+    id: record.id,
+    secretHash: changing.secretHash,
+    version: changing.version,
+    principal: record.principal,
+    data: changing.data,
+    dataVersion: changing.dataVersion,
+    extension: changing.extension,
+    createdAt: record.createdAt,
+    authenticatedAt: record.authenticatedAt,
+    lastSeenAt: changing.lastSeenAt,
+    idleTimeout: record.idleTimeout,
+    idleExpiresAt: changing.idleExpiresAt,
+    absoluteExpiresAt: record.absoluteExpiresAt,
+    persistent: record.persistent
+  })
 
 const timesOf = (stored: SessionRecord, given: Pick<SessionPatch, "lastSeenAt" | "idleExpiresAt">) =>
   stored.lastSeenAt > given.lastSeenAt + slack
@@ -61,18 +110,15 @@ const noCursor = Effect.fail(
   new SessionBackendError({ operation: "scan", outcome: "notApplied", cause: { _tag: "CursorOfNoScan" } })
 )
 
+const absent = Exit.succeed(Option.none<SessionRecord>())
+
 export const make = (limits: {
   readonly maxSessions: number
   readonly maxBytes: number
 }): SessionBackend["Service"] => {
   const namespaces = new Map<string, Namespace>()
-  /**
-   * Principals without a session, with a function that removes them from the index. Many are removed at a time: a `Map` in
-   * which one key is set and deleted repeatedly gets slow, because it keeps the deleted slots until it grows.
-   */
-  const vacant = new Map<Map<string, Entry>, () => void>()
-  /** Sessions without a principal, oldest first. */
-  const anonymous = new Set<Entry>()
+  /** The newest session without a principal. */
+  let anonymous: Entry | undefined
   const deadlines = new DeadlineHeap<Entry>()
   const subscriptions = new Set<Queue.Queue<EndedHint, SessionBackendError>>()
   let created = 0
@@ -81,72 +127,61 @@ export const make = (limits: {
 
   const namespaceOf = (name: string): Namespace => {
     let namespace = namespaces.get(name)
-    if (namespace === undefined) namespaces.set(name, (namespace = { byId: new Map(), byPrincipal: new Map() }))
+    if (namespace === undefined) {
+      namespaces.set(name, (namespace = { byId: new Map(), byPrincipal: new Map(), vacant: new Set() }))
+    }
     return namespace
   }
 
   const find = (namespace: string, id: string): Entry | undefined => namespaces.get(namespace)?.byId.get(id)
 
   const sessionsOf = (namespace: string, principal: string): ReadonlyArray<Entry> =>
-    [...(namespaces.get(namespace)?.byPrincipal.get(principal)?.values() ?? [])].toReversed().sort(newestFirst)
+    Ring.toArray(namespaces.get(namespace)?.byPrincipal.get(principal)).sort(newestFirst)
 
   /** Says that a record is gone, or has another secret. */
   const hint = ({ id, namespace }: SessionRecord): void => {
     for (const queue of subscriptions) Queue.offerUnsafe(queue, { namespace, id })
   }
 
-  /** Drops deadlines that are out of date, so that the heap stays in proportion to the sessions. */
-  const compact = (): void => {
-    if (deadlines.size > 2 * sessions + 1024) deadlines.retain((deadline) => deadline.value.deadline === deadline)
-  }
-
-  const schedule = (entry: Entry): void => {
-    entry.deadline = { at: expiresAt(entry.record), value: entry }
-    deadlines.push(entry.deadline)
-    compact()
-  }
-
   const replace = (entry: Entry, record: SessionRecord): void => {
     entry.record = record
     // A deadline that has moved forward is corrected when its former time comes.
-    if (entry.deadline !== undefined && expiresAt(record) < entry.deadline.at) schedule(entry)
+    const deadline = expiresAt(record)
+    if (deadline < deadlines.deadlineOf(entry)) deadlines.schedule(entry, deadline)
   }
 
-  const vacate = (sessions: Map<string, Entry>, removeFromIndex: () => void): void => {
-    vacant.set(sessions, removeFromIndex)
+  const vacate = ({ byPrincipal, vacant }: Namespace, principal: string): void => {
+    vacant.add(principal)
     if (vacant.size <= maxVacant) return
-    for (const [sessions, removeFromIndex] of vacant) if (sessions.size === 0) removeFromIndex()
+    for (const name of vacant) if (byPrincipal.get(name) === undefined) byPrincipal.delete(name)
     vacant.clear()
   }
 
   const remove = (entry: Entry): void => {
-    const { id, namespace, principal } = entry.record
-    const { byId, byPrincipal } = namespaceOf(namespace)
-    byId.delete(id)
-    if (principal === undefined) anonymous.delete(entry)
+    const { record } = entry
+    const { id, principal } = record
+    const namespace = namespaceOf(record.namespace)
+    namespace.byId.delete(id)
+    if (principal === undefined) anonymous = Ring.remove(anonymous, entry)
     else {
-      const sessions = byPrincipal.get(principal)
-      sessions?.delete(id)
-      if (sessions?.size === 0) vacate(sessions, () => byPrincipal.delete(principal))
+      const newest = namespace.byPrincipal.get(principal)
+      const left = Ring.remove(newest, entry)
+      if (left !== newest) namespace.byPrincipal.set(principal, left)
+      if (left === undefined) vacate(namespace, principal)
     }
-    entry.deadline = undefined
-    // The heap still refers to the entry; its large texts are freed now.
-    entry.record = { ...entry.record, data: "", extension: "" }
+    deadlines.remove(entry)
     sessions--
-    bytes -= entry.bytes
-    compact()
-    hint(entry.record)
+    bytes -= sizeOf(record)
+    hint(record)
   }
 
   const collect = (before: number, limit: number, examine: number): ReadonlyArray<DeletedRecord> => {
     const collected: Array<DeletedRecord> = []
     for (let examined = 0; collected.length < limit && examined < examine; examined++) {
-      const first = deadlines.first
-      if (first === undefined || first.at > before) break
-      deadlines.pop()
-      const entry = first.value
-      if (entry.deadline !== first) continue
-      if (expiresAt(entry.record) > before) schedule(entry)
+      const entry = deadlines.first
+      if (entry === undefined || deadlines.earliest > before) break
+      const deadline = expiresAt(entry.record)
+      if (deadline > before) deadlines.schedule(entry, deadline)
       else {
         const { id, namespace, principal } = entry.record
         remove(entry)
@@ -160,10 +195,12 @@ export const make = (limits: {
   const makeRoom = (moreSessions: number, moreBytes: number, now: number, keep: Entry | undefined): boolean => {
     const isFull = () => sessions + moreSessions > limits.maxSessions || bytes + moreBytes > limits.maxBytes
     collect(now, collectedPerWrite, examinedPerWrite)
-    while (isFull() && (deadlines.first?.at ?? Infinity) <= now) collect(now, collectedPerWrite, examinedPerWrite)
-    for (const oldest of anonymous) {
-      if (!isFull()) break
-      if (oldest !== keep) remove(oldest)
+    while (isFull() && deadlines.earliest <= now) collect(now, collectedPerWrite, examinedPerWrite)
+    while (isFull()) {
+      const oldest = anonymous?.newer
+      const evicted = oldest === keep ? oldest?.newer : oldest
+      if (evicted === undefined || evicted === keep) break
+      remove(evicted)
     }
     return !isFull()
   }
@@ -171,27 +208,33 @@ export const make = (limits: {
   return {
     create: (given) =>
       Effect.suspend(() => {
-        const record = Object.freeze({ ...given })
+        const id = copyOf(given.id)
+        const principal = given.principal === undefined ? undefined : copyOf(given.principal)
+        const record = frozen({ ...given, id, principal }, given)
         const { byId, byPrincipal } = namespaceOf(record.namespace)
-        if (byId.has(record.id)) return Effect.succeed("exists" as const)
-        const entry: Entry = { number: ++created, record, bytes: sizeOf(record), deadline: undefined }
-        if (!makeRoom(1, entry.bytes, record.createdAt, undefined)) return full("create")
-        byId.set(record.id, entry)
-        if (record.principal === undefined) anonymous.add(entry)
-        else {
-          const sessions = byPrincipal.get(record.principal)
-          if (sessions === undefined) byPrincipal.set(record.principal, new Map([[record.id, entry]]))
-          else sessions.set(record.id, entry)
+        if (byId.has(id)) return Effect.succeed("exists" as const)
+        const size = sizeOf(record)
+        if (!makeRoom(1, size, record.createdAt, undefined)) return full("create")
+        const entry = new Entry(++created, record)
+        byId.set(id, entry)
+        if (principal === undefined) {
+          Ring.add(anonymous, entry)
+          anonymous = entry
+        } else {
+          Ring.add(byPrincipal.get(principal), entry)
+          byPrincipal.set(principal, entry)
         }
         sessions++
-        bytes += entry.bytes
-        schedule(entry)
+        bytes += size
+        deadlines.schedule(entry, expiresAt(record))
         return Effect.succeed("created" as const)
       }),
 
     // Looked up when called, as the port allows: an `Effect.sync` would cost more than the look-up.
-    read: (namespace, id) =>
-      Exit.succeed(Option.map(Option.fromUndefinedOr(find(namespace, id)), (entry) => entry.record)),
+    read: (namespace, id) => {
+      const entry = find(namespace, id)
+      return entry === undefined ? absent : Exit.succeed(Option.some(entry.record))
+    },
 
     update: (namespace, id, expectedVersion, patch) =>
       Effect.suspend((): Effect.Effect<UpdateResult, SessionBackendError> => {
@@ -199,21 +242,20 @@ export const make = (limits: {
         if (entry === undefined) return Effect.succeed({ _tag: "gone" })
         const stored = entry.record
         if (stored.version !== expectedVersion) return Effect.succeed({ _tag: "stale", record: stored })
-        const record = Object.freeze({
-          ...stored,
+        const { idleExpiresAt, lastSeenAt } = timesOf(stored, patch)
+        const record = frozen(stored, {
           secretHash: patch.secretHash ?? stored.secretHash,
+          version: stored.version + 1,
           data: patch.data ?? stored.data,
           dataVersion: patch.dataVersion ?? stored.dataVersion,
           extension: patch.extension ?? stored.extension,
-          version: stored.version + 1,
-          ...timesOf(stored, patch)
+          lastSeenAt,
+          idleExpiresAt
         })
-        const size = sizeOf(record)
-        const growth = size - entry.bytes
+        const growth = sizeOf(record) - sizeOf(stored)
         if (growth > 0 && !makeRoom(0, growth, patch.lastSeenAt, entry)) return full("update")
         // Making room may have deleted this session, if its deadline had passed.
-        if (entry.deadline === undefined) return Effect.succeed({ _tag: "gone" })
-        entry.bytes = size
+        if (entry.place === nowhere) return Effect.succeed({ _tag: "gone" })
         bytes += growth
         replace(entry, record)
         if (record.secretHash !== stored.secretHash) hint(record)
@@ -224,9 +266,12 @@ export const make = (limits: {
       Effect.sync(() => {
         const entry = find(namespace, id)
         if (entry === undefined) return "gone"
-        const times = timesOf(entry.record, seen)
-        if (times.lastSeenAt === entry.record.lastSeenAt) return "unchanged"
-        replace(entry, Object.freeze({ ...entry.record, ...times }))
+        const stored = entry.record
+        const { idleExpiresAt, lastSeenAt } = timesOf(stored, seen)
+        if (lastSeenAt === stored.lastSeenAt) return "unchanged"
+        const { data, dataVersion, extension, secretHash, version } = stored
+        const changing = { secretHash, version, data, dataVersion, extension, lastSeenAt, idleExpiresAt }
+        replace(entry, frozen(stored, changing))
         return "touched"
       }),
 
