@@ -13,6 +13,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
+import * as Cookies from "effect/http/Cookies"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as HttpApiSecurity from "effect/http-api/HttpApiSecurity"
 import * as Layer from "effect/Layer"
@@ -181,6 +182,7 @@ export const makeCookie = Effect.fnUntraced(function* (
     ...(domain === undefined ? undefined : { domain }),
     ...(partitioned ? { partitioned } : undefined)
   }
+  const expired = Cookies.makeCookieUnsafe(name, "", { ...base, maxAge: 0, expires: new Date(0) })
   const credentials = (values: ReadonlyArray<string>) => values.map((value) => credential(value, "cookie"))
   return SessionFrontend.of({
     security: [HttpApiSecurity.apiKey({ in: "cookie", key: name })],
@@ -200,7 +202,7 @@ export const makeCookie = Effect.fnUntraced(function* (
       return HttpServerResponse.setCookieUnsafe(response, name, textOf(token), attributes)
     },
     detach: (response, via) =>
-      via === "cookie" ? HttpServerResponse.expireCookieUnsafe(response, name, base) : response,
+      via === "cookie" ? HttpServerResponse.updateCookies(response, Cookies.setCookie(expired)) : response,
     origins: { secure, trusted: trustedOrigins }
   })
 })

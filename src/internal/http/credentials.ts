@@ -37,6 +37,7 @@ export const extractFrom = (
 
 /** Each token once; of one that came by cookie and header, the header. */
 export const distinct = (credentials: ReadonlyArray<Credential>): ReadonlyArray<Credential> => {
+  if (credentials.length < 2) return credentials
   const byText = new Map<string, Credential>()
   for (const credential of credentials) {
     const text = textOf(credential.token)
@@ -96,40 +97,44 @@ export const endSessions = (
   credentials: ReadonlyArray<Credential>,
   destroy: (token: Redacted.Redacted<string>) => Effect.Effect<boolean, SessionUnavailable>,
   namespace: string
-): Effect.Effect<Transport | undefined, SessionUnavailable> =>
-  Effect.gen(function* () {
-    let waiting = distinct(credentials)
-    const ended = new Set<string>()
+): Effect.Effect<Transport | undefined, SessionUnavailable> => {
+  if (credentials.length === 0) return Effect.succeed(undefined)
+  return Effect.suspend(() => {
+    const ended: Array<string> = []
     let via: Transport | undefined
     let failed: SessionUnavailable | undefined
-    while (waiting.length > 0 && ended.size < maxEnded) {
-      const batch = new Map<string, Credential>()
+
+    const endOf = (waiting: ReadonlyArray<Credential>): Effect.Effect<Transport | undefined, SessionUnavailable> => {
+      if (waiting.length > 0 && ended.length < maxEnded) return endBatchOf(waiting)
+      if (failed !== undefined) return Effect.fail(failed)
+      return waiting.length === 0 ? Effect.succeed(via) : Effect.as(warnOfMore(namespace), via)
+    }
+
+    const endBatchOf = (waiting: ReadonlyArray<Credential>) => {
+      const batch: Array<Credential> = []
       for (const credential of waiting) {
-        const id = idOf(credential)
-        if (batch.size < maxEnded - ended.size && !batch.has(id)) batch.set(id, credential)
+        if (batch.length === maxEnded - ended.length) break
+        if (!batch.some((other) => idOf(other) === idOf(credential))) batch.push(credential)
       }
-      const results = yield* Effect.forEach(
-        batch,
-        ([id, { token, via }]) => Effect.map(Effect.result(destroy(token)), (result) => ({ id, result, via })),
-        { concurrency: "unbounded" }
-      )
-      for (const { id, result, via: came } of results) {
-        if (Result.isSuccess(result) && !result.success) continue
-        ended.add(id)
-        via ??= came
-        if (Result.isFailure(result)) failed ??= result.failure
-      }
-      const tried = new Set(batch.values())
-      waiting = waiting.filter((credential) => !tried.has(credential) && !ended.has(idOf(credential)))
+      const ending = Effect.forEach(batch, ({ token }) => Effect.result(destroy(token)), { concurrency: batch.length })
+      return Effect.flatMap(ending, (results) => {
+        for (const [i, result] of results.entries()) {
+          const credential = batch[i]!
+          if (Result.isSuccess(result) && !result.success) continue
+          ended.push(idOf(credential))
+          via ??= credential.via
+          if (Result.isFailure(result)) failed ??= result.failure
+        }
+        return endOf(waiting.filter((credential) => !batch.includes(credential) && !ended.includes(idOf(credential))))
+      })
     }
-    if (failed !== undefined) return yield* failed
-    if (waiting.length > 0) {
-      yield* Effect.annotateLogs(
-        Effect.logWarning(
-          `a request carried tokens of more than ${maxEnded} sessions: the first ${maxEnded} have ended`
-        ),
-        { namespace }
-      )
-    }
-    return via
+
+    return endOf(distinct(credentials))
   })
+}
+
+const warnOfMore = (namespace: string): Effect.Effect<void> =>
+  Effect.annotateLogs(
+    Effect.logWarning(`a request carried tokens of more than ${maxEnded} sessions: the first ${maxEnded} have ended`),
+    { namespace }
+  )

@@ -38,7 +38,7 @@ export interface Own<Self, A, R extends ReadonlyArray<Tagged>> {
   readonly headers: ResponseHeaders
   /** When the request began, in nanoseconds. */
   readonly began: bigint
-  readonly option: RequestSession<A, R>["option"]
+  readonly option: () => RequestSession<A, R>["option"]
   readonly current: () => Session<A> | undefined
   readonly set: (created: Session<A>) => void
   /** The session turned out to be gone. */
@@ -52,112 +52,125 @@ export interface Own<Self, A, R extends ReadonlyArray<Tagged>> {
   ) => Effect.Effect<B, E>
 }
 
-/** Makes the log-ins of one request. */
-export const make = <Self, A, R extends ReadonlyArray<Tagged>>(own: Own<Self, A, R>) => {
-  const { began, beforeHeaders, binding, endCarried, headers, request } = own
-  const { frontend, manager } = binding
+/** The log-ins of one request. */
+export class LogIn<Self, A, R extends ReadonlyArray<Tagged>> {
+  readonly #own: Own<Self, A, R>
+
+  constructor(own: Own<Self, A, R>) {
+    this.#own = own
+  }
 
   /** What the layer says of every new session, where the handler says nothing. */
-  const optionsOf = (options: CreateOptions | undefined): CreateOptions => ({
-    ...options,
-    client: options?.client ?? frontend.client?.(request),
-    began: options?.began ?? began
-  })
+  #optionsOf(options: CreateOptions | undefined): CreateOptions {
+    const { began, binding, request } = this.#own
+    return {
+      ...options,
+      client: options?.client ?? binding.frontend.client?.(request),
+      began: options?.began ?? began
+    }
+  }
 
   /** Ends a new session if its log-in fails: the old one may live on, so the new one must not. */
-  const orUndo = <B, E>(created: Session<A>, rest: Effect.Effect<B, E>): Effect.Effect<B, E> =>
-    Effect.tapCause(rest, () => undo(manager.destroy(created.token, { why: "undone" })))
+  #orUndo<B, E>(created: Session<A>, rest: Effect.Effect<B, E>): Effect.Effect<B, E> {
+    const { manager } = this.#own.binding
+    return Effect.tapCause(rest, () => undo(manager.destroy(created.token, { why: "undone" })))
+  }
 
   /** Gives the response the token of a new session, once what it replaces has ended. */
-  const issue = <E = never>(
+  #issue<E = never>(
     operation: string,
     created: Session<A>,
     cookie: CreateOptions["cookie"],
     ending: Effect.Effect<unknown, E> = Effect.void
-  ): Effect.Effect<Session<A>, E> =>
-    orUndo(
-      created,
-      Effect.andThen(
-        ending,
-        // The response may have gone meanwhile, without the token.
-        beforeHeaders(
-          operation,
-          cookie,
-          Effect.sync(() => {
-            own.set(created)
-            headers.issue(created, cookie)
-            return created
-          })
-        )
-      )
+  ): Effect.Effect<Session<A>, E> {
+    const { beforeHeaders, headers, set } = this.#own
+    // The response may have gone meanwhile, without the token.
+    const issuing = beforeHeaders(
+      operation,
+      cookie,
+      Effect.sync(() => {
+        set(created)
+        headers.issue(created, cookie)
+        return created
+      })
     )
+    return this.#orUndo(created, Effect.andThen(ending, issuing))
+  }
 
   /** Makes a session beside those that the request carries, which end next. */
-  const made = (data: A, options: CreateOptions): Effect.Effect<Session<A>, SessionInvalid | SessionUnavailable> =>
-    Effect.flatMap(carriedBy(frontend, request), (carried) => {
-      const current = own.current()
-      const replaces = [...(current === undefined ? [] : [current]), ...carried].map(({ token }) => token)
+  #createBeside(
+    data: A,
+    options: CreateOptions
+  ): Effect.Effect<Session<A>, SessionInvalid | SessionConflict | SessionUnavailable> {
+    const { binding, current, endCarried, request } = this.#own
+    const { frontend, manager } = binding
+    const made = Effect.flatMap(carriedBy(frontend, request), (carried) => {
+      const own = current()
+      const replaces = [...(own === undefined ? [] : [own]), ...carried].map(({ token }) => token)
       return manager.create(data, { ...options, replaces })
     })
-
-  const createBeside = (data: A, options: CreateOptions) =>
-    Effect.flatMap(made(data, options), (created) => issue("create", created, options.cookie, endCarried()))
+    return Effect.flatMap(made, (created) => this.#issue("create", created, options.cookie, endCarried()))
+  }
 
   /** Makes a session in place of the one the request has, or of a token that another request may be replacing. */
-  const createFrom = Effect.fnUntraced(function* (
+  #createFrom(
     f: (before: Option.Option<A>) => A,
     options: CreateOptions,
     restore: <C, E2>(effect: Effect.Effect<C, E2>) => Effect.Effect<C, E2>
-  ) {
-    const before = Option.getOrUndefined(yield* restore(own.option))
-    const tokens = before === undefined ? distinct(yield* carriedBy(frontend, request)) : []
-    const source = before ?? (tokens.length === 1 ? tokens[0]!.token : undefined)
-    if (source === undefined) {
-      const data = yield* Effect.sync(() => f(Option.none()))
-      return yield* createBeside(data, options)
-    }
-    // First: if they cannot be ended, nothing has happened yet.
-    if (before !== undefined) yield* endCarried(before)
-    const created = yield* Effect.tapError(manager.createFrom(source, f, options), (error) =>
-      Effect.sync(() => {
-        if (before !== undefined && error._tag === "SessionInvalid") own.lost(error)
-      })
-    )
-    return yield* issue("create", created, options.cookie, before === undefined ? endCarried() : Effect.void)
-  })
+  ): Effect.Effect<Session<A>, SessionInvalid | SessionConflict | SessionUnavailable> {
+    return Effect.gen({ self: this }, function* () {
+      const { binding, endCarried, lost, option, request } = this.#own
+      const { frontend, manager } = binding
+      const before = Option.getOrUndefined(yield* restore(option()))
+      const tokens = before === undefined ? distinct(yield* carriedBy(frontend, request)) : []
+      const source = before ?? (tokens.length === 1 ? tokens[0]!.token : undefined)
+      if (source === undefined) {
+        const data = yield* Effect.sync(() => f(Option.none()))
+        return yield* this.#createBeside(data, options)
+      }
+      // First: if they cannot be ended, nothing has happened yet.
+      if (before !== undefined) yield* endCarried(before)
+      const created = yield* Effect.tapError(manager.createFrom(source, f, options), (error) =>
+        Effect.sync(() => {
+          if (before !== undefined && error._tag === "SessionInvalid") lost(error)
+        })
+      )
+      return yield* this.#issue("create", created, options.cookie, before === undefined ? endCarried() : Effect.void)
+    })
+  }
 
-  const create = (
+  create(
     data: A | ((before: Option.Option<A>) => A),
     options: CreateOptions | undefined,
     restore: <C, E2>(effect: Effect.Effect<C, E2>) => Effect.Effect<C, E2>
-  ): Effect.Effect<Session<A>, SessionInvalid | SessionConflict | SessionUnavailable> => {
-    const given = optionsOf(options)
+  ): Effect.Effect<Session<A>, SessionInvalid | SessionConflict | SessionUnavailable> {
+    const given = this.#optionsOf(options)
     // Session data are JSON: a function is none.
     return typeof data === "function"
-      ? createFrom(data as (before: Option.Option<A>) => A, given, restore)
-      : createBeside(data, given)
+      ? this.#createFrom(data as (before: Option.Option<A>) => A, given, restore)
+      : this.#createBeside(data, given)
   }
 
-  const reauthenticate = (
+  reauthenticate(
     session: Session<A>,
     options: Parameters<RequestSession<A, R>["reauthenticate"]>[0]
-  ): Changed<Session<A>, R> => {
+  ): Changed<Session<A>, R> {
+    const { began, binding, headers } = this.#own
     const cookie = headers.issued?.cookie
-    return Effect.flatMap(manager.reauthenticate(session, { ...options, began }), (created) =>
-      issue("reauthenticate", created, cookie)
+    return Effect.flatMap(binding.manager.reauthenticate(session, { ...options, began }), (created) =>
+      this.#issue("reauthenticate", created, cookie)
     )
   }
 
   /** Makes a session of one that another library keeps, and lets it in like any other. */
-  const adopt = (
-    adopt: NonNullable<Binding<Self, A, R>["frontend"]["adopt"]>,
-    error: Unauthenticated
-  ): Loaded<Session<A>, R> =>
-    Effect.uninterruptibleMask((restore) =>
+  adopt(adopt: NonNullable<Binding<Self, A, R>["frontend"]["adopt"]>, error: Unauthenticated): Loaded<Session<A>, R> {
+    const { binding, headers, request } = this.#own
+    const { manager } = binding
+    return Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(restore(adopt(request)), (adopted): Loaded<Session<A>, R> => {
         if (Option.isNone(adopted)) return Effect.fail(error)
         const { data, from, options } = adopted.value
-        const given = optionsOf(options)
+        const given = this.#optionsOf(options)
         if (from !== undefined) {
           return Effect.tap(manager.adopt(from, data, given), (session) =>
             Effect.sync(() => headers.issue(session, options?.cookie))
@@ -166,7 +179,7 @@ export const make = <Self, A, R extends ReadonlyArray<Tagged>>(own: Own<Self, A,
         const unproved = DateTime.makeUnsafe(0)
         const authenticatedAt = given.authenticatedAt ?? unproved
         return Effect.flatMap(manager.create(data, { ...given, authenticatedAt }), (created) =>
-          orUndo(
+          this.#orUndo(
             created,
             Effect.tap(manager.resolve(created.token, { touch: false }), (session) =>
               Effect.sync(() => headers.issue(session, options?.cookie))
@@ -175,6 +188,5 @@ export const make = <Self, A, R extends ReadonlyArray<Tagged>>(own: Own<Self, A,
         )
       })
     )
-
-  return { create, reauthenticate, adopt }
+  }
 }

@@ -40,8 +40,7 @@ import { textOf } from "../token/redacted.ts"
 import { type Binding, refused } from "./binding.ts"
 import { chooseSession, endSessions, extractFrom } from "./credentials.ts"
 import { staleness } from "./freshness.ts"
-import * as LogIn from "./logIn.ts"
-import { isAdoptable, isOwnRequest } from "./logIn.ts"
+import { isAdoptable, isOwnRequest, LogIn } from "./logIn.ts"
 import { makeRespondable } from "./refusal.ts"
 import { ResponseHeaders } from "./responseHeaders.ts"
 
@@ -318,9 +317,12 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
       this.#lock ??= Semaphore.makeUnsafe(1)
       return this.#lock.withPermit(
         Effect.uninterruptibleMask((restore) =>
-          Effect.tapCause(
+          Effect.onExitPrimitive(
             Effect.suspend(() => change(restore)),
-            (cause) => Effect.sync(() => this.#note(cause))
+            (exit) => {
+              if (Exit.isFailure(exit)) this.#note(exit.cause)
+              return undefined
+            }
           )
         )
       )
@@ -411,12 +413,12 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   }
 
   #logIn() {
-    return LogIn.make<Self, A, R>({
+    return new LogIn<Self, A, R>({
       request: this.#request,
       binding: this.#binding,
       headers: this.#headers,
       began: this.#began(),
-      option: this.option,
+      option: () => this.option,
       current: () => this.#current,
       set: (created) => this.#set(Exit.succeed(created)),
       lost: (error) => this.#lost(error),
@@ -440,27 +442,40 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
    * Answers whether it carried a token of ours.
    */
   #endCarried(why: "logout" | "replaced", replaced?: Session<A>): Effect.Effect<boolean, SessionUnavailable> {
-    return Effect.gen({ self: this }, function* () {
+    return Effect.suspend(() => {
       const { definition, frontend, manager } = this.#binding
+      const endOthers = (
+        own: Credential | undefined,
+        others: ReadonlyArray<Credential>,
+        disowned: Exit.Exit<unknown, SessionUnavailable>
+      ) =>
+        Effect.flatMapEager(
+          endSessions(others, (token) => manager.destroy(token, { why }), definition.key),
+          (via) => {
+            this.#headers.via ??= own?.via ?? via ?? others[0]?.via
+            return Effect.mapEager(disowned, () => own !== undefined || via !== undefined)
+          }
+        )
       // The store of another library may be down: what is ours ends all the same.
-      const disowned = yield* Effect.exit(this.#disown(replaced))
-      let carried = yield* carriedBy(frontend, this.#request)
-      let own: Credential | undefined
-      const current = replaced ?? this.#current
-      if (current !== undefined) {
-        if (replaced === undefined) {
-          yield* manager.destroy(current.token, { why })
-          this.#headers.issued = undefined
-          this.#set(missing)
-        }
-        const isOwn = ({ token }: Credential) => textOf(token) === textOf(current.token)
-        own = carried.find(isOwn)
-        carried = carried.filter((credential) => !isOwn(credential))
-      }
-      const via = yield* endSessions(carried, (token) => manager.destroy(token, { why }), definition.key)
-      this.#headers.via ??= own?.via ?? via ?? carried[0]?.via
-      yield* disowned
-      return own !== undefined || via !== undefined
+      const disowning = Effect.matchCauseEager(this.#disown(replaced), {
+        onFailure: (cause): Exit.Exit<unknown, SessionUnavailable> => Exit.failCause(cause),
+        onSuccess: () => Exit.void
+      })
+      return Effect.flatMapEager(disowning, (disowned) =>
+        Effect.flatMapEager(carriedBy(frontend, this.#request), (carried) => {
+          const current = replaced ?? this.#current
+          if (current === undefined) return endOthers(undefined, carried, disowned)
+          const isOwn = ({ token }: Credential) => textOf(token) === textOf(current.token)
+          const own = carried.find(isOwn)
+          const others = carried.filter((credential) => !isOwn(credential))
+          if (replaced !== undefined) return endOthers(own, others, disowned)
+          return Effect.flatMap(manager.destroy(current.token, { why }), () => {
+            this.#headers.issued = undefined
+            this.#set(missing)
+            return endOthers(own, others, disowned)
+          })
+        })
+      )
     })
   }
 

@@ -112,6 +112,7 @@ export const withMethods = (
       problem: 'methods must be names like "pwd" or "otp" (RFC 8176), of 1 to 64 characters'
     })
   }
+  if (methods.length === 0) return factors
   const passed = new Map([...factors, ...methods.map((method) => [method, now] as const)])
   if (passed.size > maxMethods) throw new SessionDataError({ problem: `methods must be ${maxMethods} at most` })
   return [...passed]

@@ -25,6 +25,7 @@ import * as Fence from "./fence.ts"
 import { LiveSession, withoutToken } from "./liveSession.ts"
 import { type Looks, noTouch, notFound } from "./look.ts"
 import { maxListed, pageSize, type Parts } from "./parts.ts"
+import type * as SessionData from "./sessionData.ts"
 
 /** How many fresh ids `create` tries. */
 const maxAttempts = 3
@@ -37,6 +38,10 @@ const isNotFound = (exit: Exit.Exit<unknown, unknown>): boolean =>
     Exit.findErrorOption(exit),
     (error) => Predicate.isTagged(error, "SessionInvalid") && (error as SessionInvalid).reason === "NotFound"
   )
+
+const noIds = Effect.succeed<ReadonlyArray<Option.Option<string>>>([])
+const noRecords: ReadonlyArray<SessionRecord> = []
+const noFactors: ReadonlyArray<Extension.FactorTime> = []
 
 /** The options of a new session, and the proofs of the one it replaces. */
 interface NewSession extends CreateOptions {
@@ -65,45 +70,71 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
     randomly
   } = parts
   const { sha256, snapshot, storage, times, tokens } = parts
+  const freshClaims = randomly(Token.randomClaims)
   let hasWarnedOfCut = false
 
   /** Takes back a session of which no client has had the token. */
   const takeBack = (id: string) => undo(storage.delete(id))
 
-  /** Stores a new session, with a fresh id and secret each time: an id that is taken is another session's. */
-  const insert = Effect.fnUntraced(function* (given: A, { factors = [], ...options }: NewSession) {
-    const { principal, text, value } = yield* data.encode(given)
-    for (let attempt = 0; attempt < maxAttempts; attempt++) {
-      const claims = options.claims ?? (yield* randomly(Token.randomClaims))
-      const secretHash = yield* sha256(claims.secret)
-      const token = yield* tokens.issue(claims)
-      const now = yield* Clock.currentTimeMillis
-      const authenticatedAt = options.authenticatedAt?.epochMilliseconds ?? now
-      const passed = Extension.withMethods(factors, options.methods ?? [], authenticatedAt)
-      const record: SessionRecord = {
-        ...deadlines.startingAt(now, options),
-        authenticatedAt,
-        namespace,
-        id: claims.id,
-        secretHash,
-        version: 1,
-        principal,
-        data: text,
-        dataVersion,
-        extension: Extension.format({
-          factors: passed.length === 0 ? undefined : passed,
-          client: options.client === undefined ? undefined : Extension.describedAs({}, options.client)
-        }),
-        persistent: (options.cookie ?? "persistent") === "persistent"
-      }
-      const result = yield* Effect.tapError(storage.create(record), ({ outcome }) =>
-        // It may be there all the same, where it would count as the user's latest.
-        outcome === "unknown" ? takeBack(record.id) : Effect.void
-      )
-      if (result === "created") return snapshot(record, value, token, now)
+  /** The record of a new session. */
+  const recordOf = (
+    { principal, text }: SessionData.Encoded<A>,
+    { id, secretHash }: { readonly id: string; readonly secretHash: string },
+    now: number,
+    { factors = noFactors, ...options }: NewSession
+  ): SessionRecord => {
+    const authenticatedAt = options.authenticatedAt?.epochMilliseconds ?? now
+    const passed = Extension.withMethods(factors, options.methods ?? [], authenticatedAt)
+    return {
+      ...deadlines.startingAt(now, options),
+      authenticatedAt,
+      namespace,
+      id,
+      secretHash,
+      version: 1,
+      principal,
+      data: text,
+      dataVersion,
+      extension: Extension.format({
+        factors: passed.length === 0 ? undefined : passed,
+        client: options.client === undefined ? undefined : Extension.describedAs({}, options.client)
+      }),
+      persistent: (options.cookie ?? "persistent") === "persistent"
     }
-    return yield* storage.failed("create", "notApplied", { _tag: "FreshIdTaken" })
-  })
+  }
+
+  /** Stores a new session, with a fresh id and secret each time: an id that is taken is another session's. */
+  const insert = (given: A, options: NewSession): Effect.Effect<LiveSession<A>, SessionUnavailable> => {
+    const attempt = (
+      encoded: SessionData.Encoded<A>,
+      left: number
+    ): Effect.Effect<LiveSession<A>, SessionUnavailable> =>
+      left === 0
+        ? storage.failed("create", "notApplied", { _tag: "FreshIdTaken" })
+        : Effect.flatMap(options.claims === undefined ? freshClaims : Effect.succeed(options.claims), (claims) =>
+            Effect.flatMapEager(sha256(claims.secret), (secretHash) =>
+              Effect.flatMapEager(tokens.issue(claims), (token) =>
+                Clock.clockWith((clock) => {
+                  const now = clock.currentTimeMillisUnsafe()
+                  const record = recordOf(encoded, { id: claims.id, secretHash }, now, options)
+                  return Effect.matchEffect(storage.create(record), {
+                    // It may be there all the same, where it would count as the user's latest.
+                    onFailure: (error) =>
+                      Effect.andThen(
+                        error.outcome === "unknown" ? takeBack(record.id) : Effect.void,
+                        Effect.fail(error)
+                      ),
+                    onSuccess: (result) =>
+                      result === "created"
+                        ? Effect.succeed(snapshot(record, encoded.value, token, now))
+                        : attempt(encoded, left - 1)
+                  })
+                })
+              )
+            )
+          )
+    return Effect.flatMapEager(data.encode(given), (encoded) => attempt(encoded, maxAttempts))
+  }
 
   /**
    * The principal's sessions of which `maxPerPrincipal` others were seen later, but for the one just made. The log-in that lists
@@ -135,9 +166,9 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
   const made = (given: A, options: NewSession, began: number, replaced: ReadonlySet<string>) =>
     Effect.flatMap(insert(given, options), (session) => {
       const principal = Option.getOrUndefined(session.principal)
-      if (principal === undefined) return Effect.succeed({ session, over: [] as ReadonlyArray<SessionRecord> })
+      if (principal === undefined) return Effect.succeed({ session, over: noRecords })
       // A list that fails ends nothing: the next log-in sees to the limit.
-      const limited = Effect.orElseSucceed(overLimit(principal, session.id, replaced), () => [])
+      const limited = Effect.orElseSucceed(overLimit(principal, session.id, replaced), () => noRecords)
       const looks = [fence.check(principal, began), limited] as const
       return Effect.all(looks, { concurrency: "unbounded" }).pipe(
         Effect.map(([, over]) => ({ session, over })),
@@ -146,7 +177,9 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
     })
 
   /** If it fails, the next log-in ends them. */
-  const endOver = Effect.fnUntraced(function* (over: ReadonlyArray<SessionRecord>) {
+  const endOver = (over: ReadonlyArray<SessionRecord>) => (over.length === 0 ? Effect.void : endAll(over))
+
+  const endAll = Effect.fnUntraced(function* (over: ReadonlyArray<SessionRecord>) {
     const ended: Array<SessionRecord> = []
     const end = (record: SessionRecord) =>
       Effect.map(storage.delete(record.id), (deleted) => {
@@ -160,15 +193,14 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
   const created = (session: LiveSession<A>): Effect.Effect<void> =>
     events === undefined ? Effect.void : events.tell({ _tag: "Created", session: withoutToken(session) })
 
-  const warnOfCut = (options: CreateOptions) =>
-    Effect.suspend(() => {
-      if (hasWarnedOfCut || !deadlines.isCut(options)) return Effect.void
-      hasWarnedOfCut = true
-      return Effect.annotateLogs(
-        Effect.logWarning("a timeout given to create is longer than the layer's, and was cut to it; raise the layer's"),
-        { namespace }
-      )
-    })
+  const warnOfCut = (options: CreateOptions): Effect.Effect<void> => {
+    if (hasWarnedOfCut || !deadlines.isCut(options)) return Effect.void
+    hasWarnedOfCut = true
+    return Effect.annotateLogs(
+      Effect.logWarning("a timeout given to create is longer than the layer's, and was cut to it; raise the layer's"),
+      { namespace }
+    )
+  }
 
   /** The id that an authentic token names. */
   const idOf = (token: Redacted.Redacted<string>) =>
@@ -180,19 +212,21 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
     )
 
   /** Makes a session beside those of the tokens, which the caller ends next. */
-  const createBeside = Effect.fnUntraced(function* (
+  const createBeside = (
     replaces: ReadonlyArray<Redacted.Redacted<string>>,
     given: A,
     options: NewSession,
     began: number
-  ) {
-    const ids = yield* Effect.forEach(replaces, idOf)
-    const { over, session } = yield* made(given, options, began, new Set(Arr.getSomes(ids)))
-    yield* warnOfCut(options)
-    yield* created(session)
-    yield* endOver(over)
-    return session
-  })
+  ) =>
+    Effect.flatMap(replaces.length === 0 ? noIds : Effect.forEach(replaces, idOf), (ids) =>
+      Effect.flatMap(made(given, options, began, new Set(Arr.getSomes(ids))), ({ over, session }) =>
+        warnOfCut(options).pipe(
+          Effect.flatMapEager(() => created(session)),
+          Effect.flatMapEager(() => endOver(over)),
+          Effect.mapEager(() => session)
+        )
+      )
+    )
 
   const create: SessionManager<A, R>["create"] = (given, options = {}) =>
     Effect.uninterruptible(
