@@ -1,11 +1,12 @@
 import { availableParallelism } from "node:os"
-import { defineConfig } from "vitest/config"
+import { configDefaults, defineConfig } from "vitest/config"
 import { BaseSequencer, type TestSpecification } from "vitest/node"
+import { sharing } from "./test/runtimes/sharing.ts"
 
-/** Files that start servers first: some wait for minutes, and at the end the other workers would have nothing to do. */
-class ServersFirst extends BaseSequencer {
+/** What starts processes first: some of it waits for minutes, and at the end the other workers would have nothing to do. */
+class ProcessesFirst extends BaseSequencer {
   override async sort(files: Array<TestSpecification>): Promise<Array<TestSpecification>> {
-    const isFirst = ({ moduleId }: TestSpecification) => Number(moduleId.endsWith(".integration.test.ts"))
+    const isFirst = ({ project }: TestSpecification) => Number(project.name === "processes")
     return (await super.sort(files)).toSorted((one, other) => isFirst(other) - isFirst(one))
   }
 }
@@ -13,11 +14,21 @@ class ServersFirst extends BaseSequencer {
 export default defineConfig({
   resolve: { tsconfigPaths: true },
   test: {
-    include: ["test/**/*.test.ts"],
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
     // Vitest leaves one processor to itself. Of two it would leave one to wait, for much of the tests is waiting.
     maxWorkers: Math.max(2, availableParallelism() - 1),
-    sequence: { sequencer: ServersFirst }
+    sequence: { sequencer: ProcessesFirst },
+    testTimeout: 30_000,
+    hookTimeout: 60_000,
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: "processes",
+          include: ["test/**/*.test.ts"],
+          exclude: [...configDefaults.exclude, ...sharing.include]
+        }
+      },
+      { extends: true, test: { name: "portable", ...sharing } }
+    ]
   }
 })
