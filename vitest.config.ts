@@ -1,10 +1,34 @@
-import { defineConfig } from "vitest/config"
+import { availableParallelism } from "node:os"
+import { configDefaults, defineConfig } from "vitest/config"
+import { BaseSequencer, type TestSpecification } from "vitest/node"
+import { sharing } from "./test/runtimes/sharing.ts"
+
+/** What starts processes first: some of it waits for minutes, and at the end the other workers would have nothing to do. */
+class ProcessesFirst extends BaseSequencer {
+  override async sort(files: Array<TestSpecification>): Promise<Array<TestSpecification>> {
+    const isFirst = ({ project }: TestSpecification) => Number(project.name === "processes")
+    return (await super.sort(files)).toSorted((one, other) => isFirst(other) - isFirst(one))
+  }
+}
 
 export default defineConfig({
   resolve: { tsconfigPaths: true },
   test: {
-    include: ["test/**/*.test.ts"],
+    // Vitest leaves one processor to itself. Of two it would leave one to wait, for much of the tests is waiting.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
+    sequence: { sequencer: ProcessesFirst },
     testTimeout: 30_000,
-    hookTimeout: 60_000
+    hookTimeout: 60_000,
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: "processes",
+          include: ["test/**/*.test.ts"],
+          exclude: [...configDefaults.exclude, ...sharing.include]
+        }
+      },
+      { extends: true, test: { name: "portable", ...sharing } }
+    ]
   }
 })

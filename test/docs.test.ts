@@ -47,6 +47,17 @@ describe("fences", () => {
     assert.strictEqual(new Set(fences.map(({ file }) => file)).size, fences.length)
   })
 
+  // A decoder and an encoder are made once, not on each request: their line is not indented.
+  it("make no schema's decoder or encoder in a handler, and neither do the examples", () => {
+    const inHandler =
+      /^ .*\b(?:Http\w+\.schema[A-Z]\w*|Schema\.(?:de|en)code(?:Unknown)?(?:Effect|Exit|Option|Promise|Result|Sync))\(/gm
+    const examples = globSync("examples/**/*.ts", { cwd: root }).map((file) => ({ title: file, code: read(file) }))
+    const made = [...fences, ...examples].flatMap(({ code, title }) =>
+      [...code.matchAll(inHandler)].map(([line]) => `${title} ${line.trim()}`)
+    )
+    assert.deepStrictEqual(made, [])
+  })
+
   it("type-check against src", { timeout: 120_000 }, () => {
     const tsc = spawnSync(process.execPath, [join(root, "node_modules/typescript/bin/tsc"), "-p", folder], {
       encoding: "utf8"

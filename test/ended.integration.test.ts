@@ -271,23 +271,33 @@ needing(hasRedisServer(), "there is no redis-server on the PATH to start")(
 const databaseUrl = process.env["DATABASE_URL"] ?? "postgres://postgres:postgres@localhost:5432/postgres"
 const schema = `effect_sessions_ended_${randomUUID().slice(0, 8)}`
 
+/** A database of this file's own, for hints reach all who listen in a database, whatever their schema. */
+const ownDatabase = Object.assign(new URL(databaseUrl), { pathname: schema }).href
+
 needing(await listens(databaseUrl, 5432), "no Postgres at DATABASE_URL, nor at localhost:5432")(
   "ended over Postgres",
   { timeout: 60_000 },
   () => {
     const client = (options?: Partial<PgClient.PgPoolConfig>) =>
       PgClient.layer({
-        url: Redacted.make(databaseUrl),
+        url: Redacted.make(ownDatabase),
         ...options,
         startupParameters: { search_path: schema, ...options?.startupParameters }
       })
     const admin = <A, E>(use: (sql: SqlClient.SqlClient) => Effect.Effect<A, E>) =>
       Effect.provide(Effect.flatMap(SqlClient.SqlClient, use), client(), { local: true })
+    const onServer = (statement: string) =>
+      Effect.runPromise(
+        SqlClient.SqlClient.use((sql) => sql.unsafe(statement)).pipe(
+          Effect.provide(PgClient.layer({ url: Redacted.make(databaseUrl) }))
+        )
+      )
     beforeAll(async () => {
+      await onServer(`CREATE DATABASE ${schema}`)
       await Effect.runPromise(admin((sql) => sql`CREATE SCHEMA ${sql(schema)}`))
       await run(Layer.build(SessionBackendSql.layerMigrations().pipe(Layer.provide(client()))))
     })
-    afterAll(() => Effect.runPromise(admin((sql) => sql`DROP SCHEMA ${sql(schema)} CASCADE`)))
+    afterAll(() => onServer(`DROP DATABASE ${schema} WITH (FORCE)`))
 
     const backend = (options?: Partial<PgClient.PgPoolConfig>) =>
       build(SessionBackendSql.layer.pipe(Layer.provide(client(options))))
@@ -426,7 +436,7 @@ needing(await listens(databaseUrl, 5432), "no Postgres at DATABASE_URL, nor at l
       run(
         Effect.gen(function* () {
           const single = PgClient.layerFrom(
-            PgClient.makeClient({ url: Redacted.make(databaseUrl), startupParameters: { search_path: schema } })
+            PgClient.makeClient({ url: Redacted.make(ownDatabase), startupParameters: { search_path: schema } })
           )
           const one = yield* build(SessionBackendSql.layer.pipe(Layer.provide(single)))
           const began = performance.now()
@@ -458,7 +468,7 @@ needing(await listens(databaseUrl, 5432), "no Postgres at DATABASE_URL, nor at l
               admin((sql) => Effect.andThen(sql.unsafe(`DROP OWNED BY ${role}`), sql.unsafe(`DROP ROLE ${role}`)))
             )
           )
-          const url = new URL(databaseUrl)
+          const url = new URL(ownDatabase)
           url.username = role
           url.password = role
           yield* Effect.scoped(

@@ -21,13 +21,16 @@ const UserData = Schema.Struct({ username: Schema.String })
 
 class UserSession extends Session.Service<UserSession>()("test/FewPermissions", { data: UserData }) {}
 
+const LogInParams = HttpRouter.schemaPathParams(UserData)
+const asUserData = HttpServerResponse.schemaJson(UserData)
+
 const { handler } = HttpRouter.toWebHandler(
   Layer.mergeAll(
     HttpRouter.add(
       "POST",
       "/create_session/:username",
       Effect.gen(function* () {
-        yield* (yield* UserSession).create(yield* HttpRouter.schemaPathParams(UserData))
+        yield* (yield* UserSession).create(yield* LogInParams)
         return HttpServerResponse.text("done")
       })
     ),
@@ -44,7 +47,7 @@ const { handler } = HttpRouter.toWebHandler(
       "/whoami",
       Effect.gen(function* () {
         const { data } = yield* (yield* UserSession).get
-        return yield* HttpServerResponse.schemaJson(UserData)(data)
+        return yield* asUserData(data)
       })
     )
   ).pipe(
