@@ -246,11 +246,18 @@ export class SessionBackend extends Context.Service<
     /**
      * Returns a page of a principal's records, those with the latest `createdAt` first: a record that is there during
      * the whole walk is returned exactly once. A page may hold fewer records than `limit`, even none, and have a `next`.
+     *
+     * `moreThan` asks only whether the principal has more records than that: where they have not, the answer may be an
+     * empty page without `next`, which spares a backend that keeps an index the reading of the records.
      */
     readonly listByPrincipal: (
       namespace: string,
       principal: string,
-      options: { readonly limit: number; readonly after?: string | undefined }
+      options: {
+        readonly limit: number
+        readonly after?: string | undefined
+        readonly moreThan?: number | undefined
+      }
     ) => Effect.Effect<SessionPage, SessionBackendError>
     /**
      * Deletes at most `limit` records, 1 to `maxBatch`, of all namespaces, whose idle or absolute deadline was

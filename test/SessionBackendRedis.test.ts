@@ -343,6 +343,27 @@ describe("SessionBackendRedis", () => {
       })
     )
 
+    it.effect("listByPrincipal reads no record where the index shows that there are no more than is asked about", () =>
+      Effect.gen(function* () {
+        const index = [entry("two", 2), entry("one", 1)]
+        const { backend, commands } = yield* backendOver(([name]) => Effect.succeed(name === "ZRANGE" ? index : stored))
+        const sent = (options: { readonly limit: number; readonly after?: string; readonly moreThan: number }) =>
+          Effect.map(backend.listByPrincipal(record.namespace, "alice", options), ({ next, records }) => ({
+            records: records.length,
+            next: next !== undefined,
+            commands: names(commands.splice(0))
+          }))
+        const none = { records: 0, next: false, commands: ["ZRANGE"] }
+        const both = ["ZRANGE", "GETEX", "GETEX"]
+        assert.deepStrictEqual(yield* sent({ limit: 3, moreThan: 2 }), none)
+        assert.deepStrictEqual(yield* sent({ limit: 3, moreThan: 1 }), { records: 2, next: false, commands: both })
+        // A full page, and a later one, do not show how many there are.
+        assert.deepStrictEqual(yield* sent({ limit: 2, moreThan: 2 }), { records: 2, next: true, commands: both })
+        const last = yield* sent({ limit: 3, after: "x", moreThan: 2 })
+        assert.deepStrictEqual(last, { records: 2, next: false, commands: both })
+      })
+    )
+
     it.effect(
       "listByPrincipal asks for each record by its own command, and drops what has none or somebody else's",
       () =>

@@ -67,8 +67,8 @@ type Changing = Pick<
 >
 
 /**
- * A copy of a text that was cut out of another: V8 would keep the longer one for it, which no bound counts. An id comes
- * out of padded base64, a principal often out of a URL. What is JSON was written for the record.
+ * A copy of a text that was cut out of another, as a principal is of a URL: V8 would keep the longer one for it, which no
+ * bound counts.
  */
 const copyOf = (text: string): string => JSON.parse(JSON.stringify(text)) as string // a text is read back as one
 
@@ -208,9 +208,9 @@ export const make = (limits: {
   return {
     create: (given) =>
       Effect.suspend(() => {
-        const id = copyOf(given.id)
         const principal = given.principal === undefined ? undefined : copyOf(given.principal)
-        const record = frozen({ ...given, id, principal }, given)
+        const record = frozen(principal === undefined ? given : { ...given, principal }, given)
+        const { id } = record
         const { byId, byPrincipal } = namespaceOf(record.namespace)
         if (byId.has(id)) return Effect.succeed("exists" as const)
         const size = sizeOf(record)

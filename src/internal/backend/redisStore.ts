@@ -178,11 +178,12 @@ export const make = Effect.fnUntraced(function* (
       return { deleted, more }
     }),
 
-    listByPrincipal: Effect.fnUntraced(function* (namespace, principal, { after, limit }) {
+    listByPrincipal: Effect.fnUntraced(function* (namespace, principal, { after, limit, moreThan = -1 }) {
       const operation = "listByPrincipal"
       const index = keys.index(namespace, principal)
       const count = Math.min(limit, batch)
       const page = yield* attempt(operation, readEntries(index, after, count, true))
+      if (after === undefined && page.length < count && page.length <= moreThan) return { records: [] }
       const texts = yield* attempt(operation, readRecords(namespace, page))
       const records: Array<SessionRecord> = []
       const left: Array<string> = []

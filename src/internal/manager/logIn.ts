@@ -149,7 +149,7 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
     do {
       // One more than are allowed: nearly everybody has fewer, so that the first page is the last one.
       const limit = walked === 0 ? Math.min(maxPerPrincipal + 1, pageSize) : pageSize
-      const page = yield* storage.listByPrincipal(principal, { limit, after })
+      const page = yield* storage.listByPrincipal(principal, { limit, after, moreThan: maxPerPrincipal })
       for (const record of page.records) {
         if (isLive(record, now) && !replaced.has(record.id)) live.push(record)
       }

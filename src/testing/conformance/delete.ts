@@ -102,6 +102,15 @@ export const cases: ReadonlyArray<Case> = [
     }
     yield* store.expectListed([], "a principal without records", { principal: "carol" })
   }),
+  makeCase("listByPrincipal answers all records of a principal who has more than is asked about", function* (store) {
+    const records = yield* Effect.forEach(range(3), () => store.create())
+    const asked = (moreThan: number) =>
+      store.backend.listByPrincipal(records[0]!.namespace, records[0]!.principal!, { limit: 10, moreThan })
+    yield* sameIds((yield* asked(2)).records, records, "ids listed of three, asked for more than two")
+    const { next, records: found } = yield* asked(3)
+    yield* check(next === undefined, "a page of three, asked for more than three, has no next")
+    yield* check([0, 3].includes(found.length), `a page of three, asked for more than three, holds ${found.length}`)
+  }),
   makeCase("listByPrincipal shows a record as the last update and touch left it", function* (store) {
     const record = yield* store.create()
     yield* store.update(record, { data: `"new"` })
