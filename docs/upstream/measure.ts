@@ -90,10 +90,10 @@ const response = async () => {
       return ((await cpu(i)) - before) / requests
     }
     const times = variants.map((): Array<number> => [])
-    for (const [i] of variants.entries()) await window(i, 20_000)
+    for (const [i] of variants.entries()) await window(i, 10_000)
     for (let turn = 0; turn < turns; turn++) {
       const order = turn % 2 === 0 ? [0, 1, 2, 3] : [3, 2, 1, 0]
-      for (const i of order) times[i]!.push(await window(i, 4000))
+      for (const i of order) times[i]!.push(await window(i, 2000))
     }
     for (const client of clients) client.close()
     const ratio = (i: number, to: number) =>

@@ -1,7 +1,7 @@
 /**
  * Redis and Postgres with a million sessions: how long each operation takes, and how many bytes a session.
  *
- * `npm run test:scale -- [--only redis|postgres] [--sessions 1000000] [--times 5000] [--write]` starts a Redis and a
+ * `npm run test:scale -- [--only redis|postgres] [--sessions 1000000] [--times 2000] [--write]` starts a Redis and a
  * Postgres of its own. `--write` puts its table into docs/scale.md, if all of it was measured.
  */
 import { NodeRedis } from "@effect/platform-node"
@@ -26,13 +26,15 @@ const { values } = parseArgs({
   options: {
     only: { type: "string" },
     sessions: { type: "string", default: "1000000" },
-    times: { type: "string", default: "5000" },
+    times: { type: "string", default: "2000" },
     write: { type: "boolean", default: false }
   }
 })
 const [sessions, times] = [values.sessions, values.times].map(Number) as [number, number]
 const callers = 10
 const million = 1_000_000
+/** A store with so many is measured right before, for comparison. */
+const few = 20_000
 
 // What was started is ended with this process.
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1))
@@ -113,7 +115,7 @@ interface Measured {
   readonly parts: string
 }
 
-const onPostgres = Effect.fnUntraced(function* (postgres: OwnPostgres) {
+const onPostgres = Effect.fnUntraced(function* (postgres: OwnPostgres, sessions: number) {
   const client = PgClient.layer({ url: Redacted.make(postgres.url), maxConnections: callers })
   const context = yield* Layer.build(SessionBackendSql.layer.pipe(Layer.provideMerge(client)))
   const sql = Context.get(context, SqlClient.SqlClient)
@@ -135,7 +137,7 @@ const onPostgres = Effect.fnUntraced(function* (postgres: OwnPostgres) {
   }
 })
 
-const onRedis = Effect.fnUntraced(function* (redis: OwnRedis) {
+const onRedis = Effect.fnUntraced(function* (redis: OwnRedis, sessions: number) {
   const used = Effect.promise(async () => Number(/used_memory:(\d+)/.exec(await redis.command("INFO memory"))![1]))
   const before = yield* used
   const ids = yield* Effect.promise(() => Seed.redis(redis.port, "scale", sessions))
@@ -148,30 +150,39 @@ const onRedis = Effect.fnUntraced(function* (redis: OwnRedis) {
   return { times: yield* measure(Context.get(context, SessionBackend), shuffled(ids)), bytes, parts: "" }
 })
 
+type Measure<Server> = (server: Server, sessions: number) => Effect.Effect<Measured, unknown, Scope.Scope>
+
 const run = (effect: Effect.Effect<Measured, unknown, Scope.Scope>): Promise<Measured> =>
   Effect.runPromise(effect.pipe(Effect.scoped, Effect.provide(Logger.layer([]))))
 
-const measured: Record<string, Measured> = {}
-if (values.only !== "postgres") {
-  const redis = await OwnRedis.start({ isDurable: false })
-  try {
-    console.log(`Redis with ${sessions} sessions`)
-    measured["Redis"] = await run(onRedis(redis))
-  } finally {
-    await redis.dispose()
-  }
+const openers = {
+  Redis: { start: () => OwnRedis.start({ isDurable: false }), measure: onRedis },
+  Postgres: { start: () => OwnPostgres.start(), measure: onPostgres }
 }
-if (values.only !== "redis") {
-  const postgres = await OwnPostgres.start()
+
+const measuredOn = async <Server extends { readonly dispose: () => Promise<void> }>(
+  { measure, start }: { readonly start: () => Promise<Server>; readonly measure: Measure<Server> },
+  sessions: number
+): Promise<Measured> => {
+  const server = await start()
   try {
-    console.log(`Postgres with ${sessions} sessions`)
-    measured["Postgres"] = await run(onPostgres(postgres))
+    return await run(measure(server, sessions))
   } finally {
-    await postgres.dispose()
+    await server.dispose()
   }
 }
 
-/** An earlier version (commit e9616b6), as it was measured then on a machine of the same kind, with the other indexes that it had. */
+const measured: Record<string, { readonly few: Measured; readonly many: Measured }> = {}
+for (const name of ["Redis", "Postgres"] as const) {
+  if ((values.only ?? name).toLowerCase() !== name.toLowerCase()) continue
+  const on = (count: number) => {
+    console.log(`${name} with ${count} sessions`)
+    return name === "Redis" ? measuredOn(openers.Redis, count) : measuredOn(openers.Postgres, count)
+  }
+  measured[name] = { few: await on(few), many: await on(sessions) }
+}
+
+/** An earlier version (commit e9616b6), as it was measured then on a machine of the same kind that did nothing else, with other indexes. */
 const earlier: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   Redis: {
     read: "0.2 / 6",
@@ -192,30 +203,26 @@ const earlier: Readonly<Record<string, Readonly<Record<string, string>>>> = {
 }
 
 const stores = Object.keys(measured)
-const row = (name: string, cell: (store: string) => string, past: string) => [
-  name,
-  ...stores.flatMap((store) => [cell(store), earlier[store]![past]!])
-]
+const numbers = (count: number) => count.toLocaleString("en-GB")
+const cells = (of: (measured: Measured) => string, past: string) =>
+  stores.flatMap((store) => [of(measured[store]!.few), of(measured[store]!.many), earlier[store]![past]!])
 const text = [
   ...table(
-    ["", ...stores.flatMap((store) => [store, "earlier"])],
+    ["", ...stores.flatMap((store) => [`${store}, ${numbers(few)}`, numbers(sessions), "earlier"])],
     [
-      ...Object.keys(operations).map((name) =>
-        row(
-          `${name}, p50 / p99 ms`,
-          (store) => [50, 99].map((p) => figure(percentile(measured[store]!.times.get(name)!, p))).join(" / "),
-          name
-        )
-      ),
-      row("bytes a session", (store) => String(Math.round(measured[store]!.bytes)), "bytes")
+      ...Object.keys(operations).map((name) => [
+        `${name}, p50 / p99 ms`,
+        ...cells(({ times }) => [50, 99].map((p) => figure(percentile(times.get(name)!, p))).join(" / "), name)
+      ]),
+      ["bytes a session", ...cells(({ bytes }) => String(Math.round(bytes)), "bytes")]
     ]
   ),
   "",
   ...stores.flatMap((store) => {
-    const { parts } = measured[store]!
+    const { parts } = measured[store]!.many
     return parts === "" ? [] : [`Bytes of ${store}: ${parts}.`, ""]
   }),
-  `${sessions.toLocaleString("en-GB")} sessions with 150 bytes of data, ${callers} callers, ${times.toLocaleString("en-GB")} of each. ` +
+  `Sessions with 150 bytes of data, ${callers} callers, ${numbers(times)} of each. “Earlier” is commit e9616b6 with a million. ` +
     measuredBy("npm run test:scale")
 ]
 console.log(text.join("\n"))

@@ -159,6 +159,9 @@ const expecting = (
   }
 })
 
+/** A route that knows no session, and asks no store. */
+const bare = (): Next => () => expecting(request("GET", "/bare"), 200, "bare")
+
 /** Each process is asked for all sessions. */
 const reading = (sessions: ReadonlyArray<LoggedIn>): ((server: number) => Next) => {
   const exchanges = sessions.map(({ cookie, name }) =>
@@ -341,7 +344,7 @@ const logOutAmid = async (servers: ReadonlyArray<SessionServer>, at: number, int
   await refused()
 }
 
-const kinds = ["`/whoami`", "mixed"] as const
+const kinds = ["no session", "`/whoami`", "mixed"] as const
 
 const measure = async (store: Store) => {
   const env = {
@@ -374,7 +377,7 @@ const measure = async (store: Store) => {
       counts.map((count): [number, LogOuts] => [count, { done: 0, asked: 0, raced: 0, undone: 0 }])
     )
     // All processes are warmed up alike.
-    for (const kind of [reading(sessions), living(servers.length)]) {
+    for (const kind of [bare, reading(sessions), living(servers.length)]) {
       await load(store, servers, clients.get(servers.length)!, kind, { requests: warmUp })
     }
     for (let pass = 0; pass < passes; pass++) {
@@ -382,7 +385,7 @@ const measure = async (store: Store) => {
       for (const count of pass % 2 === 1 ? counts.toReversed() : counts) {
         const [some, to] = [servers.slice(0, count), clients.get(count)!]
         for (const kind of kinds) {
-          const next = kind === "mixed" ? living(count) : reading(sessions)
+          const next = kind === "mixed" ? living(count) : kind === "no session" ? bare : reading(sessions)
           const window = await load(store, some, to, next)
           const name = `${kind} ${count}`
           windows.set(name, [...(windows.get(name) ?? []), window])

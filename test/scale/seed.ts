@@ -53,6 +53,7 @@ export const redis = async (port: number, prefix: string, sessions: number): Pro
     `*${parts.length}\r\n${parts.map((part) => `$${Buffer.byteLength(part)}\r\n${part}\r\n`).join("")}`
   const now = Date.now()
   const end = String(now + life).padStart(16, "0")
+  const each = Math.ceil(sessions / 100_000)
   const ids: Array<string> = []
   const socket = connect(port, "127.0.0.1")
   let tail = ""
@@ -76,7 +77,7 @@ export const redis = async (port: number, prefix: string, sessions: number): Pro
       )
       chunk += command("ZADD", index, "0", RedisKeys.entry(one))
       chunk += command("PEXPIRE", index, String(life))
-      if (i % 10 === 0) ids.push(one.id)
+      if (i % each === 0) ids.push(one.id)
     }
     if (!socket.write(chunk)) await once(socket, "drain")
   }

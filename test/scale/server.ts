@@ -90,6 +90,13 @@ const Guarded = Layer.mergeAll(
   )
 ).pipe(Layer.provide(SessionMiddleware.routerRequired(UserSession).layer))
 
+/** What a request costs without a session. */
+const Bare = HttpRouter.add(
+  "GET",
+  "/bare",
+  Effect.sync(() => HttpServerResponse.text("bare"))
+)
+
 const Used = HttpRouter.add(
   "GET",
   "/used",
@@ -111,7 +118,7 @@ const Sessions = SessionMiddleware.layer(UserSession, { backendTimeout: "5 secon
 )
 
 launch(
-  HttpRouter.serve(Layer.mergeAll(Open, Guarded, Used), { disableLogger: true, disableListenLog: true }).pipe(
+  HttpRouter.serve(Layer.mergeAll(Open, Guarded, Bare, Used), { disableLogger: true, disableListenLog: true }).pipe(
     Layer.provide(Sessions)
   )
 )
