@@ -16,7 +16,8 @@ const used = () => {
   return JSON.stringify({ cpuMicros: user + system })
 }
 
-const server = createServer()
+// Connections are idle while the other servers have their turns.
+const server = createServer({ keepAliveTimeout: 120_000 })
 server.on("listening", () => console.log(`PORT=${(server.address() as AddressInfo).port}`))
 process.stdin.on("end", () => process.exit()).resume()
 
