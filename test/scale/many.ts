@@ -210,10 +210,11 @@ const text = [
   ...table(
     ["", ...stores.flatMap((store) => [`${store}, ${numbers(few)}`, numbers(sessions), "earlier"])],
     [
-      ...Object.keys(operations).map((name) => [
-        `${name}, p50 / p99 ms`,
-        ...cells(({ times }) => [50, 99].map((p) => figure(percentile(times.get(name)!, p))).join(" / "), name)
-      ]),
+      ...Object.keys(operations).map((name) =>
+        [`${name}, p50 / p99 ms`].concat(
+          cells(({ times }) => [50, 99].map((p) => figure(percentile(times.get(name)!, p))).join(" / "), name)
+        )
+      ),
       ["bytes a session", ...cells(({ bytes }) => String(Math.round(bytes)), "bytes")]
     ]
   ),
