@@ -182,7 +182,7 @@ for (const name of ["Redis", "Postgres"] as const) {
   measured[name] = { few: await on(few), many: await on(sessions) }
 }
 
-/** An earlier version (commit e9616b6), as it was measured then on a machine of the same kind that did nothing else, with other indexes. */
+/** An earlier version (commit e9616b6), as it was measured then, by another script on two noisy cores. */
 const earlier: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   Redis: {
     read: "0.2 / 6",
