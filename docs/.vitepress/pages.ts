@@ -56,7 +56,8 @@ export const sections: ReadonlyArray<Section> = [
       admin: "Administration",
       faults: "When something fails",
       errors: "Errors",
-      performance: "Performance"
+      performance: "Performance",
+      scale: "At scale"
     }
   },
   {

@@ -1,5 +1,10 @@
-/** How long the event loop is blocked by a pool whose every acquire fails. `node docs/upstream/effect-pool.ts` */
-import { Effect, Pool } from "effect"
+/**
+ * How long the event loop is blocked by a pool whose every acquire fails. `node docs/upstream/effect-pool.ts`
+ *
+ * It is given the modules, so that `measure.ts` can try it on a changed copy too.
+ */
+import * as Effect_ from "effect/Effect"
+import * as Pool_ from "effect/Pool"
 
 /** The longest time, in milliseconds, that a timer of 5 ms came late. */
 const watch = () => {
@@ -15,7 +20,7 @@ const watch = () => {
   }
 }
 
-const experiment = async (borrowers: number) => {
+export const experiment = async (Effect: typeof Effect_, Pool: typeof Pool_, borrowers: number) => {
   let acquires = 0
   let queued = 0
   const acquire = Effect.andThen(
@@ -23,6 +28,7 @@ const experiment = async (borrowers: number) => {
     Effect.suspend(() => Effect.fail(`refused ${++acquires}`))
   )
   const began = performance.now()
+  const used = process.cpuUsage()
   const since = () => Math.round(performance.now() - began)
   const stop = watch()
   const answered = await Effect.gen(function* () {
@@ -41,8 +47,10 @@ const experiment = async (borrowers: number) => {
     })
     return since()
   }).pipe(Effect.scoped, Effect.runPromise)
-  console.log(`${borrowers} borrowers, ${acquires} acquires, ${queued} queued resizes:`)
-  console.log(`  all answered after ${answered} ms, the pool closed after ${since()} ms, longest block ${stop()} ms`)
+  const { system, user } = process.cpuUsage(used)
+  return { acquires, queued, answered, closed: since(), blocked: stop(), cpu: Math.round((user + system) / 1000) }
 }
 
-for (const borrowers of [10, 100, 250, 500]) await experiment(borrowers)
+if (import.meta.main) {
+  for (const borrowers of [10, 100, 250, 500]) console.log(borrowers, await experiment(Effect_, Pool_, borrowers))
+}

@@ -16,6 +16,7 @@ import { SessionBackend } from "../../src/SessionBackend.ts"
 import * as SessionBackendSql from "../../src/SessionBackendSql.ts"
 import { OwnPostgres } from "../support/processes.ts"
 import { others, percentile, round, sweepAll, timed } from "./measure.ts"
+import * as Seed from "./seed.ts"
 
 const [sessions = 5_000_000, expired = 500_000, ofOne = 300_000] = process.argv.slice(2).map(Number)
 const touches = 300_000
@@ -31,29 +32,7 @@ const program = (postgres: OwnPostgres) =>
     const say = (what: string, ...rest: ReadonlyArray<unknown>) => Effect.sync(() => console.log(what, ...rest))
 
     const now = Date.now()
-    const live = now + 1_800_000
-    const [, ...indexes] = SessionBackendSql.ddl({ dialect: "pg" })
-    const [, seeding] = yield* timed(
-      Effect.gen(function* () {
-        for (const name of ["newest", "sweep"]) yield* sql.unsafe(`DROP INDEX effect_sessions_${name}`)
-        yield* sql.unsafe("ALTER TABLE effect_sessions DROP CONSTRAINT effect_sessions_pkey")
-        // Ids are random, and the sessions of a principal, and the expired ones, lie all over the table.
-        yield* sql.unsafe(`
-          INSERT INTO effect_sessions
-          SELECT 'scale', left(md5(random()::text), 22), lpad(i::text, 43, '0'), 1,
-            CASE WHEN random() < ${ofOne / sessions} THEN 'one' ELSE 'user-' || (i / 3) END,
-            lpad(i::text, 150, '0'), 1, '{}', ${now} - (random() * 4e7)::bigint, ${now - 60_000}, ${now - 60_000}, 1800000,
-            idle_expires_at, ${now + 43_200_000}, 1, (idle_expires_at + 899999) / 900000 * 900000
-          FROM (
-            SELECT i, CASE WHEN random() < ${expired / sessions} THEN ${now} - 7200000 - (random() * 3.6e7)::bigint
-              ELSE ${live} END AS idle_expires_at
-            FROM generate_series(1, ${sessions}) i OFFSET 0
-          ) AS rows`)
-        yield* sql.unsafe("ALTER TABLE effect_sessions ADD PRIMARY KEY (namespace, id)")
-        for (const statement of indexes) yield* sql.unsafe(statement)
-        yield* sql.unsafe("VACUUM ANALYZE effect_sessions")
-      })
-    )
+    const [live, seeding] = yield* timed(Seed.postgres(sql, { sessions, expired, ofOne }))
     yield* say(`seeded ${sessions} in ${round(seeding / 1000)} s`)
 
     const sizes = Effect.map(

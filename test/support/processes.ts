@@ -133,7 +133,11 @@ export const newSecret = (): string => randomBytes(32).toString("base64")
 /** Starts `sessionServer.ts`, or another script beside it, on the sources of this repository. */
 export const startSessionServer = (
   env: Record<string, string>,
-  script: "sessionServer.ts" | "feedServer.ts" = "sessionServer.ts"
+  script:
+    | "sessionServer.ts"
+    | "feedServer.ts"
+    | "../scale/server.ts"
+    | "../../docs/upstream/server.ts" = "sessionServer.ts"
 ): Promise<SessionServer> => {
   const [sources, file] = ["resolveSource.ts", script].map((name) => join(import.meta.dirname, name)) as [
     string,
