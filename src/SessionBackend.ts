@@ -247,8 +247,8 @@ export class SessionBackend extends Context.Service<
      * Returns a page of a principal's records, those with the latest `createdAt` first: a record that is there during
      * the whole walk is returned exactly once. A page may hold fewer records than `limit`, even none, and have a `next`.
      *
-     * `moreThan` asks only whether the principal has more records than that: where they have not, the answer may be an
-     * empty page without `next`, which spares a backend that keeps an index the reading of the records.
+     * `moreThan`, of a first page, says that the records are wanted only if the principal has more than that. If not, the
+     * answer may be an empty page without `next`: a backend with an index need not read the records.
      */
     readonly listByPrincipal: (
       namespace: string,

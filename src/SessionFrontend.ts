@@ -12,8 +12,8 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as Cookies from "effect/http/Cookies"
+import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as HttpApiSecurity from "effect/http-api/HttpApiSecurity"
 import * as Layer from "effect/Layer"
@@ -182,6 +182,7 @@ export const makeCookie = Effect.fnUntraced(function* (
     ...(domain === undefined ? undefined : { domain }),
     ...(partitioned ? { partitioned } : undefined)
   }
+  /** The same for all, so made once. */
   const expired = Cookies.makeCookieUnsafe(name, "", { ...base, maxAge: 0, expires: new Date(0) })
   const credentials = (values: ReadonlyArray<string>) => values.map((value) => credential(value, "cookie"))
   return SessionFrontend.of({

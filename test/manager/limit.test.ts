@@ -6,6 +6,8 @@ import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as TestClock from "effect/testing/TestClock"
 import type { Session } from "../../src/Session.ts"
+import { SessionBackend } from "../../src/SessionBackend.ts"
+import * as SessionBackendMemory from "../../src/SessionBackendMemory.ts"
 import { SessionRefused } from "../../src/SessionError.ts"
 import { failing, onManager } from "../support/onManager.ts"
 import { outcome } from "../support/outcome.ts"
@@ -26,6 +28,16 @@ const left = (manager: Manager, sessions: ReadonlyArray<Session<Data>>) =>
     sessions.flatMap(({ id }, place) => (infos.some((info) => info.id === id) ? [place] : []))
   )
 
+/** In memory, with pages of 50 records, as a store may have. */
+const inShortPages = Layer.effect(
+  SessionBackend,
+  Effect.map(SessionBackend, (backend) => ({
+    ...backend,
+    listByPrincipal: (namespace, principal, { limit, ...options }) =>
+      backend.listByPrincipal(namespace, principal, { ...options, limit: Math.min(limit, 50) })
+  }))
+).pipe(Layer.provide(SessionBackendMemory.layer))
+
 describe("maxPerPrincipal", () => {
   it.effect("[R51] is 100 by default; false is none, and asks for no list", () =>
     Effect.gen(function* () {
@@ -43,6 +55,14 @@ describe("maxPerPrincipal", () => {
         })
       )
     })
+  )
+
+  it.effect("[R51] holds on a store whose pages are shorter than what is asked for", () =>
+    Effect.gen(function* () {
+      const manager = yield* UserSession.Manager
+      yield* made(manager, 302)
+      assert.strictEqual((yield* manager.list("ada")).length, 300)
+    }).pipe(Effect.provide(Stack.manager(UserSession, { maxPerPrincipal: 300, backend: inShortPages })))
   )
 
   it.effect("[R51] of one, each log-in ends the one before, and nobody else's", () =>

@@ -67,8 +67,8 @@ type Changing = Pick<
 >
 
 /**
- * A copy of a text that was cut out of another, as a principal is of a URL: V8 would keep the longer one for it, which no
- * bound counts.
+ * A copy of a text. V8 keeps a substring as a view of the text it was cut from, a principal's as a view of a URL, which
+ * `maxBytes` would not count.
  */
 const copyOf = (text: string): string => JSON.parse(JSON.stringify(text)) as string // a text is read back as one
 

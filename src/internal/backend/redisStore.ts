@@ -183,6 +183,7 @@ export const make = Effect.fnUntraced(function* (
       const index = keys.index(namespace, principal)
       const count = Math.min(limit, batch)
       const page = yield* attempt(operation, readEntries(index, after, count, true))
+      // The page is the whole index.
       if (after === undefined && page.length < count && page.length <= moreThan) return { records: [] }
       const texts = yield* attempt(operation, readRecords(namespace, page))
       const records: Array<SessionRecord> = []

@@ -1,7 +1,6 @@
 /**
- * Items in the order in which they came, linked through themselves: each points to the one before it and to the one after
- * it, and the newest to the oldest. A ring is known by its newest item, and is empty if there is none. It takes no memory
- * beside the links, which matters where there are as many rings as items.
+ * An intrusive circular list, doubly linked, in the order in which items came: known by its newest item, whose `newer` is
+ * the oldest. Empty, it is `undefined`. It takes no memory beside the links, which matters with as many lists as items.
  *
  * @internal
  */

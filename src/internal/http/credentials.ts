@@ -104,18 +104,19 @@ export const endSessions = (
     let via: Transport | undefined
     let failed: SessionUnavailable | undefined
 
-    const endOf = (waiting: ReadonlyArray<Credential>): Effect.Effect<Transport | undefined, SessionUnavailable> => {
-      if (waiting.length > 0 && ended.length < maxEnded) return endBatchOf(waiting)
+    const endRest = (waiting: ReadonlyArray<Credential>): Effect.Effect<Transport | undefined, SessionUnavailable> => {
+      if (waiting.length > 0 && ended.length < maxEnded) return endBatch(waiting)
       if (failed !== undefined) return Effect.fail(failed)
       return waiting.length === 0 ? Effect.succeed(via) : Effect.as(warnOfMore(namespace), via)
     }
 
-    const endBatchOf = (waiting: ReadonlyArray<Credential>) => {
+    const endBatch = (waiting: ReadonlyArray<Credential>) => {
       const batch: Array<Credential> = []
       for (const credential of waiting) {
         if (batch.length === maxEnded - ended.length) break
         if (!batch.some((other) => idOf(other) === idOf(credential))) batch.push(credential)
       }
+      // Of one, which is the usual case, without a fork.
       const ending = Effect.forEach(batch, ({ token }) => Effect.result(destroy(token)), { concurrency: batch.length })
       return Effect.flatMap(ending, (results) => {
         for (const [i, result] of results.entries()) {
@@ -125,11 +126,11 @@ export const endSessions = (
           via ??= credential.via
           if (Result.isFailure(result)) failed ??= result.failure
         }
-        return endOf(waiting.filter((credential) => !batch.includes(credential) && !ended.includes(idOf(credential))))
+        return endRest(waiting.filter((credential) => !batch.includes(credential) && !ended.includes(idOf(credential))))
       })
     }
 
-    return endOf(distinct(credentials))
+    return endRest(distinct(credentials))
   })
 }
 

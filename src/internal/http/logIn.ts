@@ -52,7 +52,7 @@ export interface Own<Self, A, R extends ReadonlyArray<Tagged>> {
   ) => Effect.Effect<B, E>
 }
 
-/** The log-ins of one request. */
+/** The log-ins of one request. A class, for its methods are made once and not for each request. */
 export class LogIn<Self, A, R extends ReadonlyArray<Tagged>> {
   readonly #own: Own<Self, A, R>
 
@@ -105,8 +105,8 @@ export class LogIn<Self, A, R extends ReadonlyArray<Tagged>> {
     const { binding, current, endCarried, request } = this.#own
     const { frontend, manager } = binding
     const made = Effect.flatMap(carriedBy(frontend, request), (carried) => {
-      const own = current()
-      const replaces = [...(own === undefined ? [] : [own]), ...carried].map(({ token }) => token)
+      const session = current()
+      const replaces = [...(session === undefined ? [] : [session]), ...carried].map(({ token }) => token)
       return manager.create(data, { ...options, replaces })
     })
     return Effect.flatMap(made, (created) => this.#issue("create", created, options.cookie, endCarried()))

@@ -444,35 +444,24 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   #endCarried(why: "logout" | "replaced", replaced?: Session<A>): Effect.Effect<boolean, SessionUnavailable> {
     return Effect.suspend(() => {
       const { definition, frontend, manager } = this.#binding
-      const endOthers = (
-        own: Credential | undefined,
-        others: ReadonlyArray<Credential>,
-        disowned: Exit.Exit<unknown, SessionUnavailable>
-      ) =>
-        Effect.flatMapEager(
-          endSessions(others, (token) => manager.destroy(token, { why }), definition.key),
-          (via) => {
-            this.#headers.via ??= own?.via ?? via ?? others[0]?.via
-            return Effect.mapEager(disowned, () => own !== undefined || via !== undefined)
-          }
-        )
+      const destroy = (token: Credential["token"]) => manager.destroy(token, { why })
       // The store of another library may be down: what is ours ends all the same.
-      const disowning = Effect.matchCauseEager(this.#disown(replaced), {
-        onFailure: (cause): Exit.Exit<unknown, SessionUnavailable> => Exit.failCause(cause),
-        onSuccess: () => Exit.void
-      })
-      return Effect.flatMapEager(disowning, (disowned) =>
+      return Effect.flatMapEager(Effect.exit(this.#disown(replaced)), (disowned) =>
         Effect.flatMapEager(carriedBy(frontend, this.#request), (carried) => {
           const current = replaced ?? this.#current
-          if (current === undefined) return endOthers(undefined, carried, disowned)
-          const isOwn = ({ token }: Credential) => textOf(token) === textOf(current.token)
+          const isOwn = ({ token }: Credential) => current !== undefined && textOf(token) === textOf(current.token)
           const own = carried.find(isOwn)
           const others = carried.filter((credential) => !isOwn(credential))
-          if (replaced !== undefined) return endOthers(own, others, disowned)
-          return Effect.flatMap(manager.destroy(current.token, { why }), () => {
+          const endOthers = () =>
+            Effect.flatMapEager(endSessions(others, destroy, definition.key), (via) => {
+              this.#headers.via ??= own?.via ?? via ?? others[0]?.via
+              return Effect.mapEager(disowned, () => own !== undefined || via !== undefined)
+            })
+          if (current === undefined || replaced !== undefined) return endOthers()
+          return Effect.flatMap(destroy(current.token), () => {
             this.#headers.issued = undefined
             this.#set(missing)
-            return endOthers(own, others, disowned)
+            return endOthers()
           })
         })
       )

@@ -103,36 +103,38 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
     }
   }
 
+  /** The token of a session, and what the store keeps of it. */
+  const issue = (claims: Token.Claims) =>
+    Effect.flatMapEager(sha256(claims.secret), (secretHash) =>
+      Effect.mapEager(tokens.issue(claims), (token) => ({ id: claims.id, secretHash, token }))
+    )
+
   /** Stores a new session, with a fresh id and secret each time: an id that is taken is another session's. */
   const insert = (given: A, options: NewSession): Effect.Effect<LiveSession<A>, SessionUnavailable> => {
+    const claims = options.claims === undefined ? freshClaims : Effect.succeed(options.claims)
     const attempt = (
       encoded: SessionData.Encoded<A>,
       left: number
     ): Effect.Effect<LiveSession<A>, SessionUnavailable> =>
-      left === 0
-        ? storage.failed("create", "notApplied", { _tag: "FreshIdTaken" })
-        : Effect.flatMap(options.claims === undefined ? freshClaims : Effect.succeed(options.claims), (claims) =>
-            Effect.flatMapEager(sha256(claims.secret), (secretHash) =>
-              Effect.flatMapEager(tokens.issue(claims), (token) =>
-                Clock.clockWith((clock) => {
-                  const now = clock.currentTimeMillisUnsafe()
-                  const record = recordOf(encoded, { id: claims.id, secretHash }, now, options)
-                  return Effect.matchEffect(storage.create(record), {
-                    // It may be there all the same, where it would count as the user's latest.
-                    onFailure: (error) =>
-                      Effect.andThen(
-                        error.outcome === "unknown" ? takeBack(record.id) : Effect.void,
-                        Effect.fail(error)
-                      ),
-                    onSuccess: (result) =>
-                      result === "created"
-                        ? Effect.succeed(snapshot(record, encoded.value, token, now))
-                        : attempt(encoded, left - 1)
-                  })
-                })
-              )
-            )
-          )
+      Effect.flatMap(Effect.flatMap(claims, issue), (issued) =>
+        Clock.clockWith((clock) => {
+          const now = clock.currentTimeMillisUnsafe()
+          const record = recordOf(encoded, issued, now, options)
+          return Effect.matchEffect(storage.create(record), {
+            onFailure: (error) => {
+              const failed = Effect.fail(error)
+              // It may be there all the same, where it would count as the user's latest.
+              return error.outcome === "unknown" ? Effect.andThen(takeBack(record.id), failed) : failed
+            },
+            onSuccess: (result) => {
+              if (result === "created") return Effect.succeed(snapshot(record, encoded.value, issued.token, now))
+              return left > 1
+                ? attempt(encoded, left - 1)
+                : storage.failed("create", "notApplied", { _tag: "FreshIdTaken" })
+            }
+          })
+        })
+      )
     return Effect.flatMapEager(data.encode(given), (encoded) => attempt(encoded, maxAttempts))
   }
 
@@ -149,13 +151,16 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
     do {
       // One more than are allowed: nearly everybody has fewer, so that the first page is the last one.
       const limit = walked === 0 ? Math.min(maxPerPrincipal + 1, pageSize) : pageSize
-      const page = yield* storage.listByPrincipal(principal, { limit, after, moreThan: maxPerPrincipal })
+      const moreThan = after === undefined ? maxPerPrincipal : undefined
+      const page = yield* storage.listByPrincipal(principal, { limit, after, moreThan })
       for (const record of page.records) {
         if (isLive(record, now) && !replaced.has(record.id)) live.push(record)
       }
-      walked += limit
+      // A page may be empty and have a next one.
+      walked += Math.max(1, page.records.length)
       after = page.next
-    } while (after !== undefined && walked < maxListed)
+      // One more than the highest limit.
+    } while (after !== undefined && walked <= maxListed)
     return live
       .sort((a, b) => b.lastSeenAt - a.lastSeenAt || (a.id < b.id ? 1 : -1))
       .slice(maxPerPrincipal)
@@ -177,9 +182,9 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
     })
 
   /** If it fails, the next log-in ends them. */
-  const endOver = (over: ReadonlyArray<SessionRecord>) => (over.length === 0 ? Effect.void : endAll(over))
+  const endOver = (over: ReadonlyArray<SessionRecord>) => (over.length === 0 ? Effect.void : endEach(over))
 
-  const endAll = Effect.fnUntraced(function* (over: ReadonlyArray<SessionRecord>) {
+  const endEach = Effect.fnUntraced(function* (over: ReadonlyArray<SessionRecord>) {
     const ended: Array<SessionRecord> = []
     const end = (record: SessionRecord) =>
       Effect.map(storage.delete(record.id), (deleted) => {

@@ -159,14 +159,8 @@ export const make = (backend: SessionBackend["Service"], namespace: string, time
         if (!more) return count
       }
     }),
-    listByPrincipal: (
-      principal: string,
-      options: {
-        readonly limit: number
-        readonly after?: string | undefined
-        readonly moreThan?: number | undefined
-      }
-    ) => query("listByPrincipal", () => backend.listByPrincipal(namespace, principal, options)),
+    listByPrincipal: (principal: string, options: Parameters<SessionBackend["Service"]["listByPrincipal"]>[2]) =>
+      query("listByPrincipal", () => backend.listByPrincipal(namespace, principal, options)),
     scan: (options: { readonly limit: number; readonly after?: string | undefined }) =>
       query("scan", () => backend.scan(namespace, options))
   }

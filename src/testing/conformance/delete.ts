@@ -110,6 +110,12 @@ export const cases: ReadonlyArray<Case> = [
     const { next, records: found } = yield* asked(3)
     yield* check(next === undefined, "a page of three, asked for more than three, has no next")
     yield* check([0, 3].includes(found.length), `a page of three, asked for more than three, holds ${found.length}`)
+    const first = yield* store.backend.listByPrincipal(records[0]!.namespace, records[0]!.principal!, {
+      limit: 2,
+      moreThan: 2
+    })
+    const isWhole = first.next !== undefined || first.records.length > 0
+    yield* check(isWhole, "a page as long as its limit does not say that there are no more")
   }),
   makeCase("listByPrincipal shows a record as the last update and touch left it", function* (store) {
     const record = yield* store.create()
