@@ -3,7 +3,7 @@ import { configDefaults, defineConfig } from "vitest/config"
 import { BaseSequencer, type TestSpecification } from "vitest/node"
 import { sharing } from "./test/runtimes/sharing.ts"
 
-/** What starts processes first: some of it waits for minutes, and at the end the other workers would have nothing to do. */
+/** Files that start processes run first: some take minutes, and started last they would leave the other workers idle. */
 class ProcessesFirst extends BaseSequencer {
   override async sort(files: Array<TestSpecification>): Promise<Array<TestSpecification>> {
     const isFirst = ({ project }: TestSpecification) => Number(project.name === "processes")
@@ -14,7 +14,7 @@ class ProcessesFirst extends BaseSequencer {
 export default defineConfig({
   resolve: { tsconfigPaths: true },
   test: {
-    // Vitest leaves one processor to itself. Of two it would leave one to wait, for much of the tests is waiting.
+    // By default there is one worker fewer than processors. On two, that one would mostly wait.
     maxWorkers: Math.max(2, availableParallelism() - 1),
     sequence: { sequencer: ProcessesFirst },
     testTimeout: 30_000,

@@ -34,7 +34,7 @@ export class UserSession extends Session.Service<UserSession>()("example/UserSes
 // 2. Routes. The open ones may have a session, the guarded one must.
 // What reads and writes by a schema is made once: in a handler it would be made for each request.
 const LogInParams = HttpRouter.schemaPathParams(Schema.Struct({ name: Schema.NonEmptyString }))
-const asUserData = HttpServerResponse.schemaJson(UserData)
+const userDataJson = HttpServerResponse.schemaJson(UserData)
 
 const Open = Layer.mergeAll(
   HttpRouter.add(
@@ -61,7 +61,7 @@ const Guarded = HttpRouter.add(
   "/whoami",
   Effect.gen(function* () {
     const { data } = yield* UserSession.Verified
-    return yield* asUserData(data)
+    return yield* userDataJson(data)
   })
 ).pipe(Layer.provide(SessionMiddleware.routerRequired(UserSession).layer))
 

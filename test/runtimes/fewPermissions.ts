@@ -22,7 +22,7 @@ const UserData = Schema.Struct({ username: Schema.String })
 class UserSession extends Session.Service<UserSession>()("test/FewPermissions", { data: UserData }) {}
 
 const LogInParams = HttpRouter.schemaPathParams(UserData)
-const asUserData = HttpServerResponse.schemaJson(UserData)
+const userDataJson = HttpServerResponse.schemaJson(UserData)
 
 const { handler } = HttpRouter.toWebHandler(
   Layer.mergeAll(
@@ -47,7 +47,7 @@ const { handler } = HttpRouter.toWebHandler(
       "/whoami",
       Effect.gen(function* () {
         const { data } = yield* (yield* UserSession).get
-        return yield* asUserData(data)
+        return yield* userDataJson(data)
       })
     )
   ).pipe(

@@ -77,13 +77,14 @@ class UserSession extends Session.Service<UserSession>()("test/OwnServer", {
   principal: ({ username }) => username
 }) {}
 
+const UserParams = HttpRouter.schemaPathParams(Schema.Struct({ username: Schema.String }))
+
 const Routes = Layer.mergeAll(
   HttpRouter.add(
     "POST",
     "/login/:username",
     Effect.gen(function* () {
-      const data = yield* HttpRouter.schemaPathParams(Schema.Struct({ username: Schema.String }))
-      yield* (yield* UserSession).create(data)
+      yield* (yield* UserSession).create(yield* UserParams)
       return HttpServerResponse.empty()
     })
   ),

@@ -1,8 +1,8 @@
 import { portable } from "./files.ts"
 
 /**
- * The portable tests share their modules, so that Effect is loaded once, not for each file. So they share what it has read
- * of the environment, too, and a file can set no variable for itself.
+ * The portable tests share their modules, so that Effect is loaded once. They share its reading of the environment too: no
+ * file can set a variable for itself.
  */
 export const sharing = {
   include: [...portable],
