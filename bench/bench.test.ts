@@ -12,11 +12,11 @@ import { join } from "node:path"
 import { performance } from "node:perf_hooks"
 import { setTimeout as sleep } from "node:timers/promises"
 import { describe, it } from "node:test"
-import { closedLoop, connect, parseAnswer, request } from "./client.ts"
+import { closedLoop, connect, parseAnswer, request, sendOne } from "./client.ts"
 import { summarize, summarizeRound, type Findings, type Sample } from "./measure.ts"
 import { portOf } from "./servers/common.ts"
 import { startServer } from "./servers/process.ts"
-import { checkBehaviour } from "./servers/requests.ts"
+import { bareRead, checkBehaviour } from "./servers/requests.ts"
 import { builds, counterpart, label, subjects, type Subject } from "./servers/subjects.ts"
 import type { Result } from "./table.ts"
 
@@ -104,10 +104,11 @@ describe("a server", () => {
   })
 
   for (const subject of subjects.filter(({ store }) => store === "memory" || store === "cookie")) {
-    it(`behaves: ${label(subject)}; log-out revokes unless the session is in the cookie`, async () => {
+    it(`behaves: ${label(subject)}; log-out revokes unless the session is in the cookie; idle connections stay`, async () => {
       await using server = await startServer(subject, 0)
       using client = await connect(server.port, 1)
       assert.equal((await checkBehaviour(client)).revokes, subject.store === "memory")
+      await sendOne(client, { ...bareRead, onAnswer: ({ head }) => assert.match(head, /keep-alive: timeout=60/i) })
     })
   }
 

@@ -1,4 +1,7 @@
-/** A small HTTP/1.1 client over keep-alive connections, which checks every answer. It spins while a load runs: README.md says why. */
+/**
+ * A small HTTP/1.1 client over keep-alive connections, which checks every answer. It spins while a load runs: README.md says
+ * why.
+ */
 import { connect as connectSocket } from "node:net"
 
 export interface Answer {
