@@ -1,13 +1,6 @@
 /**
- * A small HTTP/1.1 client over keep-alive connections that checks every answer. It loads a server in two ways:
- *
- * - `closedLoop`: each connection sends its next request when the answer to the last has come (as fast as it goes);
- * - `openLoop`: requests start at fixed times whatever the server does, and an answer's latency counts from the moment
- *   its request was due, so that a stall is paid for by all the requests it held up.
- *
- * While a loop runs, the client spins and never sleeps. A sleeping client's core has to be woken by an interrupt for each
- * write of the server, which in a virtual machine costs the server's process 10 to 15 µs of system time a request, and
- * the more the faster the server is.
+ * A small HTTP/1.1 client over keep-alive connections, which checks every answer. It spins while a load runs: README.md says
+ * why.
  */
 import { connect as connectSocket } from "node:net"
 
@@ -46,7 +39,6 @@ export const parseAnswer = (text: string): { readonly answer: Answer; readonly l
     const end = position + Number(contentLength[1])
     return text.length < end ? undefined : { answer: { status, head, body: text.slice(position, end) }, length: end }
   }
-  if (status === 204) return { answer: { status, head, body: "" }, length: position }
   if (!/\r\ntransfer-encoding: *chunked/i.test(head)) throw new Error(`neither Content-Length nor chunks: ${head}`)
   let body = ""
   while (true) {
@@ -139,28 +131,9 @@ export const connect = async (port: number, count: number, of = "the server"): P
   const { promise: failure, reject } = Promise.withResolvers<never>()
   failure.catch(() => {})
   const fail = (cause: unknown) => reject(new Error(`${of}: ${String(cause)}`, { cause }))
-  const connections: Array<Connection> = []
-  while (connections.length < count) {
-    const batch = Array.from({ length: Math.min(100, count - connections.length) }, () => open(port, fail))
-    connections.push(...(await Promise.all(batch)))
-  }
+  const connections = await Promise.all(Array.from({ length: count }, () => open(port, fail)))
   const close = () => connections.forEach((connection) => connection.close())
   return { connections, failure, close, [Symbol.dispose]: close }
-}
-
-/** Calls `tick` over and over until the load has ended or failed. */
-const spin = async <A>(client: Client, ended: Promise<A>, tick: () => void): Promise<A> => {
-  let spinning = true
-  const turn = () => {
-    tick()
-    if (spinning) setImmediate(turn)
-  }
-  turn()
-  try {
-    return await Promise.race([ended, client.failure])
-  } finally {
-    spinning = false
-  }
 }
 
 export interface Load {
@@ -169,7 +142,7 @@ export interface Load {
 }
 
 /** Loads until `milliseconds` have passed or `requests` have been sent, whichever comes first. */
-export const closedLoop = (
+export const closedLoop = async (
   client: Client,
   next: Next,
   until: { readonly milliseconds?: number; readonly requests?: number }
@@ -188,38 +161,18 @@ export const closedLoop = (
     }
     step()
   }
-  return spin(client, promise, () => {})
+  let isRunning = true
+  const spin = () => {
+    if (isRunning) setImmediate(spin)
+  }
+  spin()
+  try {
+    return await Promise.race([promise, client.failure])
+  } finally {
+    isRunning = false
+  }
 }
 
 /** Sends one request and waits for its answer. */
 export const sendOne = (client: Client, exchange: Exchange): Promise<unknown> =>
   closedLoop(client, () => exchange, { requests: 1 })
-
-/** Starts `rate` requests a second for `milliseconds`; answers with their latencies in milliseconds, sorted. */
-export const openLoop = (
-  client: Client,
-  next: Next,
-  options: { readonly rate: number; readonly milliseconds: number }
-): Promise<ReadonlyArray<number>> => {
-  const { promise, resolve } = Promise.withResolvers<ReadonlyArray<number>>()
-  const total = Math.floor((options.rate * options.milliseconds) / 1000)
-  const idle = [...client.connections]
-  const latencies: Array<number> = []
-  const started = performance.now()
-  let sent = 0
-  // Timers would not do: they are a millisecond coarse, more than most answers take.
-  return spin(client, promise, () => {
-    const now = performance.now()
-    while (sent < total && idle.length > 0) {
-      const due = started + (sent * 1000) / options.rate
-      if (due > now) return
-      const connection = idle.pop()!
-      sent++
-      connection.send(next(), () => {
-        latencies.push(performance.now() - due)
-        idle.push(connection)
-        if (latencies.length === total) resolve(latencies.sort((a, b) => a - b))
-      })
-    }
-  })
-}

@@ -2,7 +2,7 @@
  * How costs are measured: in short windows between two readings of the server process's CPU time, servers in turns, so that
  * whatever disturbs the machine for a while takes a window or two from each instead of everything from one.
  */
-import { closedLoop, connect, openLoop, type Client, type Load, type Next } from "./client.ts"
+import { closedLoop, connect, type Client, type Load, type Next } from "./client.ts"
 import { postgresUrl } from "./servers/common.ts"
 import { startServer, type Question } from "./servers/process.ts"
 import { startProxy } from "./servers/proxy.ts"
@@ -14,30 +14,35 @@ export type Kind = "bare" | "post" | "whoami" | "forged" | "create" | "update" |
 
 /**
  * What is told of a subject: CPU microseconds of the server process a request of each kind; the same `over` the bare
- * request, in the same pass; the `ratio` to the counterpart, in the same pass, and that of `over`, in the same round. Of
- * `/whoami`, requests a second as fast as it goes, and milliseconds until the answer at a fixed rate.
+ * request, in the same pass; the `ratio` to the counterpart, in the same pass, and that of `over`, in the same round; and
+ * requests a second of `/whoami`, as fast as it goes.
  */
-export type Cost = Kind | `${Kind} over` | `${Kind} ratio` | `${Kind} over ratio` | "perSecond" | "p50" | "p99"
+export type Cost = Kind | `${Kind} over` | `${Kind} ratio` | `${Kind} over ratio` | "perSecond"
 export type Costs<N> = Readonly<Partial<Record<Cost, N>>>
 
 /** Of the rounds. */
 export type Figure = readonly [median: number, low: number, high: number]
 
-/** The sizes of a run, each a flag of `run.ts`; README.md says what they are. */
-export const defaults = {
-  rounds: 3,
-  passes: 6,
-  warmup: 600,
-  window: 120,
-  sessions: 400,
-  connections: 64,
-  rate: 1000,
-  memory: 50_000,
-  growth: 1_000_000,
-  "server-core": 0,
-  "client-core": 1
+/** How often each server is started anew, and how many turns it has then. */
+export interface Options {
+  readonly rounds: number
+  readonly passes: number
 }
-export type Options = typeof defaults
+
+export const serverCore = 0
+export const clientCore = 1
+const connections = 64
+/** Milliseconds for each kind of request in a pass. */
+const windowMillis = 120
+/** Log-ins, updates and log-outs in a pass. */
+const sessionsOfPass = 400
+/** Requests before a window that are not counted: others had the core and its caches meanwhile. */
+const settling = 200
+/** Of each kind, whichever takes longer: V8 compiles by how often code has run, and does so in the background. */
+const warmUpRequests = 6000
+const warmUpMillis = 1500
+const memorySessions = 50_000
+const growthSessions = 1_000_000
 
 /** The middle value of the sorted list, or the mean of the two in the middle. */
 export const median = (values: ReadonlyArray<number>): number => {
@@ -45,10 +50,6 @@ export const median = (values: ReadonlyArray<number>): number => {
   const middle = Math.floor(sorted.length / 2)
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
 }
-
-/** The value that `fraction` of a sorted list does not exceed. */
-export const quantile = (sorted: ReadonlyArray<number>, fraction: number): number =>
-  sorted[Math.max(0, Math.ceil(sorted.length * fraction) - 1)]!
 
 const figure = (values: ReadonlyArray<number>): Figure => {
   const round = (value: number) => Number(value.toPrecision(4))
@@ -65,7 +66,6 @@ export interface Findings {
   readonly subject: Subject
   behaviour?: requests.Behaviour
   readonly passes: Array<Readonly<Record<Kind, Sample>>>
-  readonly latencies: Array<ReadonlyArray<number>>
 }
 
 /** A server under load: its process, and connections for as long as they are used, as servers close idle ones. */
@@ -74,35 +74,54 @@ export interface Target {
   readonly client: Client
 }
 
-/** Requests before a window that are not counted: others had the core and its caches meanwhile. */
-const settling = 200
-
-type Until = Parameters<typeof closedLoop>[2]
-
 /** Loads the server and counts the CPU time it took meanwhile. */
-const sample = async ({ ask, client }: Target, next: Next, until: Until): Promise<Sample> => {
+const sample = async (
+  { ask, client }: Target,
+  next: Next,
+  until: Parameters<typeof closedLoop>[2]
+): Promise<Sample> => {
   const before = await ask("cpu")
   const load = await closedLoop(client, next, until)
   return { ...load, cpu: (await ask("cpu")) - before }
 }
 
-const window = async (target: Target, next: Next, milliseconds: number): Promise<Sample> => {
-  await closedLoop(target.client, next, { requests: Math.max(settling, 2 * target.client.connections.length) })
-  return sample(target, next, { milliseconds })
+const window = async (target: Target, next: Next): Promise<Sample> => {
+  await closedLoop(target.client, next, { requests: settling })
+  return sample(target, next, { milliseconds: windowMillis })
 }
 
 const bare: Next = () => requests.bareRead
+const post: Next = () => requests.bareWrite
+
+const warmWith = async (client: Client, next: Next): Promise<void> => {
+  const { requests: sent } = await closedLoop(client, next, { milliseconds: warmUpMillis })
+  await closedLoop(client, next, { requests: Math.max(0, warmUpRequests - sent) })
+}
+
+/** Each kind of request; updates and log-outs, which a session has one of, as many as there were log-ins. */
+const warmUp = async (client: Client): Promise<void> => {
+  const live: Array<requests.LiveSession> = []
+  await warmWith(client, () => requests.create((session) => live.push(session)))
+  for (const next of [bare, requests.cycle(live, requests.whoami), requests.cycle(live, requests.forged), post]) {
+    await warmWith(client, next)
+  }
+  for (const toExchange of [(session: requests.LiveSession) => requests.update(session), requests.destroy]) {
+    await closedLoop(client, requests.cycle(live, toExchange), { requests: live.length })
+  }
+}
 
 /**
  * Each kind of request in turn, of new sessions: ours would move the idle deadline of older ones, which is one write more.
  * All that are created are updated once and destroyed.
  */
-export const takePass = async (target: Target, milliseconds: number, created: Until): Promise<Record<Kind, Sample>> => {
+const takePass = async (target: Target): Promise<Record<Kind, Sample>> => {
   const { client } = target
   // While it waited for the others, its code and data have left the processor's caches.
-  await closedLoop(client, bare, { milliseconds })
+  await closedLoop(client, bare, { milliseconds: windowMillis })
   const live = await requests.createSessions(client, settling)
-  const create = await sample(target, () => requests.create((session) => live.push(session)), created)
+  const create = await sample(target, () => requests.create((session) => live.push(session)), {
+    requests: sessionsOfPass
+  })
   const once = async (toExchange: typeof requests.whoami) => {
     const next = requests.cycle(live, toExchange)
     await closedLoop(client, next, { requests: settling })
@@ -110,10 +129,10 @@ export const takePass = async (target: Target, milliseconds: number, created: Un
   }
   return {
     create,
-    bare: await window(target, bare, milliseconds),
-    whoami: await window(target, requests.cycle(live, requests.whoami), milliseconds),
-    forged: await window(target, requests.cycle(live, requests.forged), milliseconds),
-    post: await window(target, () => requests.bareWrite, milliseconds),
+    bare: await window(target, bare),
+    whoami: await window(target, requests.cycle(live, requests.whoami)),
+    forged: await window(target, requests.cycle(live, requests.forged)),
+    post: await window(target, post),
     update: await once((session) => requests.update(session)),
     destroy: await once(requests.destroy)
   }
@@ -123,14 +142,13 @@ export const takePass = async (target: Target, milliseconds: number, created: Un
 export const measureRound = async (
   subjects: ReadonlyArray<Subject>,
   index: number,
-  options: Options
+  passes: number
 ): Promise<ReadonlyArray<Findings>> => {
-  const { connections, passes, rate, sessions, warmup } = options
   await using started = new AsyncDisposableStack()
   const servers: Array<Findings & Pick<Target, "ask"> & { readonly port: number }> = []
   for (const subject of subjects) {
-    const { ask, port } = started.use(await startServer(subject, options["server-core"]))
-    servers.push({ subject, ask, port, passes: [], latencies: [] })
+    const { ask, port } = started.use(await startServer(subject, serverCore))
+    servers.push({ subject, ask, port, passes: [] })
   }
   const inTurns = async (
     turns: number,
@@ -148,16 +166,11 @@ export const measureRound = async (
     server.behaviour = await requests.checkBehaviour(server.client)
   })
   await inTurns(1, connections, async (server) => {
-    await takePass(server, warmup, { milliseconds: warmup / 2 })
+    await warmUp(server.client)
     await server.ask("live") // collects what warming up left
   })
   await inTurns(passes, connections, async (server) => {
-    server.passes.push(await takePass(server, options.window, { requests: sessions }))
-  })
-  await inTurns(Math.ceil(passes / 2), connections, async ({ client, latencies }) => {
-    const next = requests.cycle(await requests.createSessions(client, sessions), requests.whoami)
-    await closedLoop(client, next, { requests: settling })
-    latencies.push(await openLoop(client, next, { rate, milliseconds: 500 }))
+    server.passes.push(await takePass(server))
   })
   return servers
 }
@@ -172,11 +185,9 @@ const overIn = (found: Findings, kind: Kind): number => {
 
 /** A round's costs are medians of its windows: whatever disturbs less than half of them moves none. */
 export const summarizeRound = (found: Findings, all: ReadonlyArray<Findings>): Costs<number> => {
-  const { latencies, passes, subject } = found
+  const { passes, subject } = found
   const costs: Partial<Record<Cost, number>> = {
-    perSecond: median(passes.map(({ whoami }) => whoami.requests / whoami.seconds)),
-    p50: median(latencies.map((sorted) => quantile(sorted, 0.5))),
-    p99: median(latencies.map((sorted) => quantile(sorted, 0.99)))
+    perSecond: median(passes.map(({ whoami }) => whoami.requests / whoami.seconds))
   }
   for (const kind of ["bare", "post", "whoami", "forged", "create", "update", "destroy"] as const) {
     const own = costsIn(found, kind)
@@ -199,31 +210,32 @@ export const summarize = (rounds: ReadonlyArray<Costs<number>>): Costs<Figure> =
   return Object.fromEntries(names.map((name) => [name, figure(rounds.map((round) => round[name]!))]))
 }
 
-/** Live bytes a session, of `options.memory` sessions made over HTTP, after a collection. */
-export const measureMemory = async (subject: Subject, options: Options): Promise<number> => {
-  await using server = await startServer(subject, options["server-core"])
-  using client = await connect(server.port, options.connections, label(subject))
+/** Live bytes a session, of sessions made over HTTP, after a collection. */
+export const measureMemory = async (subject: Subject): Promise<number> => {
+  await using server = await startServer(subject, serverCore)
+  using client = await connect(server.port, connections, label(subject))
   await requests.createSessions(client, 2000) // code and buffers of the route itself
   const before = await server.ask("live")
-  await requests.createSessions(client, options.memory)
-  return Math.round(((await server.ask("live")) - before) / options.memory)
+  await requests.createSessions(client, memorySessions)
+  return Math.round(((await server.ask("live")) - before) / memorySessions)
 }
 
 /** How often a request waits for the store, counted by a proxy between the server and it. */
-export const measureRoundTrips = async (subject: Subject, options: Options): Promise<Partial<Record<Kind, number>>> => {
+export const measureRoundTrips = async (subject: Subject): Promise<Partial<Record<Kind, number>>> => {
   const variable = subject.store === "redis" ? "BENCH_REDIS_URL" : "BENCH_POSTGRES_URL"
   const url = new URL(process.env[variable] ?? postgresUrl)
   using proxy = await startProxy({ host: url.hostname, port: Number(url.port) })
   url.host = `127.0.0.1:${proxy.port}`
   const env = { ...subject.env, [variable]: url.href }
-  await using server = await startServer({ ...subject, env }, options["server-core"])
+  await using server = await startServer({ ...subject, env }, serverCore)
   using client = await connect(server.port, 1, label(subject))
   await requests.checkBehaviour(client) // loads scripts and prepares statements
   const live = await requests.createSessions(client, 20)
   const counted = async (toExchange: typeof requests.whoami) => {
     const before = proxy.roundTrips()
     await closedLoop(client, requests.cycle(live, toExchange), { requests: live.length })
-    return (proxy.roundTrips() - before) / live.length
+    // Rounded, for the client's pings pass the proxy too.
+    return Math.round((proxy.roundTrips() - before) / live.length)
   }
   return {
     whoami: await counted(requests.whoami),
@@ -234,41 +246,40 @@ export const measureRoundTrips = async (subject: Subject, options: Options): Pro
   }
 }
 
-/** CPU microseconds with so many sessions; figures are of three interleaved thirds of the windows. */
+/** CPU microseconds with so many sessions, and live bytes of each. */
 export interface Growth {
   readonly sessions: number
-  readonly whoami: Figure
-  /** Beside it, in turn: what moves this is not the sessions. */
-  readonly bare: Figure
-  readonly over: Figure
   readonly bytes: number
+  readonly whoami: number
+  /** Beside it, in turn: what moves this is not the sessions. */
+  readonly bare: number
 }
 
 /**
  * `/whoami` of sessions picked at random from ever more in one process, in turn with `/bare`. No session is touched, though
  * creating a million takes longer than a minute.
  */
-export const measureGrowth = async (subject: Subject, options: Options): Promise<ReadonlyArray<Growth>> => {
+export const measureGrowth = async (subject: Subject, pairs: number): Promise<ReadonlyArray<Growth>> => {
   const env = { ...subject.env, BENCH_TOUCH_MILLIS: "900000" }
-  await using server = await startServer({ ...subject, env }, options["server-core"])
-  using client = await connect(server.port, options.connections, label(subject))
-  const target: Target = { ask: server.ask, client }
-  await takePass(target, 2 * options.warmup, { milliseconds: options.warmup })
+  await using server = await startServer({ ...subject, env }, serverCore)
+  using client = await connect(server.port, connections, label(subject))
+  await warmUp(client)
   const empty = await server.ask("live")
   const live: Array<requests.LiveSession> = []
   const anyOf = () => requests.whoami(live[Math.floor(Math.random() * live.length)]!)
-  const cost = async (next: Next) => costOf(await window(target, next, options.window))
+  const cost = async (next: Next) => costOf(await window({ ask: server.ask, client }, next))
   const results: Array<Growth> = []
-  for (let sessions = 1000; sessions <= options.growth; sessions *= 10) {
+  for (let sessions = 1000; sessions <= growthSessions; sessions *= 10) {
     for (const session of await requests.createSessions(client, sessions - live.length)) live.push(session)
     const bytes = Math.round(((await server.ask("live")) - empty) / sessions)
-    await closedLoop(client, anyOf, { milliseconds: options.warmup })
-    const pairs: Array<readonly [bare: number, whoami: number]> = []
-    while (pairs.length < 3 * options.passes) pairs.push([await cost(bare), await cost(anyOf)])
-    const of = (value: (pair: readonly [bare: number, whoami: number]) => number) =>
-      figure([0, 1, 2].map((third) => median(pairs.filter((_, at) => at % 3 === third).map(value))))
-    const over = of(([bare, whoami]) => whoami - bare)
-    results.push({ sessions, whoami: of(([, whoami]) => whoami), bare: of(([bare]) => bare), over, bytes })
+    await warmWith(client, anyOf)
+    const whoami: Array<number> = []
+    const without: Array<number> = []
+    while (whoami.length < pairs) {
+      without.push(await cost(bare))
+      whoami.push(await cost(anyOf))
+    }
+    results.push({ sessions, bytes, whoami: figure(whoami)[0], bare: figure(without)[0] })
   }
   return results
 }

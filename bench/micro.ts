@@ -3,14 +3,12 @@
  * modules included, and prints medians. What is an effect is run with `Effect.runSync`, whose own cost is the first line.
  */
 import * as NodeCrypto from "@effect/platform-node/NodeCrypto"
-import * as cookie from "cookie"
 import { Effect, Layer, Option, Redacted, Schema } from "effect"
 import { randomBytes } from "node:crypto"
 import { parseArgs } from "node:util"
 import { Bench } from "tinybench"
 import { Session, SessionBackend, SessionKeys, SessionManager, SessionVerifier } from "../src/index.ts"
 import * as MemoryStore from "../src/internal/backend/memoryStore.ts"
-import * as CookieHeader from "../src/internal/frontend/cookieHeader.ts"
 import * as SessionData from "../src/internal/manager/sessionData.ts"
 import * as SessionToken from "../src/internal/token/token.ts"
 import { forge } from "./servers/requests.ts"
@@ -43,10 +41,6 @@ const keys = Effect.flatMap(SessionKeys.SessionKeys, ({ signers }) => signers(Se
 const tokens = SessionToken.make(await Effect.runPromiseWith(services)(keys))
 const codec = SessionData.make(UserSession)
 
-const name = "__Host-session"
-const one = `${name}=${text}`
-const ten = [...Array.from({ length: 9 }, (_, i) => `preference-${i}=${"v".repeat(24)}`), one].join("; ")
-
 const template = Option.getOrThrow(run(store.read(namespace, session.id)))
 const newId = (): string => randomBytes(16).toString("base64url")
 // Enough records that a look-up is not always of the one in the cache.
@@ -58,10 +52,6 @@ const created = () => run(manager.create({ username: newId() }))
 
 const bench = new Bench({ time: Number(flags.time), warmupTime: Number(flags.time) / 2 })
   .add("Effect.runSync alone", () => run(Effect.void))
-  .add("cookie, 1 in the header: ours", () => CookieHeader.values(one, name))
-  .add("cookie, 1 in the header: npm cookie", () => cookie.parseCookie(one)[name])
-  .add("cookie, 10 in the header: ours", () => CookieHeader.values(ten, name))
-  .add("cookie, 10 in the header: npm cookie", () => cookie.parseCookie(ten)[name])
   .add("token: check", () => run(tokens.check(session.token)))
   .add("token: check, forged", () => run(Effect.exit(tokens.check(forged))))
   .add("data: decode", () => codec.decode({ data: template.data, dataVersion: template.dataVersion }))

@@ -12,28 +12,29 @@ import { clearPostgres, startRedis } from "./servers/stores.ts"
 import * as Subjects from "./servers/subjects.ts"
 import { markdown, save, type Result } from "./table.ts"
 
-const sizes = Object.keys(measure.defaults) as ReadonlyArray<keyof measure.Options> // its own keys
 const { values: flags } = parseArgs({
   options: {
     quick: { type: "boolean", default: false },
     only: { type: "string", default: "" },
     dist: { type: "string" },
-    ...Object.fromEntries(sizes.map((name) => [name, { type: "string" as const }]))
+    rounds: { type: "string" },
+    passes: { type: "string", default: "6" }
   }
 })
-const values: Readonly<Record<string, unknown>> = flags
-const given = sizes.flatMap((name) => (name in flags ? [[name, Number(values[name])]] : []))
+const count = (flag: string, text: string): number => {
+  if (!/^[1-9]\d*$/.test(text)) throw new Error(`--${flag} must be a whole number from 1, not ${text}`)
+  return Number(text)
+}
 const options: measure.Options = {
-  ...measure.defaults,
-  ...(flags.quick ? { rounds: 1 } : {}),
-  ...Object.fromEntries(given)
+  rounds: count("rounds", flags.rounds ?? (flags.quick ? "1" : "3")),
+  passes: count("passes", flags.passes)
 }
 const isPart = flags.quick || flags.only !== "" || flags.dist !== undefined
 const builds = flags.dist?.split(",").map((dist) => resolve(dist))
 const candidates = builds !== undefined ? Subjects.builds(builds) : flags.quick ? Subjects.quick : Subjects.subjects
 const wanted = candidates.filter((subject) => new RegExp(flags.only).test(Subjects.label(subject)))
 if (cpus().length < 2) throw new Error("the servers and their client need a core each")
-const pin = ["-a", "-c", "-p", String(options["client-core"]), String(process.pid)]
+const pin = ["-a", "-c", "-p", String(measure.clientCore), String(process.pid)]
 execFileSync("taskset", pin, { stdio: "ignore" })
 
 const say = (text: string): void => console.log(`${(performance.now() / 1000).toFixed(0).padStart(5)} s  ${text}`)
@@ -73,7 +74,7 @@ const measureAll = async (missing: ReadonlyMap<Store, string>): Promise<Result> 
 
   const rounds: Array<ReadonlyArray<measure.Findings>> = []
   while (rounds.length < options.rounds) {
-    rounds.push(await measure.measureRound(subjects, rounds.length, options))
+    rounds.push(await measure.measureRound(subjects, rounds.length, options.passes))
     say(`round ${rounds.length} of ${options.rounds}`)
   }
   const results: Array<Result["subjects"][number]> = []
@@ -82,23 +83,20 @@ const measureAll = async (missing: ReadonlyMap<Store, string>): Promise<Result> 
     results.push({
       name,
       store,
-      ours: Subjects.isOurs(subject),
       ...rounds[0]![at]!.behaviour!,
       costs: measure.summarize(rounds.map((all) => measure.summarizeRound(all[at]!, all))),
-      ...(store === "memory" && !flags.quick ? { bytes: await measure.measureMemory(subject, options) } : {}),
-      ...(store === "redis" || store === "postgres"
-        ? { roundTrips: await measure.measureRoundTrips(subject, options) }
-        : {})
+      ...(store === "memory" && !flags.quick ? { bytes: await measure.measureMemory(subject) } : {}),
+      ...(store === "redis" || store === "postgres" ? { roundTrips: await measure.measureRoundTrips(subject) } : {})
     })
   }
   say("memory and round trips")
-  const growth = isPart ? [] : await measure.measureGrowth(subjects[0]!, options)
+  const growth = isPart ? [] : await measure.measureGrowth(subjects[0]!, 3 * options.passes)
   return { environment: measuredOn, options, subjects: results, leftOut, growth }
 }
 
 const needs = (store: Store): boolean => wanted.some((subject) => subject.store === store)
 const missing = new Map<Store, string>()
-using redis = needs("redis") ? await startRedis(options["client-core"]) : undefined
+using redis = needs("redis") ? await startRedis(measure.clientCore) : undefined
 if (redis === undefined) missing.set("redis", "there is no redis-server on PATH")
 else process.env["BENCH_REDIS_URL"] = redis.url // which the servers inherit
 if (needs("postgres") && !(await clearPostgres())) missing.set("postgres", "no Postgres answers at BENCH_POSTGRES_URL")

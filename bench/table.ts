@@ -6,13 +6,11 @@ import { readFileSync, writeFileSync } from "node:fs"
 import { join, resolve } from "node:path"
 import { parseArgs } from "node:util"
 import type { Cost, Costs, Figure, Growth, Kind, Options } from "./measure.ts"
+import type { Behaviour } from "./servers/requests.ts"
 
-interface Row {
+interface Row extends Behaviour {
   readonly name: string
   readonly store: string
-  readonly ours: boolean
-  readonly cookieBytes: number
-  readonly revokes: boolean
   readonly costs: Costs<Figure>
   readonly bytes?: number
   readonly roundTrips?: Partial<Record<Kind, number>>
@@ -44,35 +42,29 @@ const table = <R>(rows: ReadonlyArray<R>, columns: ReadonlyArray<Column<R>>): st
 
 const number = (value: number | undefined): string =>
   value === undefined ? "" : Math.round(value).toLocaleString("en-US")
-const digitsOf = (cost: Cost): number => (/ratio|^p\d/.test(cost) ? 2 : 1)
 /** Four digits are enough. */
 const fixed = (value: number, digits: number): string => value.toFixed(value < 100 ? digits : 0)
-const middle = (value: Figure | undefined, digits = 1): string => (value === undefined ? "" : fixed(value[0], digits))
-const spread = (value: Figure | undefined, digits = 1): string => {
+const spread = (value: Figure | undefined, digits: number): string => {
   if (value === undefined) return ""
   const [median, low, high] = value.map((number) => fixed(number, digits))
   return `${median} (${low}–${high})`
 }
-const nameOf = ({ name, ours, store }: Row): string => (ours ? `**${name}, ${store}**` : `${name}, ${store}`)
-const named: Column<Row> = ["", nameOf]
-const just = (title: string, cost: Cost): Column<Row> => [title, ({ costs }) => middle(costs[cost], digitsOf(cost))]
-const ranged = (title: string, cost: Cost): Column<Row> => [title, ({ costs }) => spread(costs[cost], digitsOf(cost))]
-const by = (kind: Kind) => (a: Row, b: Row) => a.costs[kind]![0] - b.costs[kind]![0]
+const label = ({ name, store }: Row): string => `${name}, ${store}`
+const named: Column<Row> = ["", (row) => (row.name.startsWith("effect-sessions") ? `**${label(row)}**` : label(row))]
+const middle = (title: string, kind: Kind): Column<Row> => [title, ({ costs }) => fixed(costs[kind]![0], 1)]
+const micros = (title: string, cost: Cost): Column<Row> => [title, ({ costs }) => spread(costs[cost], 1)]
+const times = (title: string, cost: Cost): Column<Row> => [title, ({ costs }) => spread(costs[cost], 2)]
 
-type Used = ReadonlyArray<readonly [Exclude<Kind, "bare" | "post">, title: string]>
-const reads: Used = [
-  ["whoami", "`/whoami`"],
-  ["forged", "forged"]
-]
-const writes: Used = [
-  ["create", "log-in"],
-  ["update", "update"],
-  ["destroy", "log-out"]
-]
-/** Of each kind of request, in this order. */
-const tripsOf = ({ roundTrips }: Row): string =>
-  roundTrips === undefined ? "" : [...reads, ...writes].map(([kind]) => roundTrips[kind]).join(" / ")
-const trips: Column<Row> = ["round trips", tripsOf]
+const bareRoute = ["bare", "bare route"] as const
+const barePost = ["post", "bare `POST`"] as const
+/** Each kind of request that asks for a session or changes it, and the bare one it is compared with. */
+const kinds = [
+  ["whoami", "`/whoami`", bareRoute],
+  ["forged", "forged token", bareRoute],
+  ["create", "log-in", barePost],
+  ["update", "update", barePost],
+  ["destroy", "log-out", barePost]
+] as const
 
 const measured = ({ commit, cores, cpu, date, dirty, node }: Result["environment"]): string =>
   `Measured ${date} at \`${commit.slice(0, 7)}\`${dirty ? " with changes" : ""}, ` +
@@ -86,72 +78,74 @@ const find = (subjects: ReadonlyArray<Row>, store: string, ...names: ReadonlyArr
 const short = ({ environment, subjects }: Result): string => {
   const libraries = ["effect-sessions", "@fastify/session", "express-session"]
   const rows = ["memory", "redis"].flatMap((store) => find(subjects, store, ...libraries))
-  const used = (list: Used) => list.map(([kind, title]) => just(title, kind))
-  const columns = [just("bare route", "bare"), ...used(reads), just("bare POST", "post"), ...used(writes)]
-  return `${table(rows, [["CPU µs a request", nameOf], ...columns])}\n\n${measured(environment)}`
-}
-
-/** All subjects, the cheapest first. */
-const overview = (subjects: ReadonlyArray<Row>, bare: Column<Row>, used: Used): string => {
-  const [[first, title]] = used as [Used[0]]
-  const costs = used.flatMap(([kind, title]) => [ranged(title, kind), ranged("over bare", `${kind} over`)])
-  const ratios = [
-    ranged(`${title}, times ours`, `${first} ratio`),
-    ranged("over bare, times ours", `${first} over ratio`)
+  const columnsOver = (bare: typeof bareRoute | typeof barePost) => [
+    middle(bare[1], bare[0]),
+    ...kinds.flatMap(([kind, title, base]) => (base === bare ? [middle(title, kind)] : []))
   ]
-  return table(subjects.toSorted(by(first)), [named, bare, ...costs, ...ratios])
+  const columns = [["CPU µs a request", named[1]] as const, ...columnsOver(bareRoute), ...columnsOver(barePost)]
+  return `${table(rows, columns)}\n\n${measured(environment)}`
 }
 
-/** Ours beside the fastest peer with a store, which was compared with it: a row for each kind of request. */
-const versus = (subjects: ReadonlyArray<Row>, used: Used, name: string): string => {
-  const pairs = ["memory", "redis"].flatMap((store) => {
-    const [ours] = find(subjects, store, name)
-    const peers = find(subjects, store, "@fastify/session", "@fastify/session, client's timer off")
-    return ours === undefined ? [] : peers.flatMap((peer) => used.map(([kind, title]) => ({ ours, peer, kind, title })))
-  })
-  return table(pairs, [
-    ["", ({ peer, title }) => `${title}, ${nameOf(peer)}`],
-    ["ours", ({ kind, ours }) => middle(ours.costs[kind])],
-    ["theirs", ({ kind, peer }) => middle(peer.costs[kind])],
-    ["theirs ÷ ours", ({ kind, peer }) => spread(peer.costs[`${kind} ratio`], 2)],
-    ["ours over bare", ({ kind, ours }) => middle(ours.costs[`${kind} over`])],
-    ["theirs over bare", ({ kind, peer }) => middle(peer.costs[`${kind} over`])],
-    ["theirs ÷ ours", ({ kind, peer }) => spread(peer.costs[`${kind} over ratio`], 2)]
-  ])
+/** What is worth knowing beside a kind's figures. */
+const notes: Partial<Record<Kind, string>> = {
+  forged: "A token with one character changed.\n\n",
+  create: `A log-in gives the session a new id everywhere. By default ours has a fence and a limit: a log-in that began before all of a
+user's sessions were ended leaves none, and one session more than \`maxPerPrincipal\` ends another. “No limit” is without the
+second, “no principal” without both. Each user has one session here.
+
+`
 }
 
-const principals = (subjects: ReadonlyArray<Row>): string => {
-  const ours = subjects.filter(({ name, store }) => store !== "postgres" && /^effect-sessions($|, no)/.test(name))
-  const costs = writes.map(([kind, title]) => ranged(title, kind))
-  const more = [ranged("log-in over bare", "create over"), ranged("log-in ÷ no principal", "create ratio")]
-  return table(ours, [named, ...costs, ...more, trips])
-}
-
-const load = (subjects: ReadonlyArray<Row>): string =>
-  table(subjects.toSorted(by("whoami")), [
+/** A kind of request, the cheapest subject first. */
+const section = (subjects: ReadonlyArray<Row>, [kind, title, [bare, bareTitle]]: (typeof kinds)[number]): string => {
+  const rows = subjects.toSorted((a, b) => a.costs[kind]![0] - b.costs[kind]![0])
+  const columns = [
     named,
-    ["requests/s", ({ costs }) => number(costs.perSecond![0])],
-    ["busy", ({ costs }) => ((costs.perSecond![0] * costs.whoami![0]) / 1e6).toFixed(2)],
-    ranged("p50 ms", "p50"),
-    ranged("p99 ms", "p99"),
+    middle(bareTitle, bare),
+    micros("µs", kind),
+    micros("over bare", `${kind} over`),
+    times("times ours", `${kind} ratio`),
+    times("over bare, times ours", `${kind} over ratio`)
+  ]
+  return `## ${title.charAt(0).toUpperCase()}${title.slice(1)}\n\n${notes[kind] ?? ""}${table(rows, columns)}`
+}
+
+/** Ours beside the fastest peer with a store, which was compared with it. */
+const versus = (subjects: ReadonlyArray<Row>): string => {
+  const [name, timerOff] = ["@fastify/session", "@fastify/session, client's timer off"]
+  const peers = [...find(subjects, "memory", name), ...find(subjects, "redis", name, timerOff)]
+  const inverse = (ratio: Figure | undefined): string => spread(ratio && [1 / ratio[0], 1 / ratio[2], 1 / ratio[1]], 2)
+  const columns = kinds.map(([kind, title]): Column<Row> => [title, ({ costs }) => inverse(costs[`${kind} ratio`])])
+  return table(peers, [["ours ÷ theirs", label], ...columns])
+}
+
+const sessions = (subjects: ReadonlyArray<Row>): string =>
+  table(subjects, [
+    named,
     ["bytes a session", ({ bytes }) => number(bytes)],
     ["bytes a cookie", ({ cookieBytes }) => number(cookieBytes)],
     ["log-out revokes", ({ revokes }) => (revokes ? "yes" : "no")],
-    trips
+    ["`/whoami` a second", ({ costs }) => number(costs.perSecond![0])],
+    ["busy", ({ costs }) => ((costs.perSecond![0] * costs.whoami![0]) / 1e6).toFixed(2)]
   ])
 
+const trips = (subjects: ReadonlyArray<Row>): string => {
+  const rows = subjects.filter(({ roundTrips }) => roundTrips !== undefined)
+  const columns = kinds.map(([kind, title]): Column<Row> => [title, ({ roundTrips }) => number(roundTrips?.[kind])])
+  return table(rows, [named, ...columns])
+}
+
 const growing = (growth: ReadonlyArray<Growth>): string => {
-  const toFirst = (name: "whoami" | "over", title: string): Column<Growth> => [
+  const toFirst = (title: string, cost: (row: Growth) => number): Column<Growth> => [
     `${title} ÷ first`,
-    (row) => (row[name][0] / growth[0]![name][0]).toFixed(2)
+    (row) => fixed(cost(row) / cost(growth[0]!), 2)
   ]
   return table(growth, [
     ["sessions", ({ sessions }) => number(sessions)],
-    ["`/whoami`", ({ whoami }) => spread(whoami)],
-    ["bare", ({ bare }) => spread(bare)],
-    ["over bare", ({ over }) => spread(over)],
-    toFirst("whoami", "`/whoami`"),
-    toFirst("over", "over bare"),
+    ["`/whoami`", ({ whoami }) => fixed(whoami, 1)],
+    ["bare route", ({ bare }) => fixed(bare, 1)],
+    toFirst("`/whoami`", ({ whoami }) => whoami),
+    toFirst("over bare", ({ bare, whoami }) => whoami - bare),
     ["bytes a session", ({ bytes }) => number(bytes)]
   ])
 }
@@ -164,53 +158,41 @@ export const markdown = ({ environment, growth, leftOut, options, subjects }: Re
 
 ${measured(environment)} Made by \`run.ts\`; [README.md](README.md) says what is measured, and how fair it is.
 
-Costs are CPU microseconds of the server process a request: lower is better. Median of ${options.rounds} rounds, each a median of ${options.passes}
-windows; lowest and highest round in brackets. The rounds of one row's \`/whoami\` lie up to ${widest.toFixed(2)}× apart: the nearer to one, the
-quieter the machine. “Over bare” is less a request to a route outside the session's reach, in the same pass. Ratios are taken
-within a pass, those of “over bare” within a round: they are not the quotients of two columns.
+Costs are CPU microseconds of the server process a request: lower is better. Rounds: ${options.rounds}, each figure a median of ${options.passes} passes;
+the median round, with the lowest and the highest in brackets. The rounds of one row's \`/whoami\` lie up to ${widest.toFixed(2)}× apart: the
+nearer to one, the quieter the machine. “Over bare” is less a bare request of the same pass, to a route without sessions: a
+\`GET\` for reads, a \`POST\` for writes.
 
-## Reads
+“Times ours” is relative to ours on the same store: for \`/whoami\` and a forged token as it is by default, for log-in, update
+and log-out to ours without a principal, where that was measured, as peers count no user's sessions. Sealed cookies, which ask
+no store and cannot revoke, stand beside ours in memory. Ratios are taken within a pass, those of “over bare” within a round:
+they are not the quotients of two columns.
 
-“Times ours” is relative to ours on the same store; sealed cookies, which ask no store and cannot revoke, stand beside ours in
-memory. A forged token is one with a character changed.
+## Against @fastify/session
 
-${overview(subjects, just("bare route", "bare"), reads)}
+Ours ÷ theirs, which is one over “times ours”: below one, ours is cheaper. The store is the same on both sides.
 
-## Reads against @fastify/session
+${versus(subjects)}
 
-${versus(subjects, reads, "effect-sessions")}
+${kinds.map((kind) => section(subjects, kind)).join("\n\n")}
 
-## Writes
+## Sessions
 
-A log-in gives the session a new id everywhere. “Times ours” is relative to ours without a principal where that was measured,
-as peers count no user's sessions.
+Beside the bytes, how many \`/whoami\` a second were answered as fast as it goes, and how much of its core the server used
+meanwhile: well below 1, the client or the store was the limit.
 
-${overview(subjects, just("bare POST", "post"), writes)}
+${sessions(subjects)}
 
-## Writes against @fastify/session
+## Round trips
 
-Ours without a principal: neither fence nor limit.
+How often a request waits for its store.
 
-${versus(subjects, writes, "effect-sessions, no principal")}
-
-## What a user's fence and limit add to a log-in
-
-By default both are there: a log-in that began before all of a user's sessions were ended leaves none, and one session more
-than \`maxPerPrincipal\` ends another. Each user has one session here. Round trips are what ${[...reads, ...writes].map(([, title]) => title).join(", ")} wait for.
-
-${principals(subjects)}
-
-## Load, memory, round trips
-
-\`/whoami\` over ${options.connections} connections: requests a second as fast as it goes, and how much of its core the server used meanwhile
-(well below 1, the client or the store was the limit); latency at a fixed ${number(options.rate)} requests a second.
-
-${load(subjects)}
+${trips(subjects)}
 
 ## Growth
 
 Ours in memory, one process that is given ever more sessions: \`/whoami\` of sessions picked at random, in turn with the bare
-route. Brackets are of three interleaved thirds of the windows.
+route.
 
 ${growing(growth)}
 
@@ -220,40 +202,39 @@ ${leftOut.map((line) => `Not measured: ${line}.\n\n`).join("")}Versions: ${versi
 
 const [startMark, endMark] = ["<!-- bench:start -->", "<!-- bench:end -->"]
 
-/** Each generated document under `root`, as it is and as it should be. */
-const documents = (root: string, result: Result) => {
+const repository = resolve(import.meta.dirname, "..")
+
+/** Each generated document, as it is and as it should be. */
+const documents = (result: Result) => {
+  const read = (name: string) => readFileSync(join(repository, name), "utf8")
   const between = (name: string) => {
-    const text = readFileSync(join(root, name), "utf8")
+    const text = read(name)
     const [start, end] = [text.indexOf(startMark), text.indexOf(endMark)]
     if (start < 0 || end < start) throw new Error(`${name} has no ${startMark} … ${endMark}`)
     return { name, text, wanted: `${text.slice(0, start)}${startMark}\n${short(result)}\n${text.slice(end)}` }
   }
   const name = "bench/RESULTS.md"
-  const whole = { name, text: readFileSync(join(root, name), "utf8"), wanted: markdown(result) }
+  const whole = { name, text: read(name), wanted: markdown(result) }
   return [whole, between("README.md"), between("docs/performance.md")]
 }
 
-const write = (root: string, result: Result): void => {
-  for (const { name, wanted } of documents(root, result)) writeFileSync(join(root, name), wanted)
+const write = (result: Result): void => {
+  for (const { name, wanted } of documents(result)) writeFileSync(join(repository, name), wanted)
 }
-
-const repository = resolve(import.meta.dirname, "..")
 
 /** Keeps a result, and the documents made from it. */
 export const save = (result: Result): void => {
   // A figure on a line: a change of one is a change of a line.
   const text = JSON.stringify(result, null, 1).replaceAll(/\[[\d\s.,-]+\]/g, (figure) => figure.replaceAll(/\s+/g, " "))
   writeFileSync(join(repository, "bench/results.json"), `${text}\n`)
-  write(repository, result)
+  write(result)
 }
 
 if (import.meta.main) {
-  const { check, root } = parseArgs({
-    options: { check: { type: "boolean" }, root: { type: "string", default: repository } }
-  }).values
-  const result: Result = JSON.parse(readFileSync(join(root, "bench/results.json"), "utf8"))
-  const stale = documents(root, result).filter(({ text, wanted }) => text !== wanted)
-  if (check !== true) write(root, result)
+  const { check } = parseArgs({ options: { check: { type: "boolean" } } }).values
+  const result: Result = JSON.parse(readFileSync(join(repository, "bench/results.json"), "utf8"))
+  const stale = documents(result).filter(({ text, wanted }) => text !== wanted)
+  if (check !== true) write(result)
   else if (stale.length > 0) {
     const names = stale.map(({ name }) => name).join(", ")
     throw new Error(`not made from bench/results.json, which \`npm --prefix bench run table\` mends: ${names}`)

@@ -2,13 +2,14 @@
  * What all servers share, so that they differ in the framework and the session library alone.
  */
 import { randomBytes } from "node:crypto"
+import type { Server } from "node:http"
 import type { AddressInfo } from "node:net"
 
 /** Where sessions live: in the process, in a store beside it, or sealed inside the cookie. */
 export type Store = "memory" | "redis" | "postgres" | "cookie"
 
-/** A server file exports this as `start`; it answers with the port it listens on. */
-export type Start = (store: Store) => Promise<number>
+/** A server file exports this as `start`; it answers with the server, which listens on a port the system chose. */
+export type Start = (store: Store) => Promise<Server>
 
 export const cookieName = "__Host-session"
 export const cookie = { path: "/", httpOnly: true, secure: true, sameSite: "lax" } as const
@@ -29,18 +30,12 @@ export interface UserData {
 
 export const visited = (user: UserData): UserData => ({ ...user, visits: (user.visits ?? 0) + 1 })
 
+/** What the routes answer: JSON to a read, text to a write. */
+export const bare: UserData = { username: "bare" }
+export const posted = "posted something"
 export const created = (name: string): string => `created session for ${name}`
 export const updated = (user: UserData): string => `visit ${user.visits} of ${user.username}`
 export const deleted = "deleted session"
-/** The bodies of the routes without a session, in the shape of those with one: a read's JSON, a write's text. */
-export const bare: UserData = { username: "bare" }
-export const posted = "posted something"
-
-/** Fastify serialises by schema when it has one. */
-const properties = { username: { type: "string" }, visits: { type: "integer" } }
-export const userJsonSchema: { readonly response: unknown } = {
-  response: { 200: { type: "object", properties, required: ["username"] } }
-}
 
 export const portOf = (server: { readonly address: () => AddressInfo | string | null }): number =>
   (server.address() as AddressInfo).port // each of the servers listens on a TCP port

@@ -99,5 +99,5 @@ export const start: common.Start = async (store) => {
     Layer.provide(NodeHttpServer.layer(() => server, { port: 0, host: common.host }))
   )
   await ManagedRuntime.make(App).context()
-  return common.portOf(server)
+  return server
 }

@@ -57,5 +57,5 @@ export const start: common.Start = async (store) => {
   })
   const server = app.listen(0, common.host)
   await once(server, "listening")
-  return common.portOf(server)
+  return server
 }

@@ -1,6 +1,8 @@
 import { serve } from "@hono/node-server"
 import { Hono } from "hono"
 import { MemoryStore, type Session, sessionMiddleware } from "hono-sessions"
+import { once } from "node:events"
+import type { Server } from "node:http"
 import * as common from "./common.ts"
 
 interface Variables {
@@ -8,7 +10,7 @@ interface Variables {
   session_key_rotation: boolean
 }
 
-export const start: common.Start = () => {
+export const start: common.Start = async () => {
   const app = new Hono<{ Variables: Variables }>()
   app.get("/bare", (c) => c.json(common.bare))
   app.post("/bare", (c) => c.text(common.posted))
@@ -40,7 +42,8 @@ export const start: common.Start = () => {
     c.get("session").deleteSession()
     return c.text(common.deleted)
   })
-  return new Promise((resolve) =>
-    serve({ fetch: app.fetch, port: 0, hostname: common.host }, ({ port }) => resolve(port))
-  )
+  // One of node:http, unless its options ask for another.
+  const server = serve({ fetch: app.fetch, port: 0, hostname: common.host }) as Server
+  await once(server, "listening")
+  return server
 }

@@ -47,5 +47,5 @@ export const start: common.Start = async () => {
   })
   server.listen(0, common.host)
   await once(server, "listening")
-  return common.portOf(server)
+  return server
 }

@@ -4,7 +4,7 @@
  */
 import { spawn } from "node:child_process"
 import { once } from "node:events"
-import type { Start, Store } from "./common.ts"
+import { portOf, type Start, type Store } from "./common.ts"
 import type { Subject } from "./subjects.ts"
 
 /** User and system time of all threads in microseconds; bytes of live objects, in V8's heap and outside, once collected. */
@@ -61,9 +61,11 @@ if (import.meta.main && process.send !== undefined) {
   }
   const [server, store] = process.argv.slice(2)
   const { start } = (await import(`./${server}.ts`)) as { readonly start: Start } // each server's file exports it
-  const port = await start(store as Store) // the run passes one
+  const listening = await start(store as Store) // the run passes one
+  // The same for all, and longer than a collection of a million sessions: the client's connections are to stay open.
+  listening.keepAliveTimeout = 60_000
   process.on("message", (question: Question) => process.send!(answers[question]()))
   // However the run ends, this does too; a profile is written then.
   process.on("disconnect", () => process.exit(0))
-  process.send(port)
+  process.send(portOf(listening))
 }

@@ -8,8 +8,6 @@ export interface Subject {
   readonly server: string
   readonly store: Store
   readonly env: Readonly<Record<string, string>>
-  /** The name of what a build is compared with. */
-  readonly against?: string
 }
 
 const ours = "effect-sessions"
@@ -37,23 +35,24 @@ export const subjects: ReadonlyArray<Subject> = [
   subject("express-session", "redis"),
   subject("fastify", "cookie", "@fastify/secure-session"),
   subject("iron-session", "cookie"),
-  subject("hono-sessions", "memory"),
-  subject("koa-session", "memory")
+  subject("hono-sessions", "memory")
 ]
 
-export const label = ({ name, store }: Pick<Subject, "name" | "store">): string => `${name} (${store})`
-export const isOurs = ({ server }: Subject): boolean => server === ours
+export const label = ({ name, store }: Pick<Subject, "name" | "store">): string => `${name}, ${store}`
 
 /** Ours and the fastest peer with a store. */
-export const quick = subjects.filter(({ name, store }) => store === "memory" && (name === ours || name === fastify))
+export const quick = subjects.filter(
+  ({ name, store }) => store === "memory" && [ours, anonymous, fastify].includes(name)
+)
 
 /** Ours from several builds, each compared with the first one. */
 export const builds = (dists: ReadonlyArray<string>): ReadonlyArray<Subject> =>
-  dists.flatMap((dist, index) =>
-    subjects.filter(isOurs).map(({ env, name, server, store }): Subject => {
-      const build = subject(server, store, index === 0 ? name : `${name}, build ${index + 1}`)
-      return Object.assign(build, { env: { ...env, BENCH_DIST: dist } }, index === 0 ? {} : { against: name })
-    })
+  dists.flatMap((dist, i) =>
+    subjects
+      .filter(({ name }) => name === ours)
+      .map(({ server, store }) =>
+        subject(server, store, i === 0 ? ours : `${ours}, build ${i + 1}`, { BENCH_DIST: dist })
+      )
   )
 
 /**
@@ -63,7 +62,6 @@ export const builds = (dists: ReadonlyArray<string>): ReadonlyArray<Subject> =>
 export const counterpart = (subject: Subject, kind: "reads" | "writes", among: ReadonlyArray<Subject>) => {
   const store = subject.store === "cookie" ? "memory" : subject.store
   const named = (name: string) => among.find((other) => other.store === store && other.name === name)
-  if (subject.against !== undefined) return named(subject.against)
   const found = (kind === "writes" ? named(anonymous) : undefined) ?? named(ours)
   return found === subject ? undefined : found
 }
