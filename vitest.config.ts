@@ -1,34 +1,33 @@
 import { availableParallelism } from "node:os"
 import { configDefaults, defineConfig } from "vitest/config"
-import { BaseSequencer, type TestSpecification } from "vitest/node"
 import { sharing } from "./test/runtimes/sharing.ts"
 
-/** Files that start processes run first: some take minutes, and started last they would leave the other workers idle. */
-class ProcessesFirst extends BaseSequencer {
-  override async sort(files: Array<TestSpecification>): Promise<Array<TestSpecification>> {
-    const isFirst = ({ project }: TestSpecification) => Number(project.name === "processes")
-    return (await super.sort(files)).toSorted((one, other) => isFirst(other) - isFirst(one))
-  }
-}
+/** How long an answer takes while a store is down is measured here: one file after the other, and nothing beside them. */
+const timed = ["faults", "failover", "movingRedis", "endedMoves", "SessionBackendRedisOutages"].map(
+  (name) => `test/${name}.integration.test.ts`
+)
+
+/** By default there is one worker fewer than processors. On two, that one would mostly wait. */
+const maxWorkers = Math.max(2, availableParallelism() - 1)
 
 export default defineConfig({
   resolve: { tsconfigPaths: true },
   test: {
-    // By default there is one worker fewer than processors. On two, that one would mostly wait.
-    maxWorkers: Math.max(2, availableParallelism() - 1),
-    sequence: { sequencer: ProcessesFirst },
     testTimeout: 30_000,
     hookTimeout: 60_000,
     projects: [
+      { extends: true, test: { name: "timed", include: timed, maxWorkers: 1, sequence: { groupOrder: 0 } } },
       {
         extends: true,
         test: {
           name: "processes",
           include: ["test/**/*.test.ts"],
-          exclude: [...configDefaults.exclude, ...sharing.include]
+          exclude: [...configDefaults.exclude, ...sharing.include, ...timed],
+          maxWorkers,
+          sequence: { groupOrder: 1 }
         }
       },
-      { extends: true, test: { name: "portable", ...sharing } }
+      { extends: true, test: { name: "portable", ...sharing, maxWorkers, sequence: { groupOrder: 2 } } }
     ]
   }
 })

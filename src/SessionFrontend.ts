@@ -183,7 +183,7 @@ export const makeCookie = Effect.fnUntraced(function* (
     ...(partitioned ? { partitioned } : undefined)
   }
   /** The same for all, so made once. */
-  const expired = Cookies.makeCookieUnsafe(name, "", { ...base, maxAge: 0, expires: new Date(0) })
+  const expired = Cookies.expireCookieUnsafe(Cookies.empty, name, base)
   const credentials = (values: ReadonlyArray<string>) => values.map((value) => credential(value, "cookie"))
   return SessionFrontend.of({
     security: [HttpApiSecurity.apiKey({ in: "cookie", key: name })],
@@ -202,8 +202,7 @@ export const makeCookie = Effect.fnUntraced(function* (
         : { ...base, maxAge: Duration.seconds(Math.max(1, Math.floor(Duration.toSeconds(maxAge.value)))) }
       return HttpServerResponse.setCookieUnsafe(response, name, textOf(token), attributes)
     },
-    detach: (response, via) =>
-      via === "cookie" ? HttpServerResponse.updateCookies(response, Cookies.setCookie(expired)) : response,
+    detach: (response, via) => (via === "cookie" ? HttpServerResponse.mergeCookies(response, expired) : response),
     origins: { secure, trusted: trustedOrigins }
   })
 })
