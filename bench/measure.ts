@@ -40,7 +40,7 @@ const sessionsOfPass = 400
 const settling = 200
 /** Of each kind, whichever takes longer: V8 compiles by how often code has run, and does so in the background. */
 const warmUpRequests = 6000
-const warmUpMillis = 1500
+const warmUpMillis = 600
 const memorySessions = 50_000
 const growthSessions = 1_000_000
 
