@@ -1,6 +1,6 @@
 /** The gate before the pool of a SQL client, with a pretended database and time that stands still. */
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Layer, Option } from "effect"
+import { Clock, Deferred, Effect, Exit, Fiber, Layer, Option } from "effect"
 import { ConnectionError, SqlError, UnknownError } from "effect/sql/SqlError"
 import { TestClock } from "effect/testing"
 import { SessionBackendSql } from "effect-sessions"
@@ -253,15 +253,42 @@ describe("the gate of the SQL backend", () => {
           [1, 2, 1]
         ]
       )
+      // The fourth turn of these is the first one's.
       yield* late[0]!.succeed
       yield* settle
       assert.deepStrictEqual(
         [begun(early), begun(late)],
         [
-          [1, 0, 1],
+          [1, 1, 0],
           [1, 2, 1]
         ]
       )
+    })
+  )
+
+  it.effect("when the database has stood still for a moment, those who waited are served soon, however many come", () =>
+    Effect.gen(function* () {
+      const gate = make(2)
+      const askedAt = Array.from({ length: 20 }, () => 0)
+      let longest = 0
+      const wait = (i: number) =>
+        Effect.map(Clock.currentTimeMillis, (now) => {
+          longest = Math.max(longest, now - askedAt[i]!)
+          askedAt[i] = now
+        })
+      /** Asks again as soon as it is answered. */
+      const caller = (i: number) =>
+        Effect.andThen(
+          gate(Effect.sleep(i < 2 ? 150 : 5)),
+          Effect.forever(Effect.andThen(wait(i), gate(Effect.sleep(5))))
+        )
+      const fibers = yield* Effect.forEach(askedAt, (_, i) => Effect.forkChild(caller(i)))
+      for (let millis = 0; millis < 1000; millis += 5) yield* Effect.andThen(TestClock.adjust(5), settle)
+      yield* Effect.forEach(askedAt, (_, i) => wait(i))
+      yield* Fiber.interruptAll(fibers)
+      // 18 wait for 150 ms, and then for a fourth of the turns, of which two take 5 ms.
+      assert.isAtLeast(longest, 150)
+      assert.isAtMost(longest, 150 + 18 * 4 * 2.5)
     })
   )
 

@@ -7,7 +7,8 @@
  *
  * - First come, first served, as long as the first has not waited for 100 ms. Then the last who came is the next: where more
  *   come than are served, all that the first still have of their deadlines would pass before an answer arrives, every
- *   statement would be interrupted half-way, and no caller be served.
+ *   statement would be interrupted half-way, and no caller be served. Each fourth turn is the first one's all the same: where
+ *   all can be served, those who waited while the database stood still for a moment must not wait until their deadline.
  * - A failed connect sent nothing, so its statement waits for its next turn, ahead of all others, as long as other
  *   statements are under way: they hold, or may still get, the connections there are. No more are admitted than those.
  * - With none under way there is no connection at all. All who wait are refused, so are all who come in the next 100 ms,
@@ -36,6 +37,9 @@ const pause = 100
 
 /** How long the first may have waited for the next turn to be its, in milliseconds. */
 const patience = 100
+
+/** Where the first has waited for longer, it has one of so many turns. */
+const turnsOfLast = 4
 
 /** How many who waited are refused before other work goes on: each costs a response, and perhaps a line in the log. */
 const refusedAtOnce = 32
@@ -131,13 +135,16 @@ export const make = (capacity: number, most: () => number = () => capacity): Gat
   /** Since when there was no connection at all, and what said so, the last time. */
   let down: { readonly since: number; readonly why: Exit.Failure<never, SqlError> } | undefined
   let queue = makePlace()
+  /** How many turns there were in which the first had waited for long. */
+  let lateTurns = 0
 
   const admit = (fiber: Fiber.Fiber<unknown, unknown>): void => {
     if (!isOpen() || isEmpty(queue)) return
     const late = nowOf(fiber) - patience
     while (isOpen() && !isEmpty(queue)) {
       const first = queue.next
-      const place = first.since === undefined || first.since >= late ? first : queue.previous
+      const isLate = first.since !== undefined && first.since < late
+      const place = isLate && ++lateTurns % turnsOfLast !== 0 ? queue.previous : first
       remove(place)
       underWay++
       place.state = "admitted"
