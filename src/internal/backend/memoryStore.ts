@@ -67,8 +67,8 @@ type Changing = Pick<
 >
 
 /**
- * A copy of a text. V8 keeps a substring as a view of the text it was cut from, a principal's as a view of a URL, which
- * `maxBytes` would not count.
+ * A copy of a text. V8 keeps a substring as a view of the text it was cut from, an id's of its padded base64, a
+ * principal's of a URL, which `maxBytes` would not count.
  */
 const copyOf = (text: string): string => JSON.parse(JSON.stringify(text)) as string // a text is read back as one
 
@@ -208,9 +208,9 @@ export const make = (limits: {
   return {
     create: (given) =>
       Effect.suspend(() => {
+        const id = copyOf(given.id)
         const principal = given.principal === undefined ? undefined : copyOf(given.principal)
-        const record = frozen(principal === undefined ? given : { ...given, principal }, given)
-        const { id } = record
+        const record = frozen({ ...given, id, principal }, given)
         const { byId, byPrincipal } = namespaceOf(record.namespace)
         if (byId.has(id)) return Effect.succeed("exists" as const)
         const size = sizeOf(record)
