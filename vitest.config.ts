@@ -16,7 +16,7 @@ export default defineConfig({
     testTimeout: 30_000,
     hookTimeout: 60_000,
     projects: [
-      { extends: true, test: { name: "timed", include: timed, maxWorkers: 1, sequence: { groupOrder: 0 } } },
+      { extends: true, test: { name: "timed", include: timed, maxWorkers: 1, sequence: { groupOrder: 2 } } },
       {
         extends: true,
         test: {
@@ -24,10 +24,10 @@ export default defineConfig({
           include: ["test/**/*.test.ts"],
           exclude: [...configDefaults.exclude, ...sharing.include, ...timed],
           maxWorkers,
-          sequence: { groupOrder: 1 }
+          sequence: { groupOrder: 0 }
         }
       },
-      { extends: true, test: { name: "portable", ...sharing, maxWorkers, sequence: { groupOrder: 2 } } }
+      { extends: true, test: { name: "portable", ...sharing, maxWorkers, sequence: { groupOrder: 1 } } }
     ]
   }
 })

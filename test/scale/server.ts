@@ -54,12 +54,14 @@ const Counted = Layer.effect(
   }))
 ).pipe(Layer.provide(Store))
 
+const Name = HttpRouter.schemaPathParams(Schema.Struct({ name: Schema.String }))
+
 const Open = Layer.mergeAll(
   HttpRouter.add(
     "POST",
     "/login/:name",
     Effect.gen(function* () {
-      const { name } = yield* HttpRouter.schemaPathParams(Schema.Struct({ name: Schema.String }))
+      const { name } = yield* Name
       yield* (yield* UserSession).create({ username: name, count: 0 })
       return HttpServerResponse.empty({ status: 200 })
     })

@@ -44,12 +44,14 @@ const quiet = Stream.concat(Stream.make("data: hello\n\n"), Stream.never)
 const feed = (body: Stream.Stream<string>) =>
   HttpServerResponse.stream(Stream.encodeText(body), { contentType: "text/event-stream" })
 
+const Name = HttpRouter.schemaPathParams(Schema.Struct({ name: Schema.String }))
+
 const Open = Layer.mergeAll(
   HttpRouter.add(
     "POST",
     "/login/:name",
     Effect.gen(function* () {
-      const { name } = yield* HttpRouter.schemaPathParams(Schema.Struct({ name: Schema.String }))
+      const { name } = yield* Name
       yield* (yield* UserSession).create({ username: name })
       return HttpServerResponse.empty({ status: 200 })
     })

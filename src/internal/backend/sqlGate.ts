@@ -38,8 +38,8 @@ const pause = 100
 /** How long the first may have waited for the next turn to be its, in milliseconds. */
 const patience = 100
 
-/** Where the first has waited for longer, it has one of so many turns. */
-const turnsOfLast = 4
+/** Where the first has waited for longer, one of so many turns is its. */
+const turnsPerFirst = 4
 
 /** How many who waited are refused before other work goes on: each costs a response, and perhaps a line in the log. */
 const refusedAtOnce = 32
@@ -144,7 +144,7 @@ export const make = (capacity: number, most: () => number = () => capacity): Gat
     while (isOpen() && !isEmpty(queue)) {
       const first = queue.next
       const isLate = first.since !== undefined && first.since < late
-      const place = isLate && ++lateTurns % turnsOfLast !== 0 ? queue.previous : first
+      const place = isLate && ++lateTurns % turnsPerFirst !== 0 ? queue.previous : first
       remove(place)
       underWay++
       place.state = "admitted"
