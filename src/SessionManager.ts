@@ -129,7 +129,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
   type Accepted = Effect.Effect<LiveSession<A>, SessionInvalid | Refused | SessionUnavailable>
 
   const parts = yield* Parts.make(definition, settings, events)
-  const { copyOf, data, dataVersion, deadlines, end, fence, isLive, namespace, randomly } = parts
+  const { copyOf, data, dataVersion, deadlines, end, fence, isLive, namespace, random } = parts
   const { sha256, storage, tokens } = parts
   const verifier = yield* definition.Verifier
 
@@ -198,7 +198,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
     }
 
   const modify: SessionManager<A, R>["modify"] = (source, f) =>
-    Effect.flatMap(held(source), (session) => compareAndSet(session, changeOf(f), together))
+    Effect.flatMapEager(held(source), (session) => compareAndSet(session, changeOf(f), together))
 
   const modifyAll: SessionManager<A, R>["modifyAll"] = Effect.fnUntraced(function* (principal, f) {
     const change = changeOf((data) => [undefined, f(data)])
@@ -226,7 +226,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
   })
 
   const describe: SessionManager<A, R>["describe"] = (source, client) =>
-    Effect.flatMap(held(source), (session) =>
+    Effect.flatMapEager(held(source), (session) =>
       Effect.map(
         compareAndSet(
           session,
@@ -244,7 +244,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
     )
 
   const replace: SessionManager<A, R>["replace"] = (given, next) =>
-    Effect.flatMap(held(given), (session) => {
+    Effect.flatMapEager(held(given), (session) => {
       if (session.version !== given.version) return CompareAndSet.conflict
       const written = compareAndSet(
         session,
@@ -260,7 +260,7 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
 
   const rotate: SessionManager<A, R>["rotate"] = Effect.fnUntraced(function* (source) {
     const session = yield* held(source)
-    const secret = yield* randomly(Token.randomSecret)
+    const secret = yield* Token.randomSecret(random)
     const secretHash = yield* sha256(secret)
     const token = yield* tokens.issue({ id: session.id, secret })
     const rotating = compareAndSet(
@@ -317,6 +317,10 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
     return next === undefined ? { sessions } : { sessions, next }
   })
 
+  /** The id that a token names, if it is authentic. */
+  const idOf = (token: Redacted.Redacted<string>) =>
+    Effect.matchEager(tokens.check(token), { onFailure: () => undefined, onSuccess: ({ id }) => id })
+
   return {
     create: (given, options) => logIn.create(given, options).pipe(telling, accepting),
     adopt: (from, given, options) => logIn.adopt(from, given, options).pipe(telling, accepting),
@@ -344,12 +348,10 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
     rotate: (source) => telling(rotate(source)),
     destroy: (token, { why = "logout" } = {}) =>
       Effect.uninterruptible(
-        Effect.matchEffect(
-          Effect.suspend(() => tokens.check(token)),
-          {
-            onFailure: () => Effect.succeed(false),
-            onSuccess: ({ id }) => Effect.as(end(id, why), true)
-          }
+        Effect.suspend(() =>
+          Effect.flatMapEager(idOf(token), (id) =>
+            id === undefined ? Effect.succeed(false) : Effect.as(end(id, why), true)
+          )
         )
       ),
     ended,

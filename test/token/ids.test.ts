@@ -10,11 +10,12 @@ describe("ids and secrets", () => {
     "[R1] 10^5 of each: all distinct, of one length and alphabet, every bit as often set as not",
     () =>
       Effect.gen(function* () {
+        const random = yield* SecureRandom.SecureRandom
         const count = 100_000
         for (const [make, size, length] of [
-          [SessionToken.randomSecret, 32, 43],
-          [Effect.map(SessionToken.randomClaims, ({ id }) => id), 16, 22],
-          [Effect.map(SessionToken.randomClaims, ({ secret }) => secret), 32, 43]
+          [SessionToken.randomSecret(random), 32, 43],
+          [Effect.map(SessionToken.randomClaims(random), ({ id }) => id), 16, 22],
+          [Effect.map(SessionToken.randomClaims(random), ({ secret }) => secret), 32, 43]
         ] as const) {
           const seen = new Set<string>()
           const ones = new Uint32Array(size * 8)
@@ -36,16 +37,12 @@ describe("ids and secrets", () => {
 
   it.effect("[R1] the id and the secret of one draw share no byte of it", () =>
     Effect.gen(function* () {
-      const { id, secret } = yield* SessionToken.randomClaims
+      const counting = SecureRandom.make((size) => Uint8Array.from({ length: size }, (_, i) => i))
+      const { id, secret } = yield* SessionToken.randomClaims(counting)
       const bytes = Uint8Array.from({ length: 48 }, (_, i) => i)
       assert.deepStrictEqual(Buffer.from(id, "base64url"), Buffer.from(bytes.subarray(0, 16)))
       assert.deepStrictEqual(Buffer.from(secret, "base64url"), Buffer.from(bytes.subarray(16)))
-    }).pipe(
-      Effect.provideService(
-        SecureRandom.SecureRandom,
-        SecureRandom.make((size) => Uint8Array.from({ length: size }, (_, i) => i))
-      )
-    )
+    })
   )
 
   const sources = readdirSync(new URL("../../src", import.meta.url), { recursive: true, encoding: "utf8" })

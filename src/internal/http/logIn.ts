@@ -6,10 +6,12 @@
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
+import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import type { Changed, CreateOptions, Loaded, RequestSession, Session, Tagged, Unauthenticated } from "../../Session.ts"
 import type { SessionConflict, SessionInvalid, SessionUnavailable } from "../../SessionError.ts"
+import type { Credential } from "../../SessionFrontend.ts"
 import { carriedBy } from "../frontend/carried.ts"
 import { requestHeader } from "../frontend/requestHeader.ts"
 import { undo } from "../manager/deadline.ts"
@@ -44,11 +46,14 @@ export interface Own<Self, A, R extends ReadonlyArray<Tagged>> {
   /** The session turned out to be gone. */
   readonly lost: (error: SessionInvalid) => void
   /** Ends what the request carries, but for a session that another is to replace. */
-  readonly endCarried: (replaced?: Session<A>) => Effect.Effect<boolean, SessionUnavailable>
+  readonly endCarried: (
+    replaced?: Session<A>,
+    carried?: Effect.Effect<ReadonlyArray<Credential>>
+  ) => Effect.Effect<boolean, SessionUnavailable>
   readonly beforeHeaders: <B, E>(
     operation: string,
     cookie: CreateOptions["cookie"],
-    effect: Effect.Effect<B, E>
+    issue: () => Effect.Effect<B, E>
   ) => Effect.Effect<B, E>
 }
 
@@ -85,15 +90,11 @@ export class LogIn<Self, A, R extends ReadonlyArray<Tagged>> {
   ): Effect.Effect<Session<A>, E> {
     const { beforeHeaders, headers, set } = this.#own
     // The response may have gone meanwhile, without the token.
-    const issuing = beforeHeaders(
-      operation,
-      cookie,
-      Effect.sync(() => {
-        set(created)
-        headers.issue(created, cookie)
-        return created
-      })
-    )
+    const issuing = beforeHeaders(operation, cookie, () => {
+      set(created)
+      headers.issue(created, cookie)
+      return Exit.succeed(created)
+    })
     return this.#orUndo(created, Effect.andThen(ending, issuing))
   }
 
@@ -104,12 +105,13 @@ export class LogIn<Self, A, R extends ReadonlyArray<Tagged>> {
   ): Effect.Effect<Session<A>, SessionInvalid | SessionConflict | SessionUnavailable> {
     const { binding, current, endCarried, request } = this.#own
     const { frontend, manager } = binding
-    const made = Effect.flatMap(carriedBy(frontend, request), (carried) => {
+    return Effect.flatMap(carriedBy(frontend, request), (carried) => {
       const session = current()
       const replaces = [...(session === undefined ? [] : [session]), ...carried].map(({ token }) => token)
-      return manager.create(data, { ...options, replaces })
+      return Effect.flatMap(manager.create(data, { ...options, replaces }), (created) =>
+        this.#issue("create", created, options.cookie, endCarried(undefined, Effect.succeed(carried)))
+      )
     })
-    return Effect.flatMap(made, (created) => this.#issue("create", created, options.cookie, endCarried()))
   }
 
   /** Makes a session in place of the one the request has, or of a token that another request may be replacing. */

@@ -317,13 +317,10 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
       this.#lock ??= Semaphore.makeUnsafe(1)
       return this.#lock.withPermit(
         Effect.uninterruptibleMask((restore) =>
-          Effect.onExitPrimitive(
-            Effect.suspend(() => change(restore)),
-            (exit) => {
-              if (Exit.isFailure(exit)) this.#note(exit.cause)
-              return undefined
-            }
-          )
+          Effect.onExitPrimitive(change(restore), (exit) => {
+            if (Exit.isFailure(exit)) this.#note(exit.cause)
+            return undefined
+          })
         )
       )
     })
@@ -371,9 +368,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   }
 
   #rotated(session: Session<A>): Change<Session<A>, A, R> {
-    return this.#beforeHeaders(
-      "rotate",
-      this.#headers.issued?.cookie,
+    return this.#beforeHeaders("rotate", this.#headers.issued?.cookie, () =>
       Effect.map(this.#binding.manager.rotate(session), (rotated) => {
         this.#headers.issue(rotated, this.#headers.issued?.cookie)
         return twice(rotated)
@@ -391,11 +386,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
       options?: CreateOptions
     ): Effect.Effect<Session<A>, SessionInvalid | SessionConflict | SessionUnavailable> =>
       this.#inTurn((restore) =>
-        this.#beforeHeaders(
-          "create",
-          options?.cookie,
-          Effect.suspend(() => this.#logIn().create(data, options, restore))
-        )
+        this.#beforeHeaders("create", options?.cookie, () => this.#logIn().create(data, options, restore))
       )
     // One function stands for both overloads, of which only the one with a function may meet a conflict.
     return create as RequestSession<A, R>["create"]
@@ -404,10 +395,8 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   get reauthenticate(): RequestSession<A, R>["reauthenticate"] {
     return (options) =>
       this.#change((session) =>
-        this.#beforeHeaders(
-          "reauthenticate",
-          this.#headers.issued?.cookie,
-          Effect.suspend(() => Effect.map(this.#logIn().reauthenticate(session, options), twice))
+        this.#beforeHeaders("reauthenticate", this.#headers.issued?.cookie, () =>
+          Effect.map(this.#logIn().reauthenticate(session, options), twice)
         )
       )
   }
@@ -422,8 +411,8 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
       current: () => this.#current,
       set: (created) => this.#set(Exit.succeed(created)),
       lost: (error) => this.#lost(error),
-      endCarried: (replaced) => this.#endCarried("replaced", replaced),
-      beforeHeaders: (operation, cookie, effect) => this.#beforeHeaders(operation, cookie, effect)
+      endCarried: (replaced, carried) => this.#endCarried("replaced", replaced, carried),
+      beforeHeaders: (operation, cookie, issue) => this.#beforeHeaders(operation, cookie, issue)
     })
   }
 
@@ -441,13 +430,17 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
    * Ends the session this request has, but for one that another is to replace, then those whose tokens it carries besides.
    * Answers whether it carried a token of ours.
    */
-  #endCarried(why: "logout" | "replaced", replaced?: Session<A>): Effect.Effect<boolean, SessionUnavailable> {
+  #endCarried(
+    why: "logout" | "replaced",
+    replaced?: Session<A>,
+    carried = carriedBy(this.#binding.frontend, this.#request)
+  ): Effect.Effect<boolean, SessionUnavailable> {
     return Effect.suspend(() => {
-      const { definition, frontend, manager } = this.#binding
+      const { definition, manager } = this.#binding
       const destroy = (token: Credential["token"]) => manager.destroy(token, { why })
       // The store of another library may be down: what is ours ends all the same.
       return Effect.flatMapEager(Effect.exit(this.#disown(replaced)), (disowned) =>
-        Effect.flatMapEager(carriedBy(frontend, this.#request), (carried) => {
+        Effect.flatMapEager(carried, (carried) => {
           const current = replaced ?? this.#current
           const isOwn = ({ token }: Credential) => current !== undefined && textOf(token) === textOf(current.token)
           const own = carried.find(isOwn)
@@ -604,10 +597,10 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   #beforeHeaders<B, E>(
     operation: string,
     cookie: CreateOptions["cookie"],
-    effect: Effect.Effect<B, E>
+    issue: () => Effect.Effect<B, E>
   ): Effect.Effect<B, E> {
     return Effect.suspend(() =>
-      this.isSealed && !this.#isAnswered(cookie) ? this.#tooLate(`${operation} was called`, "call it") : effect
+      this.isSealed && !this.#isAnswered(cookie) ? this.#tooLate(`${operation} was called`, "call it") : issue()
     )
   }
 

@@ -12,7 +12,7 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type * as SecureRandom from "effect/crypto/SecureRandom"
+import type { SecureRandom } from "effect/crypto/SecureRandom"
 import type { SessionRecord } from "../../SessionBackend.ts"
 import type { SessionUnavailable } from "../../SessionError.ts"
 import * as Token from "../token/token.ts"
@@ -68,12 +68,12 @@ export const make = (options: {
   readonly kid: string
   readonly timeout: number
   readonly sha256: (text: string) => Effect.Effect<string>
-  readonly randomly: <B>(effect: Effect.Effect<B, never, SecureRandom.SecureRandom>) => Effect.Effect<B>
+  readonly random: SecureRandom["Service"]
 }) => {
-  const { kid, randomly, sha256, storage } = options
+  const { kid, random, sha256, storage } = options
   const namespace = namespaceOf(options.namespace)
   const keyOf = (from: string) => Effect.mapEager(sha256(from), (hash) => hash.slice(0, 22))
-  const freshId = Effect.map(randomly(Token.randomClaims), ({ id }) => id)
+  const freshId = Effect.map(Token.randomClaims(random), ({ id }) => id)
 
   /** Says something else, if nothing else has been said since. Answers the claim as it is then. */
   const say = Effect.fnUntraced(function* (

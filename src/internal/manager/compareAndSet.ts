@@ -13,6 +13,7 @@ import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { identity } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Random from "effect/Random"
@@ -124,7 +125,7 @@ export const make = <A, E>({
       : notFound
   ) => {
     const failing = (exit: Exit.Exit<never, Failure>) => ({ job, patch: undefined, answer: () => job.fail(exit) })
-    return Effect.catchCause(
+    return Effect.matchCauseEager(
       Effect.flatMapEager(admitted, (session) =>
         Effect.mapEager(job.change(session), ([written, succeed]) => {
           const { data, patch, token } = written ?? { data: session.data, patch: undefined, token: session.token }
@@ -139,7 +140,7 @@ export const make = <A, E>({
           return { job, patch, answer }
         })
       ),
-      (cause) => Effect.succeed(failing(Exit.failCause(cause)))
+      { onFailure: (cause) => failing(Exit.failCause(cause)), onSuccess: identity }
     )
   }
 

@@ -50,6 +50,12 @@ interface NewSession extends CreateOptions {
   readonly claims?: Token.Claims
 }
 
+interface Issued {
+  readonly id: string
+  readonly secretHash: string
+  readonly token: Redacted.Redacted<string>
+}
+
 export const make = <A, R extends ReadonlyArray<Tagged>>(
   parts: Parts<A>,
   { held, load, opened, withoutVerifier }: Looks<A, Refusal<R>>,
@@ -67,10 +73,11 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
     isLive,
     maxPerPrincipal,
     namespace,
-    randomly
+    random
   } = parts
   const { sha256, snapshot, storage, times, tokens } = parts
-  const freshClaims = randomly(Token.randomClaims)
+  type Stored = Effect.Effect<LiveSession<A>, SessionUnavailable>
+  const freshClaims = Token.randomClaims(random)
   let hasWarnedOfCut = false
 
   /** Takes back a session of which no client has had the token. */
@@ -79,7 +86,7 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
   /** The record of a new session. */
   const recordOf = (
     { principal, text }: SessionData.Encoded<A>,
-    { id, secretHash }: { readonly id: string; readonly secretHash: string },
+    { id, secretHash }: Issued,
     now: number,
     { factors = noFactors, ...options }: NewSession
   ): SessionRecord => {
@@ -104,37 +111,36 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
   }
 
   /** The token of a session, and what the store keeps of it. */
-  const issue = (claims: Token.Claims) =>
+  const issue = (claims: Token.Claims): Effect.Effect<Issued> =>
     Effect.flatMapEager(sha256(claims.secret), (secretHash) =>
       Effect.mapEager(tokens.issue(claims), (token) => ({ id: claims.id, secretHash, token }))
     )
 
   /** Stores a new session, with a fresh id and secret each time: an id that is taken is another session's. */
-  const insert = (given: A, options: NewSession): Effect.Effect<LiveSession<A>, SessionUnavailable> => {
+  const insert = (given: A, options: NewSession): Stored => {
     const claims = options.claims === undefined ? freshClaims : Effect.succeed(options.claims)
-    const attempt = (
-      encoded: SessionData.Encoded<A>,
-      left: number
-    ): Effect.Effect<LiveSession<A>, SessionUnavailable> =>
-      Effect.flatMap(Effect.flatMap(claims, issue), (issued) =>
-        Clock.clockWith((clock) => {
-          const now = clock.currentTimeMillisUnsafe()
-          const record = recordOf(encoded, issued, now, options)
-          return Effect.matchEffect(storage.create(record), {
-            onFailure: (error) => {
-              const failed = Effect.fail(error)
-              // It may be there all the same, where it would count as the user's latest.
-              return error.outcome === "unknown" ? Effect.andThen(takeBack(record.id), failed) : failed
-            },
-            onSuccess: (result) => {
-              if (result === "created") return Effect.succeed(snapshot(record, encoded.value, issued.token, now))
-              return left > 1
-                ? attempt(encoded, left - 1)
-                : storage.failed("create", "notApplied", { _tag: "FreshIdTaken" })
-            }
-          })
-        })
+    const attempt = (encoded: SessionData.Encoded<A>, left: number): Stored =>
+      Effect.flatMap(claims, (claims) =>
+        Effect.flatMapEager(issue(claims), (issued) =>
+          Clock.clockWith((clock) => store(encoded, issued, clock.currentTimeMillisUnsafe(), left))
+        )
       )
+    const store = (encoded: SessionData.Encoded<A>, issued: Issued, now: number, left: number): Stored => {
+      const record = recordOf(encoded, issued, now, options)
+      return Effect.matchEffect(storage.create(record), {
+        onFailure: (error) => {
+          const failed = Effect.fail(error)
+          // It may be there all the same, where it would count as the user's latest.
+          return error.outcome === "unknown" ? Effect.andThen(takeBack(record.id), failed) : failed
+        },
+        onSuccess: (result) => {
+          if (result === "created") return Effect.succeed(snapshot(record, encoded.value, issued.token, now))
+          return left > 1
+            ? attempt(encoded, left - 1)
+            : storage.failed("create", "notApplied", { _tag: "FreshIdTaken" })
+        }
+      })
+    }
     return Effect.flatMapEager(data.encode(given), (encoded) => attempt(encoded, maxAttempts))
   }
 
@@ -223,7 +229,7 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
     options: NewSession,
     began: number
   ) =>
-    Effect.flatMap(replaces.length === 0 ? noIds : Effect.forEach(replaces, idOf), (ids) =>
+    Effect.flatMapEager(replaces.length === 0 ? noIds : Effect.forEach(replaces, idOf), (ids) =>
       Effect.flatMap(made(given, options, began, new Set(Arr.getSomes(ids))), ({ over, session }) =>
         warnOfCut(options).pipe(
           Effect.flatMapEager(() => created(session)),
@@ -235,8 +241,10 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
 
   const create: SessionManager<A, R>["create"] = (given, options = {}) =>
     Effect.uninterruptible(
-      Effect.flatMap(Fence.timeOf(options.began), (began) =>
-        createBeside(options.replaces ?? [], given, options, began)
+      Effect.suspend(() =>
+        Effect.flatMapEager(Fence.timeOf(options.began), (began) =>
+          createBeside(options.replaces ?? [], given, options, began)
+        )
       )
     )
 
@@ -269,7 +277,7 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
     next: (sealed: LiveSession<A>) => readonly [data: A, NewSession],
     began: number
   ) {
-    const hash = yield* randomly(Token.randomSecret)
+    const hash = yield* Token.randomSecret(random)
     let open = LiveSession.record(before)
     const takeSealOff = Effect.suspend(() => unseal(open, hash))
     const sealing = compareAndSet(

@@ -42,7 +42,7 @@ const again: Look = { ...noTouch, isAgain: true }
 export type Looks<A, E> = ReturnType<typeof make<A, E>>
 
 export const make = <A, E>(
-  { data, deadlines, end, events, namespace, randomly, sha256, snapshot, storage, times, tokens }: Parts<A>,
+  { data, deadlines, end, events, namespace, random, sha256, snapshot, storage, times, tokens }: Parts<A>,
   verified: (session: LiveSession<A>) => Effect.Effect<LiveSession<A>, E | SessionUnavailable>
 ) => {
   type Readable = Effect.Effect<LiveSession<A>, SessionInvalid>
@@ -151,7 +151,7 @@ export const make = <A, E>(
       storage.update(record.id, record.version, { ...patch, idleExpiresAt, lastSeenAt }, writeTimeout)
     const write = Effect.gen(function* () {
       if (rotated === undefined) return { result: yield* update({ extension: seen! }), token: session.token }
-      const secret = yield* randomly(Token.randomSecret)
+      const secret = yield* Token.randomSecret(random)
       const secretHash = yield* sha256(secret)
       const result = yield* update({ secretHash, extension: rotated(secretHash) })
       const token = yield* tokens.issue({ id: record.id, secret })
@@ -189,11 +189,10 @@ export const make = <A, E>(
     opened,
     load,
     /** The session to change: what the caller holds already, or read now. */
-    held: (source: Redacted.Redacted<string> | Session<A>): Accepted =>
-      Effect.suspend(() => {
-        if (Redacted.isRedacted(source)) return load(source, noTouch)
-        return LiveSession.is(source) ? Exit.succeed(source) : load(source.token, noTouch)
-      }),
+    held: (source: Redacted.Redacted<string> | Session<A>): Accepted => {
+      if (Redacted.isRedacted(source)) return load(source, noTouch)
+      return LiveSession.is(source) ? Exit.succeed(source) : load(source.token, noTouch)
+    },
     /** The check of a newer record for a change that asks no verifier. */
     withoutVerifier: (record: SessionRecord, { token }: LiveSession<A>, now: number): Readable =>
       sealOf(record) === undefined ? readable(record, token, now) : notFound

@@ -96,7 +96,7 @@ export interface Parts<A> extends Settings {
   readonly data: SessionData.SessionData<A>
   readonly tokens: Token.Tokens
   readonly sha256: TokenCrypto.TextFunction
-  readonly randomly: <B>(effect: Effect.Effect<B, never, SecureRandom.SecureRandom>) => Effect.Effect<B>
+  readonly random: SecureRandom.SecureRandom["Service"]
   readonly snapshot: (record: SessionRecord, data: A, token: Redacted.Redacted<string>, now: number) => LiveSession<A>
   /** The data as stored, for a function that may change them in place: `session.data` is in the application's hands. */
   readonly copyOf: (session: LiveSession<A>) => A
@@ -150,7 +150,6 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
   const onFailed: Storage.OnFailed | undefined =
     events && ((operation, outcome) => events.tell({ _tag: "Failed", operation, outcome }))
   const storage = Storage.make(backend, namespace, timeout, onFailed)
-  const randomly: Parts<A>["randomly"] = (effect) => Effect.provideService(effect, SecureRandom.SecureRandom, random)
   const tokens = Token.make(yield* keys.signers(Token.purpose(namespace)))
   return {
     ...settings,
@@ -171,13 +170,13 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
       kid: tokens.kid,
       timeout,
       sha256,
-      randomly
+      random
     }),
     deadlines,
     data,
     tokens,
     sha256,
-    randomly,
+    random,
     snapshot: (record, data, token, now) => new LiveSession(record, data, deadlines.shown(record, now), token),
     copyOf: (session) => Result.getOrElse(data.decode(LiveSession.record(session)), () => session.data),
     isLive: (record, now) => now < deadlines.expiryOf(record, now) && Extension.sealOf(record) === undefined

@@ -8,7 +8,7 @@
  *
  * @internal
  */
-import * as SecureRandom from "effect/crypto/SecureRandom"
+import type { SecureRandom } from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
 import * as Base64Url from "effect/encoding/Base64Url"
 import * as Exit from "effect/Exit"
@@ -88,21 +88,21 @@ export const make = (signers: Signers): Tokens => {
   }
 }
 
-const draw = <A>(size: number, use: (bytes: Uint8Array) => A): Effect.Effect<A, never, SecureRandom.SecureRandom> =>
-  SecureRandom.SecureRandom.use((random) =>
-    Effect.flatMapEager(random.randomBytes(size), (bytes) =>
-      // A source that fails must not lead to a weaker id (ASVS 16.5.3).
-      bytes.length === size
-        ? Exit.succeed(use(bytes))
-        : Effect.die(new Error(`SecureRandom gave ${bytes.length} bytes for ${size}`))
-    )
-  )
+type Random = SecureRandom["Service"]
+
+const draw = <A>(random: Random, size: number, use: (bytes: Uint8Array) => A): Effect.Effect<A> =>
+  Effect.map(random.randomBytes(size), (bytes) => {
+    // A source that fails must not lead to a weaker id (ASVS 16.5.3).
+    if (bytes.length !== size) throw new Error(`SecureRandom gave ${bytes.length} bytes for ${size}`)
+    return use(bytes)
+  })
 
 /** A fresh secret: 256 bits, 43 characters. */
-export const randomSecret: Effect.Effect<string, never, SecureRandom.SecureRandom> = draw(32, Base64Url.encode)
+export const randomSecret = (random: Random): Effect.Effect<string> => draw(random, 32, Base64Url.encode)
 
 /** A fresh id (128 bits, 22 characters) and a fresh secret, with one call to the system. */
-export const randomClaims: Effect.Effect<Claims, never, SecureRandom.SecureRandom> = draw(48, (bytes) => ({
-  id: Base64Url.encode(bytes.subarray(0, 16)),
-  secret: Base64Url.encode(bytes.subarray(16))
-}))
+export const randomClaims = (random: Random): Effect.Effect<Claims> =>
+  draw(random, 48, (bytes) => ({
+    id: Base64Url.encode(bytes.subarray(0, 16)),
+    secret: Base64Url.encode(bytes.subarray(16))
+  }))
