@@ -35,12 +35,14 @@ const connections = 64
 /** Milliseconds for each kind of request in a pass. */
 const windowMillis = 120
 /** Log-ins, updates and log-outs in a pass. */
-const sessionsOfPass = 400
+const sessionsOfPass = 1000
 /** Requests before a window that are not counted: others had the core and its caches meanwhile. */
 const settling = 200
-/** Of each kind, whichever takes longer: V8 compiles by how often code has run, and does so in the background. */
-const warmUpRequests = 6000
-const warmUpMillis = 600
+/** Of each kind, and in turn, as V8 compiles by what has run: a server that has run for a while is what is measured. */
+const warmUpRounds = 12
+const warmUpRequests = 4000
+/** No further round begins after this: the slowest servers, which are compiled by then, would take minutes. */
+const warmUpMillis = 15_000
 const memorySessions = 50_000
 const growthSessions = 1_000_000
 
@@ -93,20 +95,22 @@ const window = async (target: Target, next: Next): Promise<Sample> => {
 const bare: Next = () => requests.bareRead
 const post: Next = () => requests.bareWrite
 
-const warmWith = async (client: Client, next: Next): Promise<void> => {
-  const { requests: sent } = await closedLoop(client, next, { milliseconds: warmUpMillis })
-  await closedLoop(client, next, { requests: Math.max(0, warmUpRequests - sent) })
-}
-
-/** Each kind of request; updates and log-outs, which a session has one of, as many as there were log-ins. */
 const warmUp = async (client: Client): Promise<void> => {
-  const live: Array<requests.LiveSession> = []
-  await warmWith(client, () => requests.create((session) => live.push(session)))
-  for (const next of [bare, requests.cycle(live, requests.whoami), requests.cycle(live, requests.forged), post]) {
-    await warmWith(client, next)
-  }
-  for (const toExchange of [(session: requests.LiveSession) => requests.update(session), requests.destroy]) {
-    await closedLoop(client, requests.cycle(live, toExchange), { requests: live.length })
+  const end = performance.now() + warmUpMillis
+  for (let round = 0; round < warmUpRounds && performance.now() < end; round++) {
+    const live = await requests.createSessions(client, warmUpRequests)
+    const ofEach = (toExchange: typeof requests.whoami) => requests.cycle(live, toExchange)
+    const update = ofEach((session) => requests.update(session))
+    for (const next of [
+      bare,
+      ofEach(requests.whoami),
+      ofEach(requests.forged),
+      post,
+      update,
+      ofEach(requests.destroy)
+    ]) {
+      await closedLoop(client, next, { requests: live.length })
+    }
   }
 }
 
@@ -165,10 +169,7 @@ export const measureRound = async (
   await inTurns(1, 1, async (server) => {
     server.behaviour = await requests.checkBehaviour(server.client)
   })
-  await inTurns(1, connections, async (server) => {
-    await warmUp(server.client)
-    await server.ask("live") // collects what warming up left
-  })
+  await inTurns(1, connections, ({ client }) => warmUp(client))
   await inTurns(passes, connections, async (server) => {
     server.passes.push(await takePass(server))
   })
@@ -272,7 +273,8 @@ export const measureGrowth = async (subject: Subject, pairs: number): Promise<Re
   for (let sessions = 1000; sessions <= growthSessions; sessions *= 10) {
     for (const session of await requests.createSessions(client, sessions - live.length)) live.push(session)
     const bytes = Math.round(((await server.ask("live")) - empty) / sessions)
-    await warmWith(client, anyOf)
+    // That collection has thrown compiled code away, too.
+    await closedLoop(client, anyOf, { requests: warmUpRounds * warmUpRequests })
     const whoami: Array<number> = []
     const without: Array<number> = []
     while (whoami.length < pairs) {

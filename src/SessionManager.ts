@@ -347,11 +347,9 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
     replace: (given, next) => telling(replace(given, next)),
     rotate: (source) => telling(rotate(source)),
     destroy: (token, { why = "logout" } = {}) =>
-      Effect.uninterruptible(
-        Effect.suspend(() =>
-          Effect.flatMapEager(idOf(token), (id) =>
-            id === undefined ? Effect.succeed(false) : Effect.as(end(id, why), true)
-          )
+      Effect.suspend(() =>
+        Effect.flatMapEager(idOf(token), (id) =>
+          id === undefined ? Effect.succeed(false) : Effect.as(end(id, why), true)
         )
       ),
     ended,

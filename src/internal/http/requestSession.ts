@@ -12,11 +12,11 @@ import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { identity } from "effect/Function"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
-import * as Semaphore from "effect/Semaphore"
 import type {
   Changed,
   CreateOptions,
@@ -54,10 +54,13 @@ type Outcome<A, R extends ReadonlyArray<Tagged>> = Exit.Exit<
 >
 
 /** A change of a session that there is. */
-type Change<B, A, R extends ReadonlyArray<Tagged>> = Effect.Effect<
-  readonly [answer: B, Session<A>],
+type Change<B, R extends ReadonlyArray<Tagged>> = Effect.Effect<
+  B,
   SessionInvalid | Refusal<R> | SessionConflict | SessionUnavailable
 >
+
+/** What a change answers, and the session as it is afterwards. */
+type Changes<B, A> = readonly [answer: B, Session<A>]
 
 const errorOf = <E>(cause: Cause.Cause<E>): E | undefined => Option.getOrUndefined(Cause.findErrorOption(cause))
 
@@ -71,7 +74,11 @@ export const beginning = (clock: Clock.Clock): (() => bigint) => {
 export const isUpgraded = (request: HttpServerRequest): boolean =>
   (request as { readonly upgradedResponse?: unknown }).upgradedResponse !== undefined
 
-const twice = <S>(session: S): readonly [S, S] => [session, session]
+/** Makes interruptible again what was so. */
+type Restore = <B, E>(effect: Effect.Effect<B, E>) => Effect.Effect<B, E>
+
+/** Of a change that answers the session itself. */
+const itself = <A>(session: Session<A>): Changes<Session<A>, A> => [session, session]
 
 /**
  * Who puts a new token on a response: this request's own; not this handle, where the response is the `caller`'s, who
@@ -88,8 +95,10 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   #state: Outcome<A, R> | undefined = undefined
   #isReading = false
   /** Done when the read that is under way has ended; there if another fiber waits for it. */
-  #readEnded: Deferred.Deferred<void> | undefined = undefined
-  #lock: Semaphore.Semaphore | undefined = undefined
+  #readEnded: Deferred.Deferred<void> | undefined
+  #isChanging = false
+  /** Done when the change that is under way has ended; there if another fiber waits for it. */
+  #changeEnded: Deferred.Deferred<void> | undefined
   /** When the request began, or when it ended the principal's sessions: in nanoseconds. */
   #began: () => bigint
   #isRefused = false
@@ -310,35 +319,39 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   // ---------------------------------------------------------------------------
 
   /** Changes of one request run one after the other, to their end, whatever becomes of the client. */
-  #inTurn<B, E>(
-    change: (restore: <C, E2>(effect: Effect.Effect<C, E2>) => Effect.Effect<C, E2>) => Effect.Effect<B, E>
-  ) {
-    return Effect.suspend(() => {
-      this.#lock ??= Semaphore.makeUnsafe(1)
-      return this.#lock.withPermit(
-        Effect.uninterruptibleMask((restore) =>
-          Effect.onExitPrimitive(change(restore), (exit) => {
-            if (Exit.isFailure(exit)) this.#note(exit.cause)
-            return undefined
-          })
-        )
-      )
+  #inTurn<B, E>(change: (restore: Restore) => Effect.Effect<B, E>): Effect.Effect<B, E> {
+    return Effect.uninterruptibleMask((restore) => this.#begin(change, restore))
+  }
+
+  #begin<B, E>(change: (restore: Restore) => Effect.Effect<B, E>, restore: Restore): Effect.Effect<B, E> {
+    if (this.#isChanging) {
+      this.#changeEnded ??= Deferred.makeUnsafe<void>()
+      return Effect.flatMap(restore(Deferred.await(this.#changeEnded)), () => this.#begin(change, restore))
+    }
+    this.#isChanging = true
+    return Effect.onExitPrimitive(change(restore), (exit) => {
+      this.#isChanging = false
+      if (this.#changeEnded !== undefined) Deferred.doneUnsafe(this.#changeEnded, Exit.void)
+      this.#changeEnded = undefined
+      if (Exit.isFailure(exit)) this.#note(exit.cause)
+      return undefined
     })
   }
 
-  #change<B>(f: (session: Session<A>) => Change<B, A, R>): Changed<B, R> {
-    return this.#inTurn((restore) => Effect.flatMap(restore(this.get), (session) => this.#keep(f(session))))
+  #change<B, C>(f: (session: Session<A>) => Change<B, R>, changesOf: (changed: B) => Changes<C, A>): Changed<C, R> {
+    return this.#inTurn((restore) => Effect.flatMap(restore(this.get), (session) => this.#keep(f(session), changesOf)))
   }
 
   /** `get` answers the changed session from then on, or that it turned out to be gone. */
-  #keep<B>(change: Change<B, A, R>): Changed<B, R> {
+  #keep<B, C>(change: Change<B, R>, changesOf: (changed: B) => Changes<C, A>): Changed<C, R> {
     return Effect.matchCauseEffect(change, {
       onFailure: (cause) => {
         const error = errorOf(cause)
         if (error?._tag === "SessionInvalid") this.#lost(error as SessionInvalid)
         return Effect.failCause(cause)
       },
-      onSuccess: ([answer, session]) => {
+      onSuccess: (changed) => {
+        const [answer, session] = changesOf(changed)
         this.#set(Exit.succeed(session))
         return Effect.succeed(answer)
       }
@@ -347,37 +360,35 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
 
   get update(): RequestSession<A, R>["update"] {
     return (f) =>
-      this.#change((session) =>
-        Effect.map(
-          this.#binding.manager.modify(session, (data) => [undefined, f(data)]),
-          ([, changed]) => twice(changed)
-        )
+      this.#change(
+        (session) => this.#binding.manager.modify(session, (data) => [undefined, f(data)]),
+        ([, changed]) => itself(changed)
       )
   }
 
   get modify(): RequestSession<A, R>["modify"] {
-    return (f) => this.#change((session) => this.#binding.manager.modify(session, f))
+    return (f) => this.#change((session) => this.#binding.manager.modify(session, f), identity)
   }
 
   get replace(): RequestSession<A, R>["replace"] {
-    return (data) => this.#change((session) => Effect.map(this.#binding.manager.replace(session, data), twice))
+    return (data) => this.#change((session) => this.#binding.manager.replace(session, data), itself)
   }
 
   get rotate(): RequestSession<A, R>["rotate"] {
-    return this.#change((session) => this.#rotated(session))
+    return this.#change((session) => this.#rotated(session), itself)
   }
 
-  #rotated(session: Session<A>): Change<Session<A>, A, R> {
+  #rotated(session: Session<A>): Change<Session<A>, R> {
     return this.#beforeHeaders("rotate", this.#headers.issued?.cookie, () =>
       Effect.map(this.#binding.manager.rotate(session), (rotated) => {
         this.#headers.issue(rotated, this.#headers.issued?.cookie)
-        return twice(rotated)
+        return rotated
       })
     )
   }
 
   get describe(): RequestSession<A, R>["describe"] {
-    return (client) => this.#change((session) => Effect.map(this.#binding.manager.describe(session, client), twice))
+    return (client) => this.#change((session) => this.#binding.manager.describe(session, client), itself)
   }
 
   get create(): RequestSession<A, R>["create"] {
@@ -394,10 +405,12 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
 
   get reauthenticate(): RequestSession<A, R>["reauthenticate"] {
     return (options) =>
-      this.#change((session) =>
-        this.#beforeHeaders("reauthenticate", this.#headers.issued?.cookie, () =>
-          Effect.map(this.#logIn().reauthenticate(session, options), twice)
-        )
+      this.#change(
+        (session) =>
+          this.#beforeHeaders("reauthenticate", this.#headers.issued?.cookie, () =>
+            this.#logIn().reauthenticate(session, options)
+          ),
+        itself
       )
   }
 
@@ -517,7 +530,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
 
   get revokeOthers(): RequestSession<A, R>["revokeOthers"] {
     return this.#withOwner((principal, session) =>
-      Effect.flatMap(this.#keep(this.#rotated(session)), (rotated) => this.#revoked(principal, rotated.id))
+      Effect.flatMap(this.#keep(this.#rotated(session), itself), (rotated) => this.#revoked(principal, rotated.id))
     )
   }
 

@@ -87,6 +87,15 @@ const isGiven = <A, E>({ given, terms }: Job<A, E>, record: SessionRecord): bool
 
 const isUnavailable = (error: unknown): error is SessionUnavailable => Predicate.isTagged(error, "SessionUnavailable")
 
+/** Names a call that failed on the current span, too: it was another's, whose span has it. */
+const failedElsewhere = <E>(failure: Effect.Effect<never, E>): Effect.Effect<never, E> =>
+  Effect.tapError(failure, (error) => (isUnavailable(error) ? Span.failed("update", error.outcome) : Effect.void))
+
+const late = {
+  notApplied: failedElsewhere(unavailable.notApplied),
+  unknown: failedElsewhere(unavailable.unknown)
+}
+
 const isExpired = (exit: Exit.Exit<unknown, unknown>): boolean =>
   Option.exists(
     Exit.findErrorOption(exit),
@@ -110,7 +119,7 @@ export const make = <A, E>({
   times: { backend: timeout }
 }: Parts<A>): CompareAndSet<A, E> => {
   type Failure = SessionInvalid | E | SessionConflict | SessionUnavailable
-  const inTurn = Serial.make<Job<A, Failure>, SessionRecord, Failure>(timeout, unavailable)
+  const inTurn = Serial.make<Job<A, Failure>, SessionRecord, Failure>(timeout, late)
 
   /**
    * Makes a job's change of a draft, which is checked like any other record. It is answered once the draft is stored, with
@@ -179,7 +188,7 @@ export const make = <A, E>({
 
     /** Writes, and writes again where the reply was lost and our own new hash would show that it was applied. */
     const write = (record: SessionRecord, patch: Write<A>["patch"]) => {
-      const attempt = Effect.suspend(() => {
+      const attempt = () => {
         const at = now()
         return storage.update(
           record.id,
@@ -188,14 +197,14 @@ export const make = <A, E>({
           left(at),
           events && ((operation, outcome) => Effect.sync(() => news.push({ _tag: "Failed", operation, outcome })))
         )
-      })
+      }
       return patch.secretHash === undefined
-        ? attempt
+        ? attempt()
         : Effect.catchIf(
-            attempt,
+            attempt(),
             ({ outcome }) => outcome === "unknown",
             // The first may have been applied, however the second fails.
-            () => Effect.mapError(attempt, () => unknown)
+            () => Effect.mapError(attempt(), () => unknown)
           )
     }
 
@@ -217,9 +226,10 @@ export const make = <A, E>({
       if (own === undefined) return job.fail(unavailable.notApplied)
       const all = [own]
       let { patch } = own
-      const until = now() + left(now()) / 4
+      let until: number | undefined
       // Those that give up meanwhile are no longer among those that wait, and those that come are.
       for (const one of company === "together" ? queue.waiting : []) {
+        until ??= now() + left(now()) / 4
         if ((one.job.terms.company ?? "together") !== "together" || all.length === maxTogether || now() > until) break
         one.isTaken = true
         const { data = record.data, dataVersion = record.dataVersion } = patch ?? {}
@@ -255,7 +265,7 @@ export const make = <A, E>({
       const arrived = now()
       const news: Array<OwnEvent<A>> = []
       let hadTurn = false
-      const inItsTurn = inTurn<readonly [B, LiveSession<A>]>(
+      const answered = inTurn<readonly [B, LiveSession<A>]>(
         given.id,
         (answer) => ({
           given,
@@ -265,16 +275,12 @@ export const make = <A, E>({
               written,
               (session) => answer(Exit.succeed([result, session]))
             ]),
-          fail: answer
+          fail: (exit) => answer(hadTurn ? exit : failedElsewhere(exit))
         }),
         (job, queue) => {
           hadTurn = true
           return turn(job, queue, now, arrived, news)
         }
-      )
-      // The call that failed, or that it waited for in vain, was another's: that one's span has it.
-      const answered = Effect.tapError(inItsTurn, (error) =>
-        !hadTurn && isUnavailable(error) ? Span.failed("update", error.outcome) : Effect.void
       )
       if (events === undefined) return answered
       return Effect.uninterruptible(

@@ -35,13 +35,13 @@ export interface Queue<J, V> {
  */
 export const make = <J, V, E>(
   millis: number,
-  late: { readonly notApplied: Exit.Exit<never, E>; readonly unknown: Exit.Exit<never, E> }
+  late: { readonly notApplied: Effect.Effect<never, E>; readonly unknown: Effect.Effect<never, E> }
 ) => {
   const queues = new Map<string, Queue<J, V>>()
 
   return <A>(
     key: string,
-    jobOf: (answer: (exit: Exit.Exit<A, E>) => void) => J,
+    jobOf: (answer: (answer: Effect.Effect<A, E>) => void) => J,
     turn: (job: J, queue: Queue<J, V>) => Effect.Effect<void>
   ): Effect.Effect<A, E> =>
     Effect.uninterruptible(
@@ -51,21 +51,19 @@ export const make = <J, V, E>(
         const close = () => {
           if (queues.get(key) === queue) queues.delete(key)
         }
-        let answer: Exit.Exit<A, E> | undefined
+        let answer: Effect.Effect<A, E> | undefined
         let wake = () => {}
-        const job = jobOf((exit) => {
-          answer = exit
+        const job = jobOf((given) => {
+          answer = given
           queue.waiting.delete(one)
           wake()
         })
         const one: Waiting<J> = { job, isTaken: false, wake: () => wake() }
 
-        const inTurn = Effect.onExitPrimitive(
-          Effect.suspend(() => {
-            queue.isBusy = true
-            return turn(job, queue)
-          }),
-          () => {
+        const answered = (): Effect.Effect<A, E> => answer ?? Exit.die(new Error("a turn without an answer"))
+        const takeTurn = () => {
+          queue.isBusy = true
+          const taken = Effect.onExitPrimitive(turn(job, queue), () => {
             queue.turns++
             queue.isBusy = false
             for (const other of queue.waiting) other.isTaken = false
@@ -76,15 +74,13 @@ export const make = <J, V, E>(
               next.wake()
             }
             return undefined
-          }
-        )
-        const answered = Effect.suspend(
-          () => answer ?? Effect.andThen(inTurn, () => answer ?? Exit.die(new Error("a turn without an answer")))
-        )
+          })
+          return Effect.flatMap(taken, answered)
+        }
 
         if (standing === undefined) {
           queues.set(key, queue)
-          return answered
+          return takeTurn()
         }
         // A waiting request awaits a promise: on Workers one request must not wake another.
         const { promise: news, resolve } = Promise.withResolvers<void>()
@@ -108,7 +104,7 @@ export const make = <J, V, E>(
             resume(Effect.void)
           })
         })
-        return Effect.andThen(woken, answered)
+        return Effect.flatMap(woken, () => answer ?? takeTurn())
       })
     )
 }
