@@ -9,6 +9,7 @@ import type * as Effect from "effect/Effect"
 import type * as Pool from "effect/Pool"
 import type * as Redacted from "effect/Redacted"
 import type * as Schema from "effect/Schema"
+import type * as Base64Url from "effect/encoding/Base64Url"
 import type * as Headers from "effect/http/Headers"
 import type * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { parseArgs } from "node:util"
@@ -188,6 +189,17 @@ const redacted = async () => {
   ])
 }
 
+const base64Url = async () => {
+  const { changed, today } = await both<typeof Base64Url>("effect/encoding/Base64Url")
+  return compare(
+    [16, 32].map((size) => {
+      const bytes = Uint8Array.from({ length: size }, (_, i) => i * 37)
+      if (changed.encode(bytes) !== today.encode(bytes)) throw new Error("the changed one encodes otherwise")
+      return { name: `${size} bytes`, today: () => today.encode(bytes), changed: () => changed.encode(bytes) }
+    })
+  )
+}
+
 const optionalKeys = async () => {
   const { changed, today } = await both<typeof Schema>("effect/Schema")
   const decode = (module: typeof today, absent: number) => {
@@ -227,6 +239,7 @@ const texts = {
   "response-write": response,
   "request-headers": requestHeaders,
   "set-headers": setHeaders,
+  "base64-url": base64Url,
   "date-time": dateTime,
   redacted,
   "optional-keys": optionalKeys,

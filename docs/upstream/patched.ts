@@ -51,6 +51,26 @@ export const fromInput = input => {`
     to: `(self, headers) => fill(make(self), headers)`
   },
   {
+    file: "effect/dist/encoding/Base64Url.js",
+    from: `export const encode = input => Base64.encode(input).replace(/=/g, "").replace(/\\+/g, "-").replace(/\\//g, "_");`,
+    to: `const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+export const encode = input => {
+  if (typeof input === "string" || input.length >= 128) {
+    return Base64.encode(input).replace(/=/g, "").replace(/\\+/g, "-").replace(/\\//g, "_");
+  }
+  let text = "";
+  let left = 0;
+  let bits = 0;
+  for (const byte of input) {
+    left = left << 8 | byte;
+    bits += 8;
+    while (bits >= 6) text += alphabet[left >> (bits -= 6) & 63];
+    left &= 63;
+  }
+  return bits === 0 ? text : text + alphabet[left << 6 - bits & 63];
+};`
+  },
+  {
     file: "effect/dist/internal/dateTime.js",
     from: `const makeUtc = epochMillis => {
   const self = Object.create(ProtoUtc);

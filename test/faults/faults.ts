@@ -1,7 +1,15 @@
 /** The faults of Redis, Postgres and MariaDB, and an experiment that shows how a server with sessions gets through each. */
 import { setTimeout as pause } from "node:timers/promises"
 import { OwnMariaDb } from "../support/mariadb.ts"
-import { newSecret, OwnPostgres, OwnRedis, Proxy, startBareServer, startSessionServer } from "../support/processes.ts"
+import {
+  newSecret,
+  OwnPostgres,
+  OwnRedis,
+  Proxy,
+  startBareServer,
+  startSessionServer,
+  until
+} from "../support/processes.ts"
 import { type Sample, Traffic } from "./traffic.ts"
 
 export type Store = "redis" | "redis with AOF" | "postgres" | "mariadb"
@@ -46,6 +54,9 @@ const reset: Fault["inject"] = async ({ proxy }, millis) => {
   proxy.resetAfter(undefined)
   if (proxy.resets - before < 5) throw new Error("the proxy has cut next to nothing")
 }
+
+/** `max_connections` without those reserved for superusers. */
+const roomForApp = 30 - 3
 
 const endConnections = "PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'"
 
@@ -177,7 +188,7 @@ const postgresFaults: ReadonlyArray<Fault> = [
     store: "postgres",
     inject: async ({ postgres }, millis) => {
       const sockets = new Set<ReturnType<OwnPostgres["occupy"]>>()
-      const occupy = async () => {
+      const occupy = () => {
         // More than there is room for: those refused are closed, and tried again.
         while (sockets.size < 40) {
           const socket = postgres.occupy()
@@ -185,9 +196,16 @@ const postgresFaults: ReadonlyArray<Fault> = [
           socket.on("close", () => sockets.delete(socket))
         }
       }
-      await occupy()
-      await postgres.sql(`DO $$ BEGIN ${endConnections} AND application_name = 'sessions'; END $$`)
-      await again(millis, 50, occupy)
+      occupy()
+      await until(async () => {
+        occupy()
+        return Number(await postgres.sql("SELECT count(*) FROM pg_stat_activity WHERE usename = 'app'")) >= roomForApp
+      }, "all connections are taken")
+      // A pool may be faster than those that wait for the room: it gets no rest.
+      await again(millis, 50, async () => {
+        await postgres.sql(`DO $$ BEGIN ${endConnections} AND application_name = 'sessions'; END $$`)
+        occupy()
+      })
       for (const socket of sockets) socket.destroy()
     }
   }

@@ -18,6 +18,7 @@ import {
   SessionVerifier
 } from "effect-sessions"
 import { launch } from "../support/launch.ts"
+import { logInOut } from "../support/logInOut.ts"
 
 const UserData = Schema.Struct({ username: Schema.String, count: Schema.Number })
 
@@ -54,27 +55,7 @@ const Counted = Layer.effect(
   }))
 ).pipe(Layer.provide(Store))
 
-const Name = HttpRouter.schemaPathParams(Schema.Struct({ name: Schema.String }))
-
-const Open = Layer.mergeAll(
-  HttpRouter.add(
-    "POST",
-    "/login/:name",
-    Effect.gen(function* () {
-      const { name } = yield* Name
-      yield* (yield* UserSession).create({ username: name, count: 0 })
-      return HttpServerResponse.empty({ status: 200 })
-    })
-  ),
-  HttpRouter.add(
-    "POST",
-    "/logout",
-    Effect.gen(function* () {
-      yield* (yield* UserSession).destroy
-      return HttpServerResponse.empty({ status: 200 })
-    })
-  )
-).pipe(Layer.provide(SessionMiddleware.router(UserSession).layer))
+const Open = logInOut(UserSession, (username) => ({ username, count: 0 }))
 
 const Guarded = Layer.mergeAll(
   HttpRouter.add(

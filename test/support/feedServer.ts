@@ -18,6 +18,7 @@ import {
 } from "effect-sessions"
 import { Backend } from "../../examples/backend.ts"
 import { launch } from "./launch.ts"
+import { logInOut } from "./logInOut.ts"
 
 class UserSession extends Session.Service<UserSession>()(process.env["SESSION_NAME"] ?? "test/Feed", {
   data: Schema.Struct({ username: Schema.String }),
@@ -44,27 +45,7 @@ const quiet = Stream.concat(Stream.make("data: hello\n\n"), Stream.never)
 const feed = (body: Stream.Stream<string>) =>
   HttpServerResponse.stream(Stream.encodeText(body), { contentType: "text/event-stream" })
 
-const Name = HttpRouter.schemaPathParams(Schema.Struct({ name: Schema.String }))
-
-const Open = Layer.mergeAll(
-  HttpRouter.add(
-    "POST",
-    "/login/:name",
-    Effect.gen(function* () {
-      const { name } = yield* Name
-      yield* (yield* UserSession).create({ username: name })
-      return HttpServerResponse.empty({ status: 200 })
-    })
-  ),
-  HttpRouter.add(
-    "POST",
-    "/logout",
-    Effect.gen(function* () {
-      yield* (yield* UserSession).destroy
-      return HttpServerResponse.empty({ status: 200 })
-    })
-  )
-).pipe(Layer.provide(SessionMiddleware.router(UserSession).layer))
+const Open = logInOut(UserSession, (username) => ({ username }))
 
 const Feeds = Layer.mergeAll(
   HttpRouter.add(

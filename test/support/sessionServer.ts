@@ -20,6 +20,7 @@ import {
 } from "effect-sessions"
 import { Backend as ExampleBackend } from "../../examples/backend.ts"
 import { launch } from "./launch.ts"
+import { logInOut } from "./logInOut.ts"
 import { watchLoop } from "./loopWatch.ts"
 import { movingRedis } from "./movingRedis.ts"
 
@@ -32,27 +33,9 @@ class UserSession extends Session.Service<UserSession>()(process.env["SESSION_NA
   principal: (data) => data.username
 }) {}
 
-const param = (name: "name" | "mark") =>
-  Effect.map(HttpRouter.params, (params) => Schema.decodeUnknownSync(Schema.String)(params[name]))
+const Mark = HttpRouter.schemaPathParams(Schema.Struct({ mark: Schema.String }))
 
-const Open = Layer.mergeAll(
-  HttpRouter.add(
-    "POST",
-    "/login/:name",
-    Effect.gen(function* () {
-      yield* (yield* UserSession).create({ username: yield* param("name"), marks: [] })
-      return HttpServerResponse.empty({ status: 200 })
-    })
-  ),
-  HttpRouter.add(
-    "POST",
-    "/logout",
-    Effect.gen(function* () {
-      yield* (yield* UserSession).destroy
-      return HttpServerResponse.empty({ status: 200 })
-    })
-  )
-).pipe(Layer.provide(SessionMiddleware.router(UserSession).layer))
+const Open = logInOut(UserSession, (username) => ({ username, marks: [] }))
 
 const Guarded = Layer.mergeAll(
   HttpRouter.add(
@@ -64,7 +47,7 @@ const Guarded = Layer.mergeAll(
     "POST",
     "/mark/:mark",
     Effect.gen(function* () {
-      const mark = yield* param("mark")
+      const { mark } = yield* Mark
       const session = yield* UserSession
       const { data } = yield* session.update((data) => ({ ...data, marks: [...data.marks, mark] }))
       return yield* HttpServerResponse.json(data)
