@@ -38,10 +38,10 @@ const windowMillis = 120
 const sessionsOfPass = 1000
 /** Requests before a window that are not counted: others had the core and its caches meanwhile. */
 const settling = 200
-/** Of each kind, and in turn, as V8 compiles by what has run: a server that has run for a while is what is measured. */
-const warmUpRounds = 12
+/** How often each kind is sent in turn before a server is measured: until then V8 still compiles. */
+const warmUpRepeats = 12
 const warmUpRequests = 4000
-/** No further round begins after this: the slowest servers, which are compiled by then, would take minutes. */
+/** No repeat begins after this: the slowest servers, which are compiled by then, would take minutes. */
 const warmUpMillis = 15_000
 const memorySessions = 50_000
 const growthSessions = 1_000_000
@@ -96,20 +96,12 @@ const bare: Next = () => requests.bareRead
 const post: Next = () => requests.bareWrite
 
 const warmUp = async (client: Client): Promise<void> => {
+  const { bareRead, bareWrite, destroy, forged, update, whoami } = requests
   const end = performance.now() + warmUpMillis
-  for (let round = 0; round < warmUpRounds && performance.now() < end; round++) {
+  for (let repeat = 0; repeat < warmUpRepeats && performance.now() < end; repeat++) {
     const live = await requests.createSessions(client, warmUpRequests)
-    const ofEach = (toExchange: typeof requests.whoami) => requests.cycle(live, toExchange)
-    const update = ofEach((session) => requests.update(session))
-    for (const next of [
-      bare,
-      ofEach(requests.whoami),
-      ofEach(requests.forged),
-      post,
-      update,
-      ofEach(requests.destroy)
-    ]) {
-      await closedLoop(client, next, { requests: live.length })
+    for (const toExchange of [() => bareRead, whoami, forged, () => bareWrite, update, destroy]) {
+      await closedLoop(client, requests.cycle(live, toExchange), { requests: live.length })
     }
   }
 }
@@ -137,7 +129,7 @@ const takePass = async (target: Target): Promise<Record<Kind, Sample>> => {
     whoami: await window(target, requests.cycle(live, requests.whoami)),
     forged: await window(target, requests.cycle(live, requests.forged)),
     post: await window(target, post),
-    update: await once((session) => requests.update(session)),
+    update: await once(requests.update),
     destroy: await once(requests.destroy)
   }
 }
@@ -242,7 +234,7 @@ export const measureRoundTrips = async (subject: Subject): Promise<Partial<Recor
     whoami: await counted(requests.whoami),
     forged: await counted(requests.forged),
     create: await counted(() => requests.create(() => {})),
-    update: await counted((session) => requests.update(session)),
+    update: await counted(requests.update),
     destroy: await counted(requests.destroy)
   }
 }
@@ -274,7 +266,7 @@ export const measureGrowth = async (subject: Subject, pairs: number): Promise<Re
     for (const session of await requests.createSessions(client, sessions - live.length)) live.push(session)
     const bytes = Math.round(((await server.ask("live")) - empty) / sessions)
     // That collection has thrown compiled code away, too.
-    await closedLoop(client, anyOf, { requests: warmUpRounds * warmUpRequests })
+    await closedLoop(client, anyOf, { requests: warmUpRepeats * warmUpRequests })
     const whoami: Array<number> = []
     const without: Array<number> = []
     while (whoami.length < pairs) {

@@ -317,10 +317,6 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
     return next === undefined ? { sessions } : { sessions, next }
   })
 
-  /** The id that a token names, if it is authentic. */
-  const idOf = (token: Redacted.Redacted<string>) =>
-    Effect.matchEager(tokens.check(token), { onFailure: () => undefined, onSuccess: ({ id }) => id })
-
   return {
     create: (given, options) => logIn.create(given, options).pipe(telling, accepting),
     adopt: (from, given, options) => logIn.adopt(from, given, options).pipe(telling, accepting),
@@ -347,9 +343,11 @@ const makeWith = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArray<T
     replace: (given, next) => telling(replace(given, next)),
     rotate: (source) => telling(rotate(source)),
     destroy: (token, { why = "logout" } = {}) =>
-      Effect.suspend(() =>
-        Effect.flatMapEager(idOf(token), (id) =>
-          id === undefined ? Effect.succeed(false) : Effect.as(end(id, why), true)
+      Effect.uninterruptible(
+        Effect.suspend(() =>
+          Effect.flatMapEager(Token.idOf(tokens, token), (id) =>
+            id === undefined ? Effect.succeed(false) : Effect.as(end(id, why), true)
+          )
         )
       ),
     ended,

@@ -13,10 +13,10 @@ export type Question = "cpu" | "live"
 /** Starts a subject in a process of its own, on one core. With BENCH_PROFILE, it leaves a CPU profile in that folder. */
 export const startServer = async ({ env, server, store }: Pick<Subject, "env" | "server" | "store">, core: number) => {
   const { BENCH_PROFILE: profiles } = process.env
-  const flags = profiles === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profiles}`]
-  // A server that waits for its turn is not idle: V8 would collect all it can, and throw compiled code away with it.
-  const options = ["--expose-gc", "--max-old-space-size=8192", "--no-memory-reducer"]
-  const node = [process.execPath, ...options, ...flags, import.meta.filename]
+  const profiling = profiles === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profiles}`]
+  // Without the memory reducer: V8 would take a server that waits for its turn for idle, and drop compiled code.
+  const flags = ["--expose-gc", "--max-old-space-size=8192", "--no-memory-reducer", ...profiling]
+  const node = [process.execPath, ...flags, import.meta.filename]
   const child = spawn("taskset", ["-c", String(core), ...node, server, store], {
     stdio: ["ignore", "ignore", "pipe", "ipc"],
     env: { ...process.env, NODE_ENV: "production", ...env }

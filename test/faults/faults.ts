@@ -55,8 +55,9 @@ const reset: Fault["inject"] = async ({ proxy }, millis) => {
   if (proxy.resets - before < 5) throw new Error("the proxy has cut next to nothing")
 }
 
-/** `max_connections` without those reserved for superusers. */
-const roomForApp = 30 - 3
+/** Whether the role `app` has all connections but those reserved for superusers. */
+const isFull = `SELECT count(*) >= current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+  FROM pg_stat_activity WHERE usename = 'app'`
 
 const endConnections = "PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'"
 
@@ -199,9 +200,9 @@ const postgresFaults: ReadonlyArray<Fault> = [
       occupy()
       await until(async () => {
         occupy()
-        return Number(await postgres.sql("SELECT count(*) FROM pg_stat_activity WHERE usename = 'app'")) >= roomForApp
+        return (await postgres.sql(isFull)) === "t"
       }, "all connections are taken")
-      // A pool may be faster than those that wait for the room: it gets no rest.
+      // The server's pool may take a place before a waiting socket does: its connections are ended again and again.
       await again(millis, 50, async () => {
         await postgres.sql(`DO $$ BEGIN ${endConnections} AND application_name = 'sessions'; END $$`)
         occupy()

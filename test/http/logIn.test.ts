@@ -1,8 +1,9 @@
 /** A log-in over HTTP that makes its session from what the visitor had: `create` with a function. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Option, Redacted, Stream } from "effect"
+import { Effect, Fiber, Layer, Option, Redacted, Stream } from "effect"
 import { HttpServerResponse } from "effect/http"
 import { TestClock } from "effect/testing"
+import { SessionFrontend } from "effect-sessions"
 import { defectOf } from "../support/outcome.ts"
 import { empty, isLive, reasonOf, tagOf, text } from "../support/httpSupport.ts"
 import { adaWith, visitor } from "../support/onManager.ts"
@@ -161,6 +162,53 @@ describe("create with a function", () => {
       assert.strictEqual((yield* stage.backend.records).length, 1)
       const token = Redacted.make(answer.cookie.slice(Stage.cookieName.length + 1))
       assert.deepStrictEqual((yield* stage.manager.resolve(token)).data, { ...ada, words: ["a", "b", "c"] })
+    })
+  )
+
+  it.effect(
+    "[R46] a change that is interrupted while it waits for its turn does nothing, and the next has its turn",
+    () =>
+      Effect.gen(function* () {
+        const stage = yield* Stage.make()
+        const before = yield* stage.login(nobody)
+        stage.backend.wire = (_, call) => Effect.andThen(Effect.yieldNow, call)
+        const send = yield* stage.open(
+          Effect.gen(function* () {
+            const session = yield* UserSession
+            const begin = (word: string) =>
+              Effect.forkChild(
+                session.update((data) => addWord(word)(data)[1]),
+                { startImmediately: true }
+              )
+            const [a, b, c] = yield* Effect.all([begin("a"), begin("b"), begin("c")])
+            yield* Fiber.interrupt(b)
+            yield* Fiber.join(a)
+            return text((yield* Fiber.join(c)).data.words.join())
+          })
+        )
+        assert.strictEqual((yield* send("POST", "/", { cookie: Stage.cookieOf(before) })).text, "a,c")
+      })
+  )
+
+  it.effect("[R46] a frontend that throws at a log-out takes no turn from the changes after it", () =>
+    Effect.gen(function* () {
+      const throwing = Effect.map(SessionFrontend.makeCookie(), (cookie) => ({
+        ...cookie,
+        carried: () => {
+          throw new Error("a frontend's bug")
+        }
+      }))
+      const stage = yield* Stage.make({ frontend: Layer.effect(SessionFrontend.SessionFrontend, throwing) })
+      const before = yield* stage.login(nobody)
+      const send = yield* stage.open(
+        Effect.gen(function* () {
+          const session = yield* UserSession
+          const exit = yield* Effect.exit(session.destroy)
+          assert.include(String(defectOf(exit)), "a frontend's bug")
+          return text((yield* session.update((data) => addWord("x")(data)[1])).data.words.join())
+        })
+      )
+      assert.strictEqual((yield* send("POST", "/", { cookie: Stage.cookieOf(before) })).text, "x")
     })
   )
 

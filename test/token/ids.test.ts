@@ -45,6 +45,20 @@ describe("ids and secrets", () => {
     })
   )
 
+  it.effect("[R1] each id is drawn anew, from a source that draws before its effect runs, too", () =>
+    Effect.gen(function* () {
+      let draws = 0
+      const source = SecureRandom.make((size) => new Uint8Array(size))
+      const claims = SessionToken.randomClaims({
+        ...source,
+        randomBytes: (size) => Effect.succeed(new Uint8Array(size).fill(++draws))
+      })
+      const [first, second] = [yield* claims, yield* claims]
+      assert.notStrictEqual(first.id, second.id)
+      assert.notStrictEqual(first.secret, second.secret)
+    })
+  )
+
   const sources = readdirSync(new URL("../../src", import.meta.url), { recursive: true, encoding: "utf8" })
     .filter((name) => name.endsWith(".ts"))
     .map((name) => [name, readFileSync(new URL(`../../src/${name}`, import.meta.url), "utf8")] as const)

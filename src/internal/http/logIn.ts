@@ -33,6 +33,9 @@ export const isOwnRequest = (request: HttpServerRequest): boolean => {
   return site === "same-origin" || site === "none" || requestHeader(request, "sec-fetch-mode") === "navigate"
 }
 
+/** Makes interruptible again what was so. */
+export type Restore = <B, E>(effect: Effect.Effect<B, E>) => Effect.Effect<B, E>
+
 /** What a log-in needs of the request's session. */
 export interface Own<Self, A, R extends ReadonlyArray<Tagged>> {
   readonly request: HttpServerRequest
@@ -47,8 +50,8 @@ export interface Own<Self, A, R extends ReadonlyArray<Tagged>> {
   readonly lost: (error: SessionInvalid) => void
   /** Ends what the request carries, but for a session that another is to replace. */
   readonly endCarried: (
-    replaced?: Session<A>,
-    carried?: Effect.Effect<ReadonlyArray<Credential>>
+    carried: ReadonlyArray<Credential>,
+    replaced?: Session<A>
   ) => Effect.Effect<boolean, SessionUnavailable>
   readonly beforeHeaders: <B, E>(
     operation: string,
@@ -109,7 +112,7 @@ export class LogIn<Self, A, R extends ReadonlyArray<Tagged>> {
       const session = current()
       const replaces = [...(session === undefined ? [] : [session]), ...carried].map(({ token }) => token)
       return Effect.flatMap(manager.create(data, { ...options, replaces }), (created) =>
-        this.#issue("create", created, options.cookie, endCarried(undefined, Effect.succeed(carried)))
+        this.#issue("create", created, options.cookie, endCarried(carried))
       )
     })
   }
@@ -118,33 +121,39 @@ export class LogIn<Self, A, R extends ReadonlyArray<Tagged>> {
   #createFrom(
     f: (before: Option.Option<A>) => A,
     options: CreateOptions,
-    restore: <C, E2>(effect: Effect.Effect<C, E2>) => Effect.Effect<C, E2>
+    restore: Restore
   ): Effect.Effect<Session<A>, SessionInvalid | SessionConflict | SessionUnavailable> {
     return Effect.gen({ self: this }, function* () {
       const { binding, endCarried, lost, option, request } = this.#own
       const { frontend, manager } = binding
       const before = Option.getOrUndefined(yield* restore(option()))
-      const tokens = before === undefined ? distinct(yield* carriedBy(frontend, request)) : []
+      const carried = yield* carriedBy(frontend, request)
+      const tokens = before === undefined ? distinct(carried) : []
       const source = before ?? (tokens.length === 1 ? tokens[0]!.token : undefined)
       if (source === undefined) {
         const data = yield* Effect.sync(() => f(Option.none()))
         return yield* this.#createBeside(data, options)
       }
       // First: if they cannot be ended, nothing has happened yet.
-      if (before !== undefined) yield* endCarried(before)
+      if (before !== undefined) yield* endCarried(carried, before)
       const created = yield* Effect.tapError(manager.createFrom(source, f, options), (error) =>
         Effect.sync(() => {
           if (before !== undefined && error._tag === "SessionInvalid") lost(error)
         })
       )
-      return yield* this.#issue("create", created, options.cookie, before === undefined ? endCarried() : Effect.void)
+      return yield* this.#issue(
+        "create",
+        created,
+        options.cookie,
+        before === undefined ? endCarried(carried) : Effect.void
+      )
     })
   }
 
   create(
     data: A | ((before: Option.Option<A>) => A),
     options: CreateOptions | undefined,
-    restore: <C, E2>(effect: Effect.Effect<C, E2>) => Effect.Effect<C, E2>
+    restore: Restore
   ): Effect.Effect<Session<A>, SessionInvalid | SessionConflict | SessionUnavailable> {
     const given = this.#optionsOf(options)
     // Session data are JSON: a function is none.

@@ -17,6 +17,7 @@ import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
+import * as Semaphore from "effect/Semaphore"
 import type {
   Changed,
   CreateOptions,
@@ -40,7 +41,7 @@ import { textOf } from "../token/redacted.ts"
 import { type Binding, refused } from "./binding.ts"
 import { chooseSession, endSessions, extractFrom } from "./credentials.ts"
 import { staleness } from "./freshness.ts"
-import { isAdoptable, isOwnRequest, LogIn } from "./logIn.ts"
+import { isAdoptable, isOwnRequest, LogIn, type Restore } from "./logIn.ts"
 import { makeRespondable } from "./refusal.ts"
 import { ResponseHeaders } from "./responseHeaders.ts"
 
@@ -59,8 +60,8 @@ type Change<B, R extends ReadonlyArray<Tagged>> = Effect.Effect<
   SessionInvalid | Refusal<R> | SessionConflict | SessionUnavailable
 >
 
-/** What a change answers, and the session as it is afterwards. */
-type Changes<B, A> = readonly [answer: B, Session<A>]
+/** What a change answers, and the session that `get` answers from then on. */
+type Kept<B, A> = readonly [answer: B, session: Session<A>]
 
 const errorOf = <E>(cause: Cause.Cause<E>): E | undefined => Option.getOrUndefined(Cause.findErrorOption(cause))
 
@@ -74,11 +75,8 @@ export const beginning = (clock: Clock.Clock): (() => bigint) => {
 export const isUpgraded = (request: HttpServerRequest): boolean =>
   (request as { readonly upgradedResponse?: unknown }).upgradedResponse !== undefined
 
-/** Makes interruptible again what was so. */
-type Restore = <B, E>(effect: Effect.Effect<B, E>) => Effect.Effect<B, E>
-
 /** Of a change that answers the session itself. */
-const itself = <A>(session: Session<A>): Changes<Session<A>, A> => [session, session]
+const itself = <A>(session: Session<A>): Kept<Session<A>, A> => [session, session]
 
 /**
  * Who puts a new token on a response: this request's own; not this handle, where the response is the `caller`'s, who
@@ -96,9 +94,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   #isReading = false
   /** Done when the read that is under way has ended; there if another fiber waits for it. */
   #readEnded: Deferred.Deferred<void> | undefined
-  #isChanging = false
-  /** Done when the change that is under way has ended; there if another fiber waits for it. */
-  #changeEnded: Deferred.Deferred<void> | undefined
+  #lock: Semaphore.Semaphore | undefined
   /** When the request began, or when it ended the principal's sessions: in nanoseconds. */
   #began: () => bigint
   #isRefused = false
@@ -257,9 +253,11 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     // A `create` or `destroy` that was faster knows better. An interrupted read has learnt nothing; the next one reads
     // again.
     if (this.#state === undefined && !(Exit.isFailure(exit) && Cause.hasInterrupts(exit.cause))) this.#set(exit)
-    if (this.#readEnded !== undefined) Deferred.doneUnsafe(this.#readEnded, Exit.void)
-    this.#readEnded = undefined
     if (Exit.isFailure(exit)) this.#note(exit.cause)
+    const ended = this.#readEnded
+    // Cleared first: those who wait run at once, and may wait again.
+    this.#readEnded = undefined
+    if (ended !== undefined) Deferred.doneUnsafe(ended, Exit.void)
   }
 
   get option(): Effect.Effect<Option.Option<Session<A>>, SessionUnavailable> {
@@ -320,38 +318,36 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
 
   /** Changes of one request run one after the other, to their end, whatever becomes of the client. */
   #inTurn<B, E>(change: (restore: Restore) => Effect.Effect<B, E>): Effect.Effect<B, E> {
-    return Effect.uninterruptibleMask((restore) => this.#begin(change, restore))
-  }
-
-  #begin<B, E>(change: (restore: Restore) => Effect.Effect<B, E>, restore: Restore): Effect.Effect<B, E> {
-    if (this.#isChanging) {
-      this.#changeEnded ??= Deferred.makeUnsafe<void>()
-      return Effect.flatMap(restore(Deferred.await(this.#changeEnded)), () => this.#begin(change, restore))
-    }
-    this.#isChanging = true
-    return Effect.onExitPrimitive(change(restore), (exit) => {
-      this.#isChanging = false
-      if (this.#changeEnded !== undefined) Deferred.doneUnsafe(this.#changeEnded, Exit.void)
-      this.#changeEnded = undefined
-      if (Exit.isFailure(exit)) this.#note(exit.cause)
-      return undefined
+    return Effect.suspend(() => {
+      this.#lock ??= Semaphore.makeUnsafe(1)
+      return this.#lock.withPermit(
+        Effect.uninterruptibleMask((restore) =>
+          Effect.onExitPrimitive(
+            Effect.suspend(() => change(restore)),
+            (exit) => {
+              if (Exit.isFailure(exit)) this.#note(exit.cause)
+              return undefined
+            }
+          )
+        )
+      )
     })
   }
 
-  #change<B, C>(f: (session: Session<A>) => Change<B, R>, changesOf: (changed: B) => Changes<C, A>): Changed<C, R> {
-    return this.#inTurn((restore) => Effect.flatMap(restore(this.get), (session) => this.#keep(f(session), changesOf)))
+  #change<B, C>(f: (session: Session<A>) => Change<B, R>, keptOf: (result: B) => Kept<C, A>): Changed<C, R> {
+    return this.#inTurn((restore) => Effect.flatMap(restore(this.get), (session) => this.#keep(f(session), keptOf)))
   }
 
   /** `get` answers the changed session from then on, or that it turned out to be gone. */
-  #keep<B, C>(change: Change<B, R>, changesOf: (changed: B) => Changes<C, A>): Changed<C, R> {
+  #keep<B, C>(change: Change<B, R>, keptOf: (result: B) => Kept<C, A>): Changed<C, R> {
     return Effect.matchCauseEffect(change, {
       onFailure: (cause) => {
         const error = errorOf(cause)
         if (error?._tag === "SessionInvalid") this.#lost(error as SessionInvalid)
         return Effect.failCause(cause)
       },
-      onSuccess: (changed) => {
-        const [answer, session] = changesOf(changed)
+      onSuccess: (result) => {
+        const [answer, session] = keptOf(result)
         this.#set(Exit.succeed(session))
         return Effect.succeed(answer)
       }
@@ -424,7 +420,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
       current: () => this.#current,
       set: (created) => this.#set(Exit.succeed(created)),
       lost: (error) => this.#lost(error),
-      endCarried: (replaced, carried) => this.#endCarried("replaced", replaced, carried),
+      endCarried: (carried, replaced) => this.#endCarried("replaced", carried, replaced),
       beforeHeaders: (operation, cookie, issue) => this.#beforeHeaders(operation, cookie, issue)
     })
   }
@@ -432,10 +428,12 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   get destroy(): RequestSession<A, R>["destroy"] {
     return this.#inTurn(() => {
       const wasIssued = this.#headers.issued !== undefined
-      return Effect.map(this.#endCarried("logout"), (carried) => {
-        if (carried || wasIssued) this.#headers.detach()
-        this.#set(missing)
-      })
+      return Effect.flatMap(carriedBy(this.#binding.frontend, this.#request), (carried) =>
+        Effect.map(this.#endCarried("logout", carried), (isOurs) => {
+          if (isOurs || wasIssued) this.#headers.detach()
+          this.#set(missing)
+        })
+      )
     })
   }
 
@@ -445,32 +443,30 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
    */
   #endCarried(
     why: "logout" | "replaced",
-    replaced?: Session<A>,
-    carried = carriedBy(this.#binding.frontend, this.#request)
+    carried: ReadonlyArray<Credential>,
+    replaced?: Session<A>
   ): Effect.Effect<boolean, SessionUnavailable> {
     return Effect.suspend(() => {
       const { definition, manager } = this.#binding
       const destroy = (token: Credential["token"]) => manager.destroy(token, { why })
       // The store of another library may be down: what is ours ends all the same.
-      return Effect.flatMapEager(Effect.exit(this.#disown(replaced)), (disowned) =>
-        Effect.flatMapEager(carried, (carried) => {
-          const current = replaced ?? this.#current
-          const isOwn = ({ token }: Credential) => current !== undefined && textOf(token) === textOf(current.token)
-          const own = carried.find(isOwn)
-          const others = carried.filter((credential) => !isOwn(credential))
-          const endOthers = () =>
-            Effect.flatMapEager(endSessions(others, destroy, definition.key), (via) => {
-              this.#headers.via ??= own?.via ?? via ?? others[0]?.via
-              return Effect.mapEager(disowned, () => own !== undefined || via !== undefined)
-            })
-          if (current === undefined || replaced !== undefined) return endOthers()
-          return Effect.flatMap(destroy(current.token), () => {
-            this.#headers.issued = undefined
-            this.#set(missing)
-            return endOthers()
+      return Effect.flatMapEager(Effect.exit(this.#disown(replaced)), (disowned) => {
+        const current = replaced ?? this.#current
+        const isOwn = ({ token }: Credential) => current !== undefined && textOf(token) === textOf(current.token)
+        const own = carried.find(isOwn)
+        const others = carried.filter((credential) => !isOwn(credential))
+        const endOthers = () =>
+          Effect.flatMapEager(endSessions(others, destroy, definition.key), (via) => {
+            this.#headers.via ??= own?.via ?? via ?? others[0]?.via
+            return Effect.mapEager(disowned, () => own !== undefined || via !== undefined)
           })
+        if (current === undefined || replaced !== undefined) return endOthers()
+        return Effect.flatMap(destroy(current.token), () => {
+          this.#headers.issued = undefined
+          this.#set(missing)
+          return endOthers()
         })
-      )
+      })
     })
   }
 

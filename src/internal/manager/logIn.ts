@@ -3,7 +3,6 @@
  *
  * @internal
  */
-import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
@@ -39,7 +38,7 @@ const isNotFound = (exit: Exit.Exit<unknown, unknown>): boolean =>
     (error) => Predicate.isTagged(error, "SessionInvalid") && (error as SessionInvalid).reason === "NotFound"
   )
 
-const noIds = Effect.succeed<ReadonlyArray<Option.Option<string>>>([])
+const noIds = Effect.succeed<ReadonlyArray<string | undefined>>([])
 const noRecords: ReadonlyArray<SessionRecord> = []
 const noFactors: ReadonlyArray<Extension.FactorTime> = []
 
@@ -50,7 +49,8 @@ interface NewSession extends CreateOptions {
   readonly claims?: Token.Claims
 }
 
-interface Issued {
+/** The token of a session, and what the store keeps of it. */
+interface NewToken {
   readonly id: string
   readonly secretHash: string
   readonly token: Redacted.Redacted<string>
@@ -86,7 +86,7 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
   /** The record of a new session. */
   const recordOf = (
     { principal, text }: SessionData.Encoded<A>,
-    { id, secretHash }: Issued,
+    { id, secretHash }: NewToken,
     now: number,
     { factors = noFactors, ...options }: NewSession
   ): SessionRecord => {
@@ -110,8 +110,7 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
     }
   }
 
-  /** The token of a session, and what the store keeps of it. */
-  const issue = (claims: Token.Claims): Effect.Effect<Issued> =>
+  const issue = (claims: Token.Claims): Effect.Effect<NewToken> =>
     Effect.flatMapEager(sha256(claims.secret), (secretHash) =>
       Effect.mapEager(tokens.issue(claims), (token) => ({ id: claims.id, secretHash, token }))
     )
@@ -125,7 +124,7 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
           Clock.clockWith((clock) => store(encoded, issued, clock.currentTimeMillisUnsafe(), left))
         )
       )
-    const store = (encoded: SessionData.Encoded<A>, issued: Issued, now: number, left: number): Stored => {
+    const store = (encoded: SessionData.Encoded<A>, issued: NewToken, now: number, left: number): Stored => {
       const record = recordOf(encoded, issued, now, options)
       return Effect.matchEffect(storage.create(record), {
         onFailure: (error) => {
@@ -213,15 +212,6 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
     )
   }
 
-  /** The id that an authentic token names. */
-  const idOf = (token: Redacted.Redacted<string>) =>
-    Effect.option(
-      Effect.map(
-        Effect.suspend(() => tokens.check(token)),
-        ({ id }) => id
-      )
-    )
-
   /** Makes a session beside those of the tokens, which the caller ends next. */
   const createBeside = (
     replaces: ReadonlyArray<Redacted.Redacted<string>>,
@@ -229,14 +219,16 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
     options: NewSession,
     began: number
   ) =>
-    Effect.flatMapEager(replaces.length === 0 ? noIds : Effect.forEach(replaces, idOf), (ids) =>
-      Effect.flatMap(made(given, options, began, new Set(Arr.getSomes(ids))), ({ over, session }) =>
-        warnOfCut(options).pipe(
-          Effect.flatMapEager(() => created(session)),
-          Effect.flatMapEager(() => endOver(over)),
-          Effect.mapEager(() => session)
+    Effect.flatMapEager(
+      replaces.length === 0 ? noIds : Effect.forEach(replaces, (token) => Token.idOf(tokens, token)),
+      (ids) =>
+        Effect.flatMap(made(given, options, began, new Set(ids.filter(Predicate.isString))), ({ over, session }) =>
+          warnOfCut(options).pipe(
+            Effect.flatMapEager(() => created(session)),
+            Effect.flatMapEager(() => endOver(over)),
+            Effect.mapEager(() => session)
+          )
         )
-      )
     )
 
   const create: SessionManager<A, R>["create"] = (given, options = {}) =>

@@ -3,7 +3,7 @@
  *
  * @internal
  */
-import * as SecureRandom from "effect/crypto/SecureRandom"
+import { SecureRandom } from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
 import type * as Redacted from "effect/Redacted"
 import * as Option from "effect/Option"
@@ -96,7 +96,7 @@ export interface Parts<A> extends Settings {
   readonly data: SessionData.SessionData<A>
   readonly tokens: Token.Tokens
   readonly sha256: TokenCrypto.TextFunction
-  readonly random: SecureRandom.SecureRandom["Service"]
+  readonly random: SecureRandom["Service"]
   readonly snapshot: (record: SessionRecord, data: A, token: Redacted.Redacted<string>, now: number) => LiveSession<A>
   /** The data as stored, for a function that may change them in place: `session.data` is in the application's hands. */
   readonly copyOf: (session: LiveSession<A>) => A
@@ -142,7 +142,7 @@ export const make = Effect.fnUntraced(function* <Self, A, R extends ReadonlyArra
   const namespace = definition.key
   const keys = yield* SessionKeys
   const backend = yield* SessionBackend
-  const random = yield* SecureRandom.SecureRandom
+  const random = yield* SecureRandom
   const sha256 = yield* TokenCrypto.sha256
   const timeout = settings.times.backend
   const deadlines = Deadlines.make(settings.times)

@@ -88,20 +88,27 @@ export const make = (signers: Signers): Tokens => {
   }
 }
 
-type Random = SecureRandom["Service"]
+/** The id that a token names, if it is authentic. */
+export const idOf = (tokens: Tokens, token: Redacted.Redacted<string>): Effect.Effect<string | undefined> =>
+  Effect.matchEager(tokens.check(token), { onFailure: () => undefined, onSuccess: ({ id }) => id })
 
-const draw = <A>(random: Random, size: number, use: (bytes: Uint8Array) => A): Effect.Effect<A> =>
-  Effect.map(random.randomBytes(size), (bytes) => {
-    // A source that fails must not lead to a weaker id (ASVS 16.5.3).
-    if (bytes.length !== size) throw new Error(`SecureRandom gave ${bytes.length} bytes for ${size}`)
-    return use(bytes)
-  })
+const draw = <A>(random: SecureRandom["Service"], size: number, use: (bytes: Uint8Array) => A): Effect.Effect<A> =>
+  Effect.map(
+    // Asked anew each time, whatever it does before its effect runs.
+    Effect.suspend(() => random.randomBytes(size)),
+    (bytes) => {
+      // A source that fails must not lead to a weaker id (ASVS 16.5.3).
+      if (bytes.length !== size) throw new Error(`SecureRandom gave ${bytes.length} bytes for ${size}`)
+      return use(bytes)
+    }
+  )
 
 /** A fresh secret: 256 bits, 43 characters. */
-export const randomSecret = (random: Random): Effect.Effect<string> => draw(random, 32, Base64Url.encode)
+export const randomSecret = (random: SecureRandom["Service"]): Effect.Effect<string> =>
+  draw(random, 32, Base64Url.encode)
 
 /** A fresh id (128 bits, 22 characters) and a fresh secret, with one call to the system. */
-export const randomClaims = (random: Random): Effect.Effect<Claims> =>
+export const randomClaims = (random: SecureRandom["Service"]): Effect.Effect<Claims> =>
   draw(random, 48, (bytes) => ({
     id: Base64Url.encode(bytes.subarray(0, 16)),
     secret: Base64Url.encode(bytes.subarray(16))
