@@ -69,13 +69,17 @@ const say = (state, text) => {
   feed.querySelector("span").textContent = text
 }
 let why = "Your session has ended."
-const listen = () => {
+const listen = (tries = 1) => {
   const source = new EventSource("/feed")
   source.onmessage = ({ data }) => say("on", data)
-  // Ask once more: after a change of the token it is this browser that has the new one.
-  source.addEventListener("ended", ({ data }) => { why = data; source.close(); listen() })
+  // Ask again: after a change of the token it is this browser that gets the new one, and its answer may be on its way.
+  source.addEventListener("ended", ({ data }) => { why = data; source.close(); listen(4) })
   source.onerror = () => {
     if (source.readyState !== EventSource.CLOSED) return say("", "Connecting…")
+    if (tries > 1) {
+      say("", "Connecting…")
+      return setTimeout(listen, 1000, tries - 1)
+    }
     say("dark", why + " ")
     feed.querySelector("a").hidden = false
   }
