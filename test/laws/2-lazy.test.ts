@@ -82,6 +82,30 @@ describe("law 2: lazy", () => {
     })
   )
 
+  it.effect("law 2: who waited for a read that was interrupted waits for the next one, and does not spin", () =>
+    Effect.gen(function* () {
+      const stage = yield* Stage.make()
+      const session = yield* stage.login(ada)
+      let reads = 0
+      stage.backend.wire = (operation, call) =>
+        operation !== "read" ? call : reads++ === 0 ? Effect.never : Effect.andThen(Effect.yieldNow, call)
+      const send = yield* stage.open(
+        Effect.gen(function* () {
+          const handle = yield* UserSession
+          const [first, second, third] = yield* Effect.all(
+            [handle.get, handle.get, handle.get].map((get) => Effect.forkChild(get, { startImmediately: true }))
+          )
+          yield* Fiber.interrupt(first!)
+          // The second one reads now, and the third has gone to sleep again.
+          assert.isBelow(third!.currentOpCount, 100)
+          return text([name(yield* Fiber.join(second!)), name(yield* Fiber.join(third!))].join())
+        })
+      )
+      assert.strictEqual((yield* send("GET", "/", { cookie: Stage.cookieOf(session) })).text, "ada,ada")
+      assert.strictEqual(reads, 2)
+    })
+  )
+
   it.effect("law 2: changes replace what get answers, and the first compare-and-set needs no second read", () =>
     Effect.gen(function* () {
       const stage = yield* Stage.make()

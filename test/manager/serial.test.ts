@@ -180,6 +180,19 @@ describe("serial", () => {
     })
   )
 
+  it.effect("[R70] a turn that throws when it is asked for keeps nobody from the next", () =>
+    Effect.gen(function* () {
+      const run = make()
+      const thrown = yield* Effect.exit(
+        enter(run, "throwing", () => {
+          throw new Error("thrown")
+        })
+      )
+      assert.isTrue(Exit.hasDies(thrown))
+      assert.strictEqual(yield* enter(run, "next"), "next")
+    })
+  )
+
   it.effect("a turn that does not answer its own job is a defect, and not a request that hangs", () =>
     Effect.gen(function* () {
       const run = make()

@@ -103,18 +103,16 @@ export class LogIn<Self, A, R extends ReadonlyArray<Tagged>> {
 
   /** Makes a session beside those that the request carries, which end next. */
   #createBeside(
+    carried: ReadonlyArray<Credential>,
     data: A,
     options: CreateOptions
   ): Effect.Effect<Session<A>, SessionInvalid | SessionConflict | SessionUnavailable> {
-    const { binding, current, endCarried, request } = this.#own
-    const { frontend, manager } = binding
-    return Effect.flatMap(carriedBy(frontend, request), (carried) => {
-      const session = current()
-      const replaces = [...(session === undefined ? [] : [session]), ...carried].map(({ token }) => token)
-      return Effect.flatMap(manager.create(data, { ...options, replaces }), (created) =>
-        this.#issue("create", created, options.cookie, endCarried(carried))
-      )
-    })
+    const { binding, current, endCarried } = this.#own
+    const session = current()
+    const replaces = [...(session === undefined ? [] : [session]), ...carried].map(({ token }) => token)
+    return Effect.flatMap(binding.manager.create(data, { ...options, replaces }), (created) =>
+      this.#issue("create", created, options.cookie, endCarried(carried))
+    )
   }
 
   /** Makes a session in place of the one the request has, or of a token that another request may be replacing. */
@@ -132,7 +130,7 @@ export class LogIn<Self, A, R extends ReadonlyArray<Tagged>> {
       const source = before ?? (tokens.length === 1 ? tokens[0]!.token : undefined)
       if (source === undefined) {
         const data = yield* Effect.sync(() => f(Option.none()))
-        return yield* this.#createBeside(data, options)
+        return yield* this.#createBeside(carried, data, options)
       }
       // First: if they cannot be ended, nothing has happened yet.
       if (before !== undefined) yield* endCarried(carried, before)
@@ -155,11 +153,12 @@ export class LogIn<Self, A, R extends ReadonlyArray<Tagged>> {
     options: CreateOptions | undefined,
     restore: Restore
   ): Effect.Effect<Session<A>, SessionInvalid | SessionConflict | SessionUnavailable> {
+    const { binding, request } = this.#own
     const given = this.#optionsOf(options)
     // Session data are JSON: a function is none.
     return typeof data === "function"
       ? this.#createFrom(data as (before: Option.Option<A>) => A, given, restore)
-      : this.#createBeside(data, given)
+      : Effect.flatMap(carriedBy(binding.frontend, request), (carried) => this.#createBeside(carried, data, given))
   }
 
   reauthenticate(

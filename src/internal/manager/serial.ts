@@ -62,19 +62,24 @@ export const make = <J, V, E>(
 
         const answered = (): Effect.Effect<A, E> => answer ?? Exit.die(new Error("a turn without an answer"))
         const takeTurn = () => {
-          queue.isBusy = true
-          const taken = Effect.onExitPrimitive(turn(job, queue), () => {
-            queue.turns++
-            queue.isBusy = false
-            for (const other of queue.waiting) other.isTaken = false
-            const [next] = queue.waiting
-            if (next === undefined) close()
-            else {
-              queue.waiting.delete(next)
-              next.wake()
+          const taken = Effect.onExitPrimitive(
+            Effect.suspend(() => {
+              queue.isBusy = true
+              return turn(job, queue)
+            }),
+            () => {
+              queue.turns++
+              queue.isBusy = false
+              for (const other of queue.waiting) other.isTaken = false
+              const [next] = queue.waiting
+              if (next === undefined) close()
+              else {
+                queue.waiting.delete(next)
+                next.wake()
+              }
+              return undefined
             }
-            return undefined
-          })
+          )
           return Effect.flatMap(taken, answered)
         }
 
