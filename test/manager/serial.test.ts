@@ -189,7 +189,9 @@ describe("serial", () => {
         })
       )
       assert.isTrue(Exit.hasDies(thrown))
-      assert.strictEqual(yield* enter(run, "next"), "next")
+      const next = yield* fork(enter(run, "next"))
+      yield* TestClock.adjust(2000)
+      assert.deepStrictEqual(yield* Fiber.join(next), Exit.succeed("next"))
     })
   )
 
