@@ -176,4 +176,25 @@ describe("parts that throw", () => {
       }
     })
   )
+
+  it.effect("[R61] a frontend that throws where it is asked leaves no response without Vary", () =>
+    Effect.gen(function* () {
+      const cookie = yield* SessionFrontend.makeCookie()
+      const extract = () => {
+        throw new Error("broken")
+      }
+      const frontend = Layer.succeed(SessionFrontend.SessionFrontend, { ...cookie, extract })
+      const stage = yield* Stage.make({ frontend })
+      const guarded = yield* stage.guarded(Effect.succeed(empty))
+      const open = yield* stage.open(Effect.flatMap(UserSession, ({ get }) => Effect.as(get, empty)))
+      for (const send of [guarded, open]) {
+        for (const method of ["GET", "POST"]) {
+          const answer = yield* send(method, "/", { headers: { "sec-fetch-site": "cross-site" } })
+          assert.deepStrictEqual([answer.status, answer.headers.get("vary")], [500, "Cookie"])
+          // A request that is refused before it is read shows nothing of a session.
+          if (method === "GET") assert.strictEqual(answer.headers.get("cache-control"), "no-store")
+        }
+      }
+    })
+  )
 })

@@ -7,6 +7,7 @@ import { SessionFrontend } from "effect-sessions"
 import { defectOf } from "../support/outcome.ts"
 import { empty, isLive, reasonOf, tagOf, text } from "../support/httpSupport.ts"
 import { adaWith, visitor } from "../support/onManager.ts"
+import { every, times } from "../support/rotating.ts"
 import * as Stage from "../support/stage.ts"
 import { ada, addWord, eve, nobody, UserSession } from "../support/userSession.ts"
 import type { Data } from "../support/userSession.ts"
@@ -227,6 +228,31 @@ describe("create with a function", () => {
         })
       )
       assert.strictEqual((yield* send("POST", "/", { cookie: Stage.cookieOf(before) })).text, "x")
+    })
+  )
+
+  it.effect("[R46] of a session whose token was replaced before, its data come along: the old token ends nothing", () =>
+    Effect.gen(function* () {
+      const stage = yield* Stage.make(times)
+      type Before = Effect.Effect<unknown, unknown, UserSession>
+      const handle = (before: Before) => Effect.andThen(before, logIn)
+      const rotated = yield* stage.open(handle(Effect.flatMap(UserSession, ({ rotate }) => rotate)))
+      const scheduled = yield* stage.open(logIn)
+      for (const send of [rotated, scheduled]) {
+        const before = yield* stage.login(visitor)
+        yield* TestClock.adjust(every)
+        const answer = yield* send("POST", "/", { cookie: Stage.cookieOf(before) })
+        const [words, id] = answer.text.split(" ")
+        assert.deepStrictEqual([answer.status, words, answer.cookie.split(".")[2]], [200, "milk", id])
+        assert.isFalse(yield* isLive(stage, before.token))
+      }
+      // Both tokens of one session, as after a rotation whose answer went to another tab.
+      const before = yield* stage.login(visitor)
+      yield* TestClock.adjust(every)
+      const after = yield* stage.manager.resolve(before.token, { rotate: true })
+      const both = yield* scheduled("POST", "/", { cookie: `${Stage.cookieOf(before)}; ${Stage.cookieOf(after)}` })
+      assert.deepStrictEqual([both.status, both.text.split(" ")[0]], [200, "milk"])
+      assert.strictEqual((yield* stage.backend.records).length, 3)
     })
   )
 

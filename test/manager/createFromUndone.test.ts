@@ -3,12 +3,15 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as TestClock from "effect/testing/TestClock"
-import type { SessionRecord } from "../../src/SessionBackend.ts"
+import { SessionBackend, SessionBackendError, type SessionRecord } from "../../src/SessionBackend.ts"
 import { adaWith, failing, onManager, seal, visitor } from "../support/onManager.ts"
+import { silent } from "../support/logs.ts"
 import { outcome } from "../support/outcome.ts"
 import { recordOf, stored } from "../support/records.ts"
+import * as Stack from "../support/stack.ts"
 import { ada, addWord, UserSession } from "../support/userSession.ts"
 import type { Manager } from "../support/userSession.ts"
 import * as WatchedBackend from "../support/watchedBackend.ts"
@@ -155,6 +158,30 @@ describe("createFrom that fails", () => {
           assert.deepStrictEqual((yield* manager.resolve(before.token)).data, visitor)
         })
       )
+  )
+
+  it.effect("[R46] the store is asked anew for each try, by one whose failure is at hand when it is asked, too", () =>
+    Effect.gen(function* () {
+      let isDown = false
+      const refused = Effect.fail(new SessionBackendError({ operation: "read", outcome: "notApplied", cause: "open" }))
+      // As a circuit breaker answers, which needs no effect to run.
+      const breaker = WatchedBackend.mapOperations(Stack.memory(), (_, ask) => (isDown ? refused : ask()))
+      const backend = Layer.succeed(SessionBackend, breaker)
+      yield* Effect.gen(function* () {
+        const manager = yield* UserSession.Manager
+        const before = yield* manager.create(visitor)
+        const login = manager.createFrom(before, () => {
+          isDown = true
+          return ada
+        })
+        const logging = yield* Effect.forkChild(outcome(login))
+        yield* TestClock.adjust("1 second")
+        isDown = false
+        yield* TestClock.adjust("1 second")
+        assert.strictEqual(yield* Fiber.join(logging), "SessionUnavailable notApplied")
+        assert.deepStrictEqual((yield* manager.resolve(before.token)).data, visitor)
+      }).pipe(Effect.provide([Stack.manager(UserSession, { backend }), silent]))
+    })
   )
 
   it.effect("[R46] an old record that cannot be deleted is left sealed: nothing opens it, nothing shows it", () =>

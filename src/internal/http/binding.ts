@@ -24,6 +24,7 @@ import type {
 import type { SessionCrossOrigin, SessionStale, SessionUnavailable } from "../../SessionError.ts"
 import type { SessionFrontend } from "../../SessionFrontend.ts"
 import { describeCause } from "../describeCause.ts"
+import { answerOf } from "../exit.ts"
 import { withDeadline } from "../manager/deadline.ts"
 import { millisOf } from "../manager/deadlines.ts"
 import { tellOf } from "../manager/events.ts"
@@ -126,10 +127,10 @@ export const bound = <A, R extends ReadonlyArray<Tagged>, RX>(
   const tell = onEvent && tellOf(onEvent, context, namespace, millis)
   return {
     security: frontend.security,
-    extract: (request) => frontend.extract(request),
+    extract: (request) => answerOf(() => frontend.extract(request)),
     attach: (response, issued) => frontend.attach(response, issued),
     detach: (response, via) => frontend.detach(response, via),
-    carried: carried && ((request) => carried.call(frontend, request)),
+    carried: carried && ((request) => answerOf(() => carried.call(frontend, request))),
     origins: frontend.origins,
     client,
     adopt:

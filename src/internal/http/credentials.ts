@@ -6,14 +6,13 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
-import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import type { Refusal, Session, SessionManager, Tagged } from "../../Session.ts"
 import { SessionInvalid } from "../../SessionError.ts"
 import type { SessionUnavailable } from "../../SessionError.ts"
 import type { Credential, SessionFrontend, Transport } from "../../SessionFrontend.ts"
-import { failure } from "../exit.ts"
+import { errorOf, failure } from "../exit.ts"
 import { places, tokenLength } from "../token/format.ts"
 import { textOf } from "../token/redacted.ts"
 
@@ -70,7 +69,7 @@ export const chooseSession = <A, R extends ReadonlyArray<Tagged>>(
         }
         if (accepted === undefined || via === "header") accepted = [accepted?.[0] ?? exit.value, via]
       } else {
-        const error = Option.getOrUndefined(Exit.findErrorOption(exit))
+        const error = errorOf(exit.cause)
         const failed = Exit.failCause(exit.cause)
         if (error === undefined || error._tag === "SessionUnavailable") return yield* failed
         if (refused === undefined || (via === "header" && !isHeaderRefused)) refused = failed
@@ -83,8 +82,8 @@ export const chooseSession = <A, R extends ReadonlyArray<Tagged>>(
 /** As many as the tokens that a request may carry and still be read. */
 const maxEnded = 4
 
-/** The id that a token names: a session may have had several tokens. */
-const idOf = ({ token }: Credential): string => {
+/** The id that a token names, authentic or not: a session may have had several tokens. */
+export const idOf = ({ token }: Credential): string => {
   const text = textOf(token)
   return text.length === tokenLength ? text.slice(...places.id) : text
 }
@@ -99,38 +98,34 @@ export const endSessions = (
   namespace: string
 ): Effect.Effect<Transport | undefined, SessionUnavailable> => {
   if (credentials.length === 0) return Effect.succeed(undefined)
-  return Effect.suspend(() => {
-    const ended: Array<string> = []
+  return Effect.gen(function* () {
+    const ended = new Set<string>()
     let via: Transport | undefined
     let failed: SessionUnavailable | undefined
-
-    const endRest = (waiting: ReadonlyArray<Credential>): Effect.Effect<Transport | undefined, SessionUnavailable> => {
-      if (waiting.length > 0 && ended.length < maxEnded) return endBatch(waiting)
-      if (failed !== undefined) return Effect.fail(failed)
-      return waiting.length === 0 ? Effect.succeed(via) : Effect.as(warnOfMore(namespace), via)
-    }
-
-    const endBatch = (waiting: ReadonlyArray<Credential>) => {
-      const batch: Array<Credential> = []
+    let waiting = distinct(credentials)
+    while (waiting.length > 0 && ended.size < maxEnded) {
+      const byId = new Map<string, Credential>()
       for (const credential of waiting) {
-        if (batch.length === maxEnded - ended.length) break
-        if (!batch.some((other) => idOf(other) === idOf(credential))) batch.push(credential)
+        if (byId.size === maxEnded - ended.size) break
+        const id = idOf(credential)
+        if (!byId.has(id)) byId.set(id, credential)
       }
+      const batch = [...byId.values()]
       // Of one, which is the usual case, without a fork.
-      const ending = Effect.forEach(batch, ({ token }) => Effect.result(destroy(token)), { concurrency: batch.length })
-      return Effect.flatMap(ending, (results) => {
-        for (const [i, result] of results.entries()) {
-          const credential = batch[i]!
-          if (Result.isSuccess(result) && !result.success) continue
-          ended.push(idOf(credential))
-          via ??= credential.via
-          if (Result.isFailure(result)) failed ??= result.failure
-        }
-        return endRest(waiting.filter((credential) => !batch.includes(credential) && !ended.includes(idOf(credential))))
-      })
+      const concurrency = batch.length
+      const results = yield* Effect.forEach(batch, ({ token }) => Effect.result(destroy(token)), { concurrency })
+      for (const [i, result] of results.entries()) {
+        if (Result.isSuccess(result) && !result.success) continue
+        const credential = batch[i]!
+        ended.add(idOf(credential))
+        via ??= credential.via
+        if (Result.isFailure(result)) failed ??= result.failure
+      }
+      waiting = waiting.filter((credential) => !batch.includes(credential) && !ended.has(idOf(credential)))
     }
-
-    return endRest(distinct(credentials))
+    if (failed !== undefined) return yield* Effect.fail(failed)
+    if (waiting.length > 0) yield* warnOfMore(namespace)
+    return via
   })
 }
 

@@ -3,18 +3,27 @@
  *
  * @internal
  */
-import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
-import type { Changed, CreateOptions, Loaded, RequestSession, Session, Tagged, Unauthenticated } from "../../Session.ts"
+import type {
+  Changed,
+  CreateOptions,
+  Loaded,
+  Refusal,
+  RequestSession,
+  Session,
+  Tagged,
+  Unauthenticated
+} from "../../Session.ts"
 import type { SessionConflict, SessionInvalid, SessionUnavailable } from "../../SessionError.ts"
 import type { Credential } from "../../SessionFrontend.ts"
 import { carriedBy } from "../frontend/carried.ts"
 import { requestHeader } from "../frontend/requestHeader.ts"
 import { undo } from "../manager/deadline.ts"
+import { unproved } from "../manager/logIn.ts"
 import type { Binding } from "./binding.ts"
 import { distinct } from "./credentials.ts"
 import type { ResponseHeaders } from "./responseHeaders.ts"
@@ -27,8 +36,8 @@ export const isAdoptable = (error: { readonly _tag: string }): error is Unauthen
   Predicate.isTagged(error, "SessionMissing") ||
   (error._tag === "SessionInvalid" && !["Ambiguous", "Reused"].includes((error as SessionInvalid).reason))
 
-/** Whether the page of another site cannot be behind a request, unless it has sent the user here. */
-export const isOwnRequest = (request: HttpServerRequest): boolean => {
+/** Whether a request comes from a page of ours, or from the user's going here: no page of another site reads its answer. */
+export const isSameOriginOrNavigation = (request: HttpServerRequest): boolean => {
   const site = requestHeader(request, "sec-fetch-site") ?? "none"
   return site === "same-origin" || site === "none" || requestHeader(request, "sec-fetch-mode") === "navigate"
 }
@@ -44,6 +53,8 @@ export interface Own<Self, A, R extends ReadonlyArray<Tagged>> {
   /** When the request began, in nanoseconds. */
   readonly began: bigint
   readonly option: () => RequestSession<A, R>["option"]
+  /** What `get` answers, once that is known. */
+  readonly answer: () => Exit.Exit<Session<A>, Unauthenticated | Refusal<R> | SessionUnavailable> | undefined
   readonly current: () => Session<A> | undefined
   readonly set: (created: Session<A>) => void
   /** The session turned out to be gone. */
@@ -129,8 +140,7 @@ export class LogIn<Self, A, R extends ReadonlyArray<Tagged>> {
       const tokens = before === undefined ? distinct(carried) : []
       const source = before ?? (tokens.length === 1 ? tokens[0]!.token : undefined)
       if (source === undefined) {
-        const data = yield* Effect.sync(() => f(Option.none()))
-        return yield* this.#createBeside(carried, data, options)
+        return yield* this.#createBeside(carried, f(Option.none()), options)
       }
       // First: if they cannot be ended, nothing has happened yet.
       if (before !== undefined) yield* endCarried(carried, before)
@@ -181,21 +191,23 @@ export class LogIn<Self, A, R extends ReadonlyArray<Tagged>> {
         if (Option.isNone(adopted)) return Effect.fail(error)
         const { data, from, options } = adopted.value
         const given = this.#optionsOf(options)
-        if (from !== undefined) {
-          return Effect.tap(manager.adopt(from, data, given), (session) =>
-            Effect.sync(() => headers.issue(session, options?.cookie))
-          )
-        }
-        const unproved = DateTime.makeUnsafe(0)
-        const authenticatedAt = given.authenticatedAt ?? unproved
-        return Effect.flatMap(manager.create(data, { ...given, authenticatedAt }), (created) =>
-          this.#orUndo(
-            created,
-            Effect.tap(manager.resolve(created.token, { touch: false }), (session) =>
-              Effect.sync(() => headers.issue(session, options?.cookie))
+        const letIn: Loaded<Session<A>, R> = from !== undefined
+          ? manager.adopt(from, data, given)
+          : Effect.flatMap(
+              manager.create(data, { ...given, authenticatedAt: given.authenticatedAt ?? unproved }),
+              (created) => this.#orUndo(created, manager.resolve(created.token, { touch: false }))
             )
-          )
-        )
+        return Effect.flatMap(letIn, (session): Loaded<Session<A>, R> => {
+          const answer = this.#own.answer()
+          if (answer === undefined) {
+            headers.issue(session, options?.cookie)
+            return Exit.succeed(session)
+          }
+          // A `create` or `destroy` was faster, and has disowned what has a name.
+          return from !== undefined
+            ? answer
+            : Effect.andThen(undo(manager.destroy(session.token, { why: "undone" })), answer)
+        })
       })
     )
   }

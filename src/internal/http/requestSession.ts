@@ -32,16 +32,16 @@ import type {
 import { SessionMissing } from "../../SessionError.ts"
 import type { SessionConflict, SessionInvalid, SessionStale, SessionUnavailable } from "../../SessionError.ts"
 import type { Credential } from "../../SessionFrontend.ts"
-import { failure } from "../exit.ts"
+import { errorOf, failure } from "../exit.ts"
 import { carriedBy } from "../frontend/carried.ts"
 import { requestHeader } from "../frontend/requestHeader.ts"
 import { betweenLooks } from "../manager/ended.ts"
 import * as Span from "../session/span.ts"
 import { textOf } from "../token/redacted.ts"
 import { type Binding, refused } from "./binding.ts"
-import { chooseSession, endSessions, extractFrom } from "./credentials.ts"
+import { chooseSession, endSessions, extractFrom, idOf } from "./credentials.ts"
 import { staleness } from "./freshness.ts"
-import { isAdoptable, isOwnRequest, LogIn, type Restore } from "./logIn.ts"
+import { isAdoptable, isSameOriginOrNavigation, LogIn, type Restore } from "./logIn.ts"
 import { makeRespondable } from "./refusal.ts"
 import { ResponseHeaders } from "./responseHeaders.ts"
 
@@ -62,8 +62,6 @@ type Change<B, R extends ReadonlyArray<Tagged>> = Effect.Effect<
 
 /** What a change answers, and the session that `get` answers from then on. */
 type Kept<B, A> = readonly [answer: B, session: Session<A>]
-
-const errorOf = <E>(cause: Cause.Cause<E>): E | undefined => Option.getOrUndefined(Cause.findErrorOption(cause))
 
 /** Remembers when a request begins, in nanoseconds. The time of day is asked only when that is wanted: it is dear. */
 export const beginning = (clock: Clock.Clock): (() => bigint) => {
@@ -206,7 +204,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
         : Effect.catch(looked, (error): Loaded<Session<A>, R> => {
             if (this.#state !== undefined || (this.#isReading && !isOurs)) return this.load()
             isOurs = this.#isReading = true
-            return isAdoptable(error) && this.#canIssue && isOwnRequest(this.#request)
+            return isAdoptable(error) && this.#canIssue && isSameOriginOrNavigation(this.#request)
               ? this.#settling(this.#logIn().adopt(adopt, error))
               : Effect.fail(error)
           }),
@@ -241,7 +239,8 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
       // The token is passed on as it is, unless it was replaced.
       rotate && token !== session.token
         ? Effect.map(Clock.currentTimeMillis, (now) => {
-            this.#headers.issueScheduled(session, now)
+            // A `create` or `destroy` that was faster has ended this one.
+            if (this.#state === undefined) this.#headers.issueScheduled(session, now)
             return session
           })
         : Exit.succeed(session)
@@ -322,13 +321,10 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
       this.#lock ??= Semaphore.makeUnsafe(1)
       return this.#lock.withPermit(
         Effect.uninterruptibleMask((restore) =>
-          Effect.onExitPrimitive(
-            Effect.suspend(() => change(restore)),
-            (exit) => {
-              if (Exit.isFailure(exit)) this.#note(exit.cause)
-              return undefined
-            }
-          )
+          Effect.onExitPrimitive(change(restore), (exit) => {
+            if (Exit.isFailure(exit)) this.#note(exit.cause)
+            return undefined
+          })
         )
       )
     })
@@ -376,9 +372,13 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
 
   #rotated(session: Session<A>): Change<Session<A>, R> {
     return this.#beforeHeaders("rotate", this.#headers.issued?.cookie, () =>
-      Effect.map(this.#binding.manager.rotate(session), (rotated) => {
-        this.#headers.issue(rotated, this.#headers.issued?.cookie)
-        return rotated
+      Effect.flatMap(this.#binding.manager.rotate(session), (rotated) => {
+        const cookie = this.#headers.issued?.cookie
+        // The response may have gone meanwhile, without the token.
+        return this.#beforeHeaders("rotate", cookie, () => {
+          this.#headers.issue(rotated, cookie)
+          return Exit.succeed(rotated)
+        })
       })
     )
   }
@@ -417,6 +417,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
       headers: this.#headers,
       began: this.#began(),
       option: () => this.option,
+      answer: () => this.#state,
       current: () => this.#current,
       set: (created) => this.#set(Exit.succeed(created)),
       lost: (error) => this.#lost(error),
@@ -449,23 +450,32 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     return Effect.suspend(() => {
       const { definition, manager } = this.#binding
       const destroy = (token: Credential["token"]) => manager.destroy(token, { why })
+      const endOwn = ({ token }: Session<A>) =>
+        Effect.map(destroy(token), () => {
+          this.#headers.issued = undefined
+          this.#set(missing)
+        })
       // The store of another library may be down: what is ours ends all the same.
       return Effect.flatMapEager(Effect.exit(this.#disown(replaced)), (disowned) => {
         const current = replaced ?? this.#current
         const isOwn = ({ token }: Credential) => current !== undefined && textOf(token) === textOf(current.token)
         const own = carried.find(isOwn)
-        const others = carried.filter((credential) => !isOwn(credential))
+        // A token that it had before a rotation would end the one that is to be replaced.
+        const others = carried.filter((credential) => !isOwn(credential) && idOf(credential) !== replaced?.id)
         const endOthers = () =>
           Effect.flatMapEager(endSessions(others, destroy, definition.key), (via) => {
             this.#headers.via ??= own?.via ?? via ?? others[0]?.via
-            return Effect.mapEager(disowned, () => own !== undefined || via !== undefined)
+            const isOurs = Effect.mapEager(disowned, () => own !== undefined || via !== undefined)
+            if (replaced !== undefined) return isOurs
+            // A read that was under way may have made another library's session ours meanwhile; from here on none does.
+            const late = this.#current
+            if (late !== undefined) return Effect.flatMap(endOwn(late), () => isOurs)
+            if (Exit.isSuccess(disowned)) this.#set(missing)
+            return isOurs
           })
-        if (current === undefined || replaced !== undefined) return endOthers()
-        return Effect.flatMap(destroy(current.token), () => {
-          this.#headers.issued = undefined
-          this.#set(missing)
-          return endOthers()
-        })
+        return current === undefined || replaced !== undefined
+          ? endOthers()
+          : Effect.flatMap(endOwn(current), endOthers)
       })
     })
   }

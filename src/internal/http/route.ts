@@ -113,11 +113,12 @@ export const guarding =
   (handle, fiber, admitted) => {
     type Inside = Effect.Effect<B, E | E2, Exclude<RB, Self | VerifiedOf<Self>>>
     const { context } = fiber
+    // Whatever it answers: a redirect to the log-in page is a refusal too.
+    const answer = (error: GuardError<R> | SessionStale): Inside => onFailure(error, context)
     const refuse = (error: GuardError<R> | SessionStale): Inside =>
-      // Whatever it answers: a redirect to the log-in page is a refusal too.
-      Effect.andThen(Span.refused(error), () => onFailure(error, context))
+      Effect.andThen(Span.refused(error), () => answer(error))
     // On an open route it is no refusal, so no event has told of it.
-    const missing = (error: SessionMissing): Inside => Effect.andThen(handle.refused(error), () => refuse(error))
+    const missing = (error: SessionMissing): Inside => Effect.andThen(handle.refused(error), () => answer(error))
     const enter = (session: Session<A>): Inside => {
       fiber.setContext(Context.add(Context.add(context, definition, handle), definition.Verified, session))
       return effect(handle) as Inside
@@ -133,7 +134,7 @@ export const guarding =
           if (definition.principal !== undefined && Option.isNone(session.principal)) return missing(sessionMissing)
           return fresh === undefined
             ? enter(session)
-            : Effect.matchEffect(handle.fresh(fresh), { onFailure: refuse, onSuccess: enter })
+            : Effect.matchEffect(handle.fresh(fresh), { onFailure: answer, onSuccess: enter })
         }
       }
     )

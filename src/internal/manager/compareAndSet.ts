@@ -27,7 +27,7 @@ import { withDeadline } from "./deadline.ts"
 import { lineOf } from "./extension.ts"
 import type { Events, OwnEvent } from "./events.ts"
 import { LiveSession, noToken, withoutToken } from "./liveSession.ts"
-import { expired, notFound } from "./look.ts"
+import { expired, isInvalid, notFound } from "./look.ts"
 import * as Span from "../session/span.ts"
 import * as Serial from "./serial.ts"
 import type { Parts } from "./parts.ts"
@@ -95,12 +95,6 @@ const late = {
   notApplied: failedElsewhere(unavailable.notApplied),
   unknown: failedElsewhere(unavailable.unknown)
 }
-
-const isExpired = (exit: Exit.Exit<unknown, unknown>): boolean =>
-  Option.exists(
-    Exit.findErrorOption(exit),
-    (error) => Predicate.isTagged(error, "SessionInvalid") && (error as SessionInvalid).reason === "Expired"
-  )
 
 export type CompareAndSet<A, E> = <B>(
   given: LiveSession<A>,
@@ -286,7 +280,7 @@ export const make = <A, E>({
       return Effect.uninterruptible(
         Effect.onExit(answered, (exit) => {
           const told = Effect.forEach(news, events.tell, { discard: true })
-          return isExpired(exit) ? Effect.andThen(told, notice(given.id, now, events.ended)) : told
+          return isInvalid(exit, "Expired") ? Effect.andThen(told, notice(given.id, now, events.ended)) : told
         })
       )
     })

@@ -21,6 +21,7 @@ import type { Refusal, Session, SessionManager, Tagged } from "../../Session.ts"
 import type { SessionRecord } from "../../SessionBackend.ts"
 import { SessionInvalid } from "../../SessionError.ts"
 import { describeCause } from "../describeCause.ts"
+import { errorOf } from "../exit.ts"
 import { timingSafeEqual } from "../token/tokenCrypto.ts"
 import { after, withDeadline } from "./deadline.ts"
 import { isSealedNow, lineOf, rotationOf } from "./extension.ts"
@@ -138,7 +139,7 @@ export const make = Effect.fnUntraced(function* <A, R extends ReadonlyArray<Tagg
           return Effect.succeed({ why: undefined })
         },
         onFailure: (cause) => {
-          const error = Option.getOrUndefined(Cause.findErrorOption(cause))
+          const error = errorOf(cause)
           if (error?._tag === "SessionUnavailable") return Effect.undefined
           if (error !== undefined) {
             isVerifierFailing = false

@@ -111,16 +111,19 @@ export const make = (options: {
     }),
 
     /** Fails if a log-in that began at `began` comes too late. */
-    check: (principal: string, began: number): Effect.Effect<void, SessionInvalid | SessionUnavailable> =>
-      Effect.flatMapEager(now, (at) =>
-        at - began > maxLogin
-          ? superseded
-          : Effect.flatMapEager(idOf(principal), (id) =>
-              Effect.flatMapEager(storage.read(id), (found) => {
-                const time = Option.isSome(found) ? timeIn(found.value) : 0
-                return began < time && isSane(time, at) ? superseded : Exit.void
-              })
-            )
+    check: (
+      principal: string,
+      began: number,
+      clock: Clock.Clock
+    ): Effect.Effect<void, SessionInvalid | SessionUnavailable> => {
+      const at = microsOf(clock.currentTimeNanosUnsafe())
+      if (at - began > maxLogin) return superseded
+      return Effect.flatMapEager(idOf(principal), (id) =>
+        Effect.flatMapEager(storage.read(id), (found) => {
+          const time = Option.isSome(found) ? timeIn(found.value) : 0
+          return began < time && isSane(time, at) ? superseded : Exit.void
+        })
       )
+    }
   }
 }

@@ -3,7 +3,6 @@
  *
  * @internal
  */
-import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
@@ -15,6 +14,7 @@ import * as Schedule from "effect/Schedule"
 import type { CreateOptions, Refusal, Session, SessionManager, Tagged } from "../../Session.ts"
 import type { SessionRecord } from "../../SessionBackend.ts"
 import type { SessionInvalid, SessionConflict, SessionUnavailable } from "../../SessionError.ts"
+import { errorOf } from "../exit.ts"
 import * as Token from "../token/token.ts"
 import type { Claim } from "./adoption.ts"
 import * as CompareAndSet from "./compareAndSet.ts"
@@ -22,21 +22,18 @@ import { undo } from "./deadline.ts"
 import * as Extension from "./extension.ts"
 import * as Fence from "./fence.ts"
 import { LiveSession, withoutToken } from "./liveSession.ts"
-import { type Looks, noTouch, notFound } from "./look.ts"
+import { isInvalid, type Looks, noTouch, notFound } from "./look.ts"
 import { maxListed, pageSize, type Parts } from "./parts.ts"
 import type * as SessionData from "./sessionData.ts"
+
+/** When the user proved who they are, where another library does not say when: too long ago for any route that asks. */
+export const unproved = DateTime.makeUnsafe(0)
 
 /** How many fresh ids `create` tries. */
 const maxAttempts = 3
 
 /** How long a request waits between two looks for what another is adopting, in milliseconds. */
 const roundTime = 50
-
-const isNotFound = (exit: Exit.Exit<unknown, unknown>): boolean =>
-  Option.exists(
-    Exit.findErrorOption(exit),
-    (error) => Predicate.isTagged(error, "SessionInvalid") && (error as SessionInvalid).reason === "NotFound"
-  )
 
 const noIds = Effect.succeed<ReadonlyArray<string | undefined>>([])
 const noRecords: ReadonlyArray<SessionRecord> = []
@@ -147,9 +144,13 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
    * The principal's sessions of which `maxPerPrincipal` others were seen later, but for the one just made. The log-in that lists
    * last sees all of those made at once, so that too many of them remain for a moment at most, and never too few.
    */
-  const overLimit = Effect.fnUntraced(function* (principal: string, own: string, replaced: ReadonlySet<string>) {
+  const overLimit = Effect.fnUntraced(function* (
+    principal: string,
+    own: string,
+    replaced: ReadonlySet<string>,
+    now: number
+  ) {
     if (maxPerPrincipal === false) return []
-    const now = yield* Clock.currentTimeMillis
     const live: Array<SessionRecord> = []
     let walked = 0
     let after: string | undefined
@@ -177,12 +178,20 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
     Effect.flatMap(insert(given, options), (session) => {
       const principal = Option.getOrUndefined(session.principal)
       if (principal === undefined) return Effect.succeed({ session, over: noRecords })
-      // A list that fails ends nothing: the next log-in sees to the limit.
-      const limited = Effect.orElseSucceed(overLimit(principal, session.id, replaced), () => noRecords)
-      const looks = [fence.check(principal, began), limited] as const
-      return Effect.all(looks, { concurrency: "unbounded" }).pipe(
-        Effect.map(([, over]) => ({ session, over })),
-        Effect.tapCause(() => takeBack(session.id))
+      const over = Clock.clockWith((clock) => {
+        const fenced = fence.check(principal, began, clock)
+        const listed = overLimit(principal, session.id, replaced, clock.currentTimeMillisUnsafe())
+        // A list that fails ends nothing: the next log-in sees to the limit.
+        const limited = Effect.orElseSucceed(listed, () => noRecords)
+        // A fence that is at hand is not waited for, and needs no fiber beside the list's.
+        const isAtHand: boolean = Exit.isExit(fenced)
+        return isAtHand
+          ? Effect.flatMapEager(fenced, () => limited)
+          : Effect.map(Effect.all([fenced, limited], { concurrency: "unbounded" }), ([, over]) => over)
+      })
+      return Effect.tapCause(
+        Effect.map(over, (over) => ({ session, over })),
+        () => takeBack(session.id)
       )
     })
 
@@ -241,11 +250,12 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
     )
 
   /**
-   * Takes a seal off again: the session stands as it did before. Where the store is down it goes on trying, for a time
-   * after which the seal no longer counts, and the caller does not wait for that.
+   * Takes a seal off again: the session stands as it did before. Where the store is down it goes on trying until the seal
+   * no longer counts, and the caller does not wait for that.
    */
   const unseal = ({ extension, id, secretHash }: SessionRecord, hash: string) => {
-    const once = Effect.flatMap(storage.read(id), (found) => {
+    const read = Effect.suspend(() => storage.read(id))
+    const once = Effect.flatMap(read, (found) => {
       // Ended meanwhile, or not sealed after all.
       if (Option.isNone(found) || found.value.secretHash !== hash) return Effect.void
       const { idleExpiresAt, lastSeenAt, version } = found.value
@@ -255,7 +265,10 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
     })
     return undo(
       Effect.uninterruptible(
-        Effect.retry(Effect.retry(once, { times: 1 }), { times: 100, schedule: Schedule.spaced("100 millis") })
+        Effect.retry(
+          Effect.retry(once, { times: 1 }),
+          Schedule.upTo(Schedule.spaced("100 millis"), { duration: Extension.sealTimeout })
+        )
       )
     )
   }
@@ -308,7 +321,7 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
    * sealed long ago was left by a crash, which must not lock a user out.
    */
   const standing = Effect.fnUntraced(function* (token: Redacted.Redacted<string>) {
-    const claims = yield* Effect.option(Effect.suspend(() => tokens.check(token)))
+    const claims = yield* Effect.option(tokens.check(token))
     if (Option.isNone(claims)) return Option.none<LiveSession<A>>()
     // One read: between two of them the seal may be taken off.
     const found = yield* storage.read(claims.value.id)
@@ -336,9 +349,8 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
           ? standing(tokenOf(source))
           : Effect.succeedSome(source)
         if (Option.isNone(before)) {
-          const given = yield* Effect.sync(() => f(Option.none()))
           // A session that the verifier refuses is live, and what replaces it must end no other.
-          return yield* createBeside([tokenOf(source)], given, options, began)
+          return yield* createBeside([tokenOf(source)], f(Option.none()), options, began)
         }
         yield* warnOfCut(options)
         return yield* createInPlaceOf(before.value, (sealed) => [f(Option.some(copyOf(sealed))), options], began)
@@ -390,10 +402,10 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
     began: number
   ) {
     const { id } = claim
-    const authenticatedAt = options.authenticatedAt ?? DateTime.makeUnsafe(0)
+    const authenticatedAt = options.authenticatedAt ?? unproved
     yield* createBeside([], given, { ...options, authenticatedAt, claims: { id, secret } }, began).pipe(
       Effect.tapCause((cause) =>
-        Predicate.isTagged(Option.getOrUndefined(Cause.findErrorOption(cause)), "SessionInvalid")
+        Predicate.isTagged(errorOf(cause), "SessionInvalid")
           ? // A user's sessions that have ended meanwhile stay so.
             Effect.ignore(adoption.say(from, claim, { state: "made" }))
           : adoption.release(from, id)
@@ -424,7 +436,7 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
           const exit = yield* Effect.exit(load(yield* tokens.issue({ id, secret: secret.value }), noTouch))
           const now = yield* Clock.currentTimeMillis
           // The claim's time may be another server's.
-          if (isNew || state === "made" || !isNotFound(exit) || now - Math.min(start, at) >= patience) {
+          if (isNew || state === "made" || !isInvalid(exit, "NotFound") || now - Math.min(start, at) >= patience) {
             const session = yield* exit
             // The old session has another user now.
             return Option.getOrUndefined(session.principal) === principal ? session : yield* notFound

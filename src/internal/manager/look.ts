@@ -7,13 +7,14 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import type { Session } from "../../Session.ts"
 import type { SessionRecord } from "../../SessionBackend.ts"
 import { SessionInvalid } from "../../SessionError.ts"
 import type { SessionUnavailable } from "../../SessionError.ts"
-import { failure } from "../exit.ts"
+import { errorOf, failure } from "../exit.ts"
 import * as Token from "../token/token.ts"
 import { sealOf } from "./extension.ts"
 import { LiveSession, withoutToken } from "./liveSession.ts"
@@ -24,6 +25,12 @@ export const expired = failure(new SessionInvalid({ reason: "Expired" }))
 export const notFound = failure(new SessionInvalid({ reason: "NotFound" }))
 const reused = failure(new SessionInvalid({ reason: "Reused" }))
 const undecodable = failure(new SessionInvalid({ reason: "Data" }))
+
+/** Whether a token, or a session, was refused for this reason. */
+export const isInvalid = (exit: Exit.Exit<unknown, unknown>, reason: SessionInvalid["reason"]): boolean => {
+  const error = Exit.isFailure(exit) ? errorOf(exit.cause) : undefined
+  return Predicate.isTagged(error, "SessionInvalid") && (error as SessionInvalid).reason === reason
+}
 
 /** What a look may do to the session. */
 export interface Look {
@@ -97,7 +104,7 @@ export const make = <A, E>(
   }
 
   /** A copy of the token was stolen: the session ends, for its owner too. */
-  const ended = (record: SessionRecord): Accepted =>
+  const endStolen = (record: SessionRecord): Accepted =>
     end(record.id, "reused", { known: record }).pipe(
       Effect.andThen(
         Effect.annotateLogs(
@@ -121,7 +128,7 @@ export const make = <A, E>(
   ): Accepted => {
     const verdict = Rotation.judge(record, hash, { now, arrived: Math.min(arrived, now) }, times.rotation, rotate)
     if (verdict._tag === "unknown") return notFound
-    if (verdict._tag === "reused") return ended(record)
+    if (verdict._tag === "reused") return endStolen(record)
     if (events !== undefined && now >= deadlines.expiryOf(record, now)) {
       return Effect.andThen(events.ended([record], "expired"), expired)
     }

@@ -11,7 +11,7 @@ import type * as Option from "effect/Option"
 import type { DeletedRecord, Operation, SessionBackend, SessionPatch, SessionRecord } from "../../SessionBackend.ts"
 import { maxBatch, SessionBackendError } from "../../SessionBackend.ts"
 import { SessionUnavailable } from "../../SessionError.ts"
-import { failure } from "../exit.ts"
+import { answerOf, failure } from "../exit.ts"
 import * as Span from "../session/span.ts"
 import { withDeadline } from "./deadline.ts"
 import { rested } from "./rest.ts"
@@ -59,20 +59,12 @@ export const make = (backend: SessionBackend["Service"], namespace: string, time
         Exit.fail(new SessionBackendError({ operation, outcome, cause: { _tag: "TimedOut" } }))
       ),
       (cause): Stored<never> => {
-        for (const reason of cause.reasons) {
-          // A read is never applied, whatever the store's error says.
-          if (reason._tag === "Fail") {
-            return failed(
-              operation,
-              outcome === "notApplied" ? outcome : reason.error.outcome,
-              reason.error.cause,
-              tell
-            )
-          }
-          if (reason._tag === "Die") return failed(operation, outcome, reason.defect, tell)
-        }
-        // What is left is an interruption.
-        return Effect.failCause(cause as Cause.Cause<never>)
+        const reason = cause.reasons.find((reason) => reason._tag !== "Interrupt")
+        if (reason === undefined) return Effect.failCause(cause as Cause.Cause<never>)
+        if (reason._tag === "Die") return failed(operation, outcome, reason.defect, tell)
+        // What only asks is never applied, whatever the store's error says.
+        const { cause: why, outcome: said } = reason.error
+        return failed(operation, outcome === "notApplied" ? outcome : said, why, tell)
       }
     )
 
@@ -97,10 +89,7 @@ export const make = (backend: SessionBackend["Service"], namespace: string, time
         Effect.catch(call(false), (first) => {
           const isUnknown = first.outcome === "unknown"
           // If the first may have been applied, so it may after the second has failed.
-          return Effect.mapError(
-            Effect.suspend(() => call(isUnknown)),
-            (second) => (isUnknown ? first : second)
-          )
+          return Effect.mapError(call(isUnknown), (second) => (isUnknown ? first : second))
         })
       )
     )
@@ -115,12 +104,7 @@ export const make = (backend: SessionBackend["Service"], namespace: string, time
      * failure in place of the handler.
      */
     read: (id: string, tell?: OnFailed): Stored<Option.Option<SessionRecord>> => {
-      let call: ReturnType<typeof backend.read>
-      try {
-        call = backend.read(namespace, id)
-      } catch (defect) {
-        call = Exit.die(defect)
-      }
+      const call = answerOf(() => backend.read(namespace, id))
       return Exit.isExit(call) && Exit.isSuccess(call)
         ? // A success has no error, whatever its type says of failures.
           (call as Exit.Exit<Option.Option<SessionRecord>, never>)
