@@ -62,7 +62,10 @@ describe("client", () => {
 
   it("sends exactly as many requests as it is asked to", async () => {
     let count = 0
-    const handler: RequestListener = (_, response) => response.end(count++ < 0 ? "" : "ok")
+    const handler: RequestListener = (_, response) => {
+      count++
+      response.end("ok")
+    }
     using client = await serve(handler, 7)
     await closedLoop(client, () => get, { requests: 100 })
     assert.equal(count, 100)

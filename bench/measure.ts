@@ -141,29 +141,28 @@ export const measureRound = async (
   passes: number
 ): Promise<ReadonlyArray<Findings>> => {
   await using started = new AsyncDisposableStack()
-  const servers: Array<Findings & Pick<Target, "ask"> & { readonly port: number }> = []
+  interface Server extends Findings, Pick<Target, "ask"> {
+    readonly port: number
+  }
+  const servers: Array<Server> = []
   for (const subject of subjects) {
     const { ask, port } = started.use(await startServer(subject, serverCore))
     servers.push({ subject, ask, port, passes: [] })
   }
-  const inTurns = async (
-    turns: number,
-    count: number,
-    turn: (server: (typeof servers)[number] & Target) => unknown
-  ) => {
+  const inTurns = async (turns: number, count: number, turn: (server: Server, client: Client) => Promise<unknown>) => {
     for (let pass = 0; pass < turns; pass++) {
       for (const server of (index + pass) % 2 === 0 ? servers : servers.toReversed()) {
         using client = await connect(server.port, count, label(server.subject))
-        await turn(Object.assign(server, { client }))
+        await turn(server, client)
       }
     }
   }
-  await inTurns(1, 1, async (server) => {
-    server.behaviour = await requests.checkBehaviour(server.client)
+  await inTurns(1, 1, async (server, client) => {
+    server.behaviour = await requests.checkBehaviour(client)
   })
-  await inTurns(1, connections, ({ client }) => warmUp(client))
-  await inTurns(passes, connections, async (server) => {
-    server.passes.push(await takePass(server))
+  await inTurns(1, connections, (_, client) => warmUp(client))
+  await inTurns(passes, connections, async ({ ask, passes }, client) => {
+    passes.push(await takePass({ ask, client }))
   })
   return servers
 }
@@ -188,7 +187,8 @@ export const summarizeRound = (found: Findings, all: ReadonlyArray<Findings>): C
     if (kind === "bare" || kind === "post") continue
     costs[`${kind} over`] = overIn(found, kind)
     const among = all.map(({ subject }) => subject)
-    const other = all[among.indexOf(counterpart(subject, isWrite(kind) ? "writes" : "reads", among)!)]
+    const compared = counterpart(subject, isWrite(kind) ? "writes" : "reads", among)
+    const other = all.find(({ subject }) => subject === compared)
     if (other === undefined) continue
     const others = costsIn(other, kind)
     costs[`${kind} ratio`] = median(own.map((cost, pass) => cost / others[pass]!))

@@ -159,7 +159,7 @@ export const markdown = ({ environment, growth, leftOut, options, subjects }: Re
 ${measured(environment)} Made by \`run.ts\`; [README.md](README.md) says what is measured, and how fair it is.
 
 Costs are CPU microseconds of the server process a request: lower is better. Rounds: ${options.rounds}, each figure a median of ${options.passes} passes;
-the median round, with the lowest and the highest in brackets. The rounds of one row's \`/whoami\` lie up to ${widest.toFixed(2)}× apart: the
+the median of the rounds, with the lowest and the highest in brackets. The rounds of one row's \`/whoami\` lie up to ${widest.toFixed(2)}× apart: the
 nearer to one, the quieter the machine. “Over bare” is less a bare request of the same pass, to a route without sessions: a
 \`GET\` for reads, a \`POST\` for writes.
 
@@ -185,14 +185,14 @@ ${sessions(subjects)}
 
 ## Round trips
 
-How often a request waits for its store.
+How often a request asks its store and is answered; two at once count as two.
 
 ${trips(subjects)}
 
 ## Growth
 
 Ours in memory, one process that is given ever more sessions: \`/whoami\` of sessions picked at random, in turn with the bare
-route.
+route. Bytes are beyond what the process held after its warm-up, whose tables the first sessions fill anew.
 
 ${growing(growth)}
 

@@ -183,7 +183,7 @@ export class SessionCrossOrigin extends Schema.TaggedError<SessionCrossOrigin>()
 ) {
   override readonly [ErrorReporter.ignore] = true
   override get message(): string {
-    return "cross-origin request refused; trusted origins are named in SessionFrontend.layerCookie({ trustedOrigins })"
+    return "cross-origin request refused: its Origin is not the Host it was sent to, or Sec-Fetch-Site says so. A proxy must pass Host on (docs/proxies.md); trusted origins are named in SessionFrontend.layerCookie({ trustedOrigins })"
   }
   [HttpServerRespondable.symbol](): Effect.Effect<HttpServerResponse.HttpServerResponse> {
     return responses.SessionCrossOrigin

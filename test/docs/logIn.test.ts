@@ -13,7 +13,7 @@ const recipe = modulesOf("docs/log-in.md")
 
 const { UserSession } = await recipe("session")
 const { Users } = await recipe("users")
-const { addToCart } = await recipe("cart")
+const { addToCart, startAfresh } = await recipe("cart")
 const { logIn } = await recipe("log-in")
 const { enterCode, enterPassword } = await recipe("second-factor")
 const { stepUp, DeleteAccount } = await recipe("sudo")
@@ -42,6 +42,7 @@ const app = async (live: Layer.Layer<any, any, any>) => {
   const session: Effect.Effect<any, unknown, any> = UserSession
   const routes = Layer.mergeAll(
     post("/visit", addToCart("tea")),
+    post("/start-afresh", startAfresh),
     post("/enter_password", enterPassword("ada", Redacted.make("password"))),
     post("/enter_code", enterCode("123456")),
     post("/login", logIn("ada", Redacted.make("password"))),
@@ -103,6 +104,20 @@ describe("docs/log-in.md", () => {
     assert.notStrictEqual(browser.cookie(), visitor)
     assert.deepStrictEqual(await browser.me(), { data: { username: "ada", cart: ["tea", "tea"] }, methods: ["pwd"] })
     assert.strictEqual((await (await plain()).jar(visitor).send("GET", "/hello")).status, 401)
+  })
+
+  it("a visitor whose session is over starts afresh: no 401 takes the cookie away", async () => {
+    const { jar } = await plain()
+    const browser = jar()
+    await browser.send("POST", "/visit")
+    const cookie = browser.cookie()
+    await browser.send("POST", "/start-afresh")
+    const later = jar(cookie)
+    for (const _ of ["sent", "sent again"]) assert.strictEqual((await later.send("POST", "/visit")).status, 401)
+    assert.strictEqual(later.cookie(), cookie)
+    assert.strictEqual((await later.send("POST", "/start-afresh")).status, 204)
+    assert.strictEqual((await later.send("POST", "/visit")).status, 204)
+    assert.deepStrictEqual((await later.me()).data, { cart: ["tea"] })
   })
 
   it("[R53] sudo mode asks for a fresh proof, and gets it by a step up", async () => {

@@ -508,6 +508,10 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   #withOwner<B, E>(
     f: (principal: string, session: Session<A>) => Effect.Effect<B, E>
   ): Effect.Effect<B, E | SessionMissing | SessionInvalid | Refusal<R> | SessionUnavailable> {
+    const { key, principal } = this.#binding.definition
+    if (principal === undefined) {
+      return Effect.die(new Error(`${key}: no session belongs to a user; give the definition a \`principal\``))
+    }
     return this.#inTurn(() =>
       Effect.flatMap(this.get, (session): Effect.Effect<B, E | SessionMissing> =>
         Option.isSome(session.principal) ? f(session.principal.value, session) : refusedAsMissing
