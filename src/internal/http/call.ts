@@ -14,7 +14,8 @@ import type { Tagged } from "../../Session.ts"
 import { requestHeader } from "../frontend/requestHeader.ts"
 import type { Binding, FrontendPolicy } from "./binding.ts"
 import { admit } from "./crossOrigin.ts"
-import { beginning, isUpgraded, RequestSessionLive } from "./requestSession.ts"
+import { beginning, RequestSessionLive } from "./requestSession.ts"
+import { isUpgraded } from "./responseHeaders.ts"
 import { type Enter, handleIn, type Route } from "./route.ts"
 
 type Request = HttpServerRequest.HttpServerRequest

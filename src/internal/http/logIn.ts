@@ -64,11 +64,6 @@ export interface Own<Self, A, R extends ReadonlyArray<Tagged>> {
     carried: ReadonlyArray<Credential>,
     replaced?: Session<A>
   ) => Effect.Effect<boolean, SessionUnavailable>
-  readonly beforeHeaders: <B, E>(
-    operation: string,
-    cookie: CreateOptions["cookie"],
-    issue: () => Effect.Effect<B, E>
-  ) => Effect.Effect<B, E>
 }
 
 /** The log-ins of one request. A class, for its methods are made once and not for each request. */
@@ -102,9 +97,9 @@ export class LogIn<Self, A, R extends ReadonlyArray<Tagged>> {
     cookie: CreateOptions["cookie"],
     ending: Effect.Effect<unknown, E> = Effect.void
   ): Effect.Effect<Session<A>, E> {
-    const { beforeHeaders, headers, set } = this.#own
+    const { headers, set } = this.#own
     // The response may have gone meanwhile, without the token.
-    const issuing = beforeHeaders(operation, cookie, () => {
+    const issuing = headers.before(operation, cookie, () => {
       set(created)
       headers.issue(created, cookie)
       return Exit.succeed(created)

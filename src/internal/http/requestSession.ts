@@ -34,7 +34,6 @@ import type { SessionConflict, SessionInvalid, SessionStale, SessionUnavailable 
 import type { Credential } from "../../SessionFrontend.ts"
 import { errorOf, failure } from "../exit.ts"
 import { carriedBy } from "../frontend/carried.ts"
-import { requestHeader } from "../frontend/requestHeader.ts"
 import { betweenLooks } from "../manager/ended.ts"
 import * as Span from "../session/span.ts"
 import { textOf } from "../token/redacted.ts"
@@ -43,7 +42,7 @@ import { chooseSession, endSessions, extractFrom, idOf } from "./credentials.ts"
 import { staleness } from "./freshness.ts"
 import { isAdoptable, isSameOriginOrNavigation, LogIn, type Restore } from "./logIn.ts"
 import { makeRespondable } from "./refusal.ts"
-import { ResponseHeaders } from "./responseHeaders.ts"
+import { type Answer, ResponseHeaders } from "./responseHeaders.ts"
 
 export const sessionMissing = new SessionMissing()
 const missing = failure(sessionMissing)
@@ -69,18 +68,8 @@ export const beginning = (clock: Clock.Clock): (() => bigint) => {
   return () => clock.currentTimeNanosUnsafe() - (clock.monotonicTimeNanosUnsafe() - start)
 }
 
-/** Whether a request was upgraded to a WebSocket, and so has had its response. Only Node's server says so. */
-export const isUpgraded = (request: HttpServerRequest): boolean =>
-  (request as { readonly upgradedResponse?: unknown }).upgradedResponse !== undefined
-
 /** Of a change that answers the session itself. */
 const itself = <A>(session: Session<A>): Kept<Session<A>, A> => [session, session]
-
-/**
- * Who puts a new token on a response: this request's own; not this handle, where the response is the `caller`'s, who
- * may have another client; or not this handle, where there is `none`, as over a socket.
- */
-export type Answer = "response" | "caller" | "none"
 
 export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implements RequestSession<A, R> {
   // Private, all of it: printing the session must not print the request's headers, with the token in them.
@@ -100,11 +89,8 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   #isSettled = false
   /** Whether the look at the session keeps it alive. */
   #touch = true
-  readonly #answer: Answer
   /** The call of RPC that the handle was made for, which is not all that its request carries. */
   readonly #call: object | undefined
-  /** Whether the client keeps its token itself, and takes a new one from what the handler answers. */
-  #isHeld = false
 
   constructor(
     request: HttpServerRequest,
@@ -115,9 +101,8 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   ) {
     this.#request = request
     this.#binding = binding
-    this.#headers = new ResponseHeaders(binding)
+    this.#headers = new ResponseHeaders(request, binding, answer)
     this.#began = began
-    this.#answer = answer
     this.#call = call
   }
 
@@ -186,7 +171,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
       this.#readEnded ??= Deferred.makeUnsafe<void>()
       return Effect.andThen(Deferred.await(this.#readEnded), this.#asked)
     }
-    if (this.#headers.isShared) return this.#tooLate("the session was first read", "read it")
+    if (this.#headers.isShared) return this.#headers.tooLate("the session was first read", "read it")
     this.#headers.isReading = true
     let isOurs = false
     const { frontend } = this.#binding
@@ -204,7 +189,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
         : Effect.catch(looked, (error): Loaded<Session<A>, R> => {
             if (this.#state !== undefined || (this.#isReading && !isOurs)) return this.load()
             isOurs = this.#isReading = true
-            return isAdoptable(error) && this.#canIssue && isSameOriginOrNavigation(this.#request)
+            return isAdoptable(error) && this.#headers.canIssue && isSameOriginOrNavigation(this.#request)
               ? this.#settling(this.#logIn().adopt(adopt, error))
               : Effect.fail(error)
           }),
@@ -233,8 +218,8 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     }
     const [{ isReplaceable = true, token, via }] = credentials
     this.#headers.via = via
-    this.#isHeld = !isReplaceable
-    const rotate = isReplaceable && this.#canIssue
+    this.#headers.isHeld = !isReplaceable
+    const rotate = isReplaceable && this.#headers.canIssue
     return Effect.flatMapEager(manager.resolve(token, { touch, rotate, arrived }), (session) =>
       // The token is passed on as it is, unless it was replaced.
       rotate && token !== session.token
@@ -371,11 +356,11 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
   }
 
   #rotated(session: Session<A>): Change<Session<A>, R> {
-    return this.#beforeHeaders("rotate", this.#headers.issued?.cookie, () =>
+    return this.#headers.before("rotate", this.#headers.issued?.cookie, () =>
       Effect.flatMap(this.#binding.manager.rotate(session), (rotated) => {
         const cookie = this.#headers.issued?.cookie
         // The response may have gone meanwhile, without the token.
-        return this.#beforeHeaders("rotate", cookie, () => {
+        return this.#headers.before("rotate", cookie, () => {
           this.#headers.issue(rotated, cookie)
           return Exit.succeed(rotated)
         })
@@ -393,7 +378,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
       options?: CreateOptions
     ): Effect.Effect<Session<A>, SessionInvalid | SessionConflict | SessionUnavailable> =>
       this.#inTurn((restore) =>
-        this.#beforeHeaders("create", options?.cookie, () => this.#logIn().create(data, options, restore))
+        this.#headers.before("create", options?.cookie, () => this.#logIn().create(data, options, restore))
       )
     // One function stands for both overloads, of which only the one with a function may meet a conflict.
     return create as RequestSession<A, R>["create"]
@@ -403,7 +388,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
     return (options) =>
       this.#change(
         (session) =>
-          this.#beforeHeaders("reauthenticate", this.#headers.issued?.cookie, () =>
+          this.#headers.before("reauthenticate", this.#headers.issued?.cookie, () =>
             this.#logIn().reauthenticate(session, options)
           ),
         itself
@@ -421,8 +406,7 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
       current: () => this.#current,
       set: (created) => this.#set(Exit.succeed(created)),
       lost: (error) => this.#lost(error),
-      endCarried: (carried, replaced) => this.#endCarried("replaced", carried, replaced),
-      beforeHeaders: (operation, cookie, issue) => this.#beforeHeaders(operation, cookie, issue)
+      endCarried: (carried, replaced) => this.#endCarried("replaced", carried, replaced)
     })
   }
 
@@ -604,37 +588,6 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
 
   /** Whether the response's headers are made, or never will be. */
   get isSealed(): boolean {
-    return this.#answer === "none" || this.#headers.isSealed || isUpgraded(this.#request)
-  }
-
-  /** Whether a token that no handler has asked for will reach the client. A socket's handshake is answered without us. */
-  get #canIssue(): boolean {
-    return this.#answer === "response" && !this.isSealed && requestHeader(this.#request, "upgrade") === undefined
-  }
-
-  /** Whether a new token reaches the client without a response of ours: the handler answers it. */
-  #isAnswered(cookie: CreateOptions["cookie"]): boolean {
-    return this.#answer === "none" && (cookie === "none" || this.#isHeld || !this.#binding.policy.attaches)
-  }
-
-  #beforeHeaders<B, E>(
-    operation: string,
-    cookie: CreateOptions["cookie"],
-    issue: () => Effect.Effect<B, E>
-  ): Effect.Effect<B, E> {
-    return Effect.suspend(() =>
-      this.isSealed && !this.#isAnswered(cookie) ? this.#tooLate(`${operation} was called`, "call it") : issue()
-    )
-  }
-
-  #tooLate(what: string, advice: string): Effect.Effect<never> {
-    const { key } = this.#binding.definition
-    return Effect.die(
-      new Error(
-        this.#answer === "none"
-          ? `${key}: ${what} in a call of RPC whose answer carries no token. Over HTTP, give the route SessionMiddleware.router; over a socket, log in by a request of HTTP, or create with { cookie: "none" } and let the handler answer session.token`
-          : `${key}: ${what} after the response's headers were made; ${advice} before the body streams`
-      )
-    )
+    return this.#headers.isSealed
   }
 }

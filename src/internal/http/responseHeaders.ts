@@ -7,17 +7,29 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Option from "effect/Option"
 import type { CreateOptions, Session } from "../../Session.ts"
 import type { SessionStale } from "../../SessionError.ts"
 import type { SessionFrontend, Transport } from "../../SessionFrontend.ts"
+import { requestHeader } from "../frontend/requestHeader.ts"
 import { LiveSession } from "../manager/liveSession.ts"
 import type { FrontendPolicy } from "./binding.ts"
 
 type Response = HttpServerResponse.HttpServerResponse
 
-interface Binding {
+/**
+ * Who puts a new token on a response: this request's own; not this handle, where the response is the `caller`'s, who
+ * may have another client; or not this handle, where there is `none`, as over a socket.
+ */
+export type Answer = "response" | "caller" | "none"
+
+/** Whether a request was upgraded to a WebSocket, and so has had its response. Only Node's server says so. */
+export const isUpgraded = (request: HttpServerRequest): boolean =>
+  (request as { readonly upgradedResponse?: unknown }).upgradedResponse !== undefined
+
+interface Parts {
   readonly definition: { readonly key: string }
   readonly frontend: SessionFrontend["Service"]
   readonly policy: FrontendPolicy
@@ -40,7 +52,9 @@ const maxHeld = 10_000
 
 /** What one request has done with its session, as far as the response shows it. */
 export class ResponseHeaders {
-  readonly #binding: Binding
+  readonly #request: HttpServerRequest
+  readonly #binding: Parts
+  readonly #answer: Answer
   /** How the request's token came. */
   via: Transport | undefined = undefined
   /** A session that was created or rotated. */
@@ -56,12 +70,53 @@ export class ResponseHeaders {
   #stale: SessionStale | undefined = undefined
   /** The response that has the headers, until something changes. */
   #finished: Response | undefined = undefined
-  isSealed = false
+  #isMade = false
+  /** Whether the client keeps its token itself, and takes a new one from what the handler answers. */
+  isHeld = false
   /** Whether the response went out as one that a shared cache may keep. */
   isShared = false
 
-  constructor(binding: Binding) {
+  constructor(request: HttpServerRequest, binding: Parts, answer: Answer) {
+    this.#request = request
     this.#binding = binding
+    this.#answer = answer
+  }
+
+  /** Whether they are made, or never will be. */
+  get isSealed(): boolean {
+    return this.#answer === "none" || this.#isMade || isUpgraded(this.#request)
+  }
+
+  /** Whether a token that no handler has asked for will reach the client. A socket's handshake is answered without us. */
+  get canIssue(): boolean {
+    return this.#answer === "response" && !this.isSealed && requestHeader(this.#request, "upgrade") === undefined
+  }
+
+  /** Whether a new token reaches the client without a response of ours: the handler answers it. */
+  #isAnswered(cookie: CreateOptions["cookie"]): boolean {
+    return this.#answer === "none" && (cookie === "none" || this.isHeld || !this.#binding.policy.attaches)
+  }
+
+  /** Runs what gives the client a token, if it will reach the client. */
+  before<B, E>(
+    operation: string,
+    cookie: CreateOptions["cookie"],
+    issue: () => Effect.Effect<B, E>
+  ): Effect.Effect<B, E> {
+    return Effect.suspend(() =>
+      this.isSealed && !this.#isAnswered(cookie) ? this.tooLate(`${operation} was called`, "call it") : issue()
+    )
+  }
+
+  tooLate(what: string, advice: string): Effect.Effect<never> {
+    const { key } = this.#binding.definition
+    return Effect.die(
+      new Error(
+        this.#answer === "none"
+          ? `${key}: ${what} in a call of RPC whose answer carries no token. Over HTTP, give the route SessionMiddleware.router; over a socket, log in by a request of HTTP, or create with { cookie: "none" } and let the handler answer session.token`
+          : `${key}: ${what} after the response's headers were made; ${advice} before the body streams`
+      )
+    )
   }
 
   /** The handler has asked for the session; `isPrivate` if what it learnt depends on the client. */
@@ -113,7 +168,7 @@ export class ResponseHeaders {
   }
 
   #finish(response: Response): Effect.Effect<Response> {
-    this.isSealed = true
+    this.#isMade = true
     if (response === this.#finished) return Exit.succeed(response)
     const isPrivate = this.#isPrivate || this.isReading || this.issued !== undefined || this.#detached !== undefined
     this.isShared = !isPrivate && response.status !== 101 && !isUnshared(response)
@@ -229,7 +284,7 @@ const mergeVary = (own: string | undefined, raw: string | null | undefined, poli
 const attach = (
   response: Response,
   frontend: SessionFrontend["Service"],
-  { at, cookie, session }: NonNullable<ResponseHeaders["issued"]>,
+  { at, cookie, session }: Issue,
   via: Transport | undefined
 ): Response => {
   if (cookie === "none") return response
