@@ -13,8 +13,9 @@ const maxWorkers = Math.max(2, availableParallelism() - 1)
 export default defineConfig({
   resolve: { tsconfigPaths: true },
   test: {
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
+    // They end what hangs, and say nothing of speed: a shared machine may be ten times as slow as a quiet one.
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
     projects: [
       { extends: true, test: { name: "timed", include: timed, maxWorkers: 1, sequence: { groupOrder: 2 } } },
       {
