@@ -1,6 +1,7 @@
 /** A read that is still under way when a log-in or a log-out of the same request has ended: the response shows what stands. */
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, type Exit, Fiber, Layer, Option } from "effect"
+import type { HttpServerResponse } from "effect/http"
 import { SessionFrontend, SessionMiddleware } from "effect-sessions"
 import type { SessionBackend } from "effect-sessions"
 import { TestClock } from "effect/testing"
@@ -45,6 +46,26 @@ const slow = (backend: WatchedBackend.WatchedBackend, operations: ReadonlyArray<
   }
 }
 
+/** An app whose requests all carry another library's session of ada. */
+const adopting = Effect.fnUntraced(function* (from?: string) {
+  const backend = WatchedBackend.make()
+  const adopt = () => Effect.succeed(Option.some({ data: ada, ...(from === undefined ? {} : { from }) }))
+  const context = yield* Layer.build(
+    SessionMiddleware.layer(UserSession, { adopt }).pipe(
+      Layer.provideMerge([Stack.parts(UserSession, { backend: backend.layer }), SessionFrontend.layerCookie()])
+    )
+  )
+  return {
+    backend,
+    manager: Context.get(context, UserSession.Manager),
+    app: (handler: Effect.Effect<HttpServerResponse.HttpServerResponse, unknown, UserSession>) =>
+      Effect.map(
+        Client.webHandler(Effect.provideContext(SessionMiddleware.make(UserSession)(handler), context)),
+        Client.sender
+      )
+  }
+})
+
 describe("a read that a change of the same request overtakes", () => {
   for (const [name, [change, expected]] of Object.entries(changes)) {
     for (const after of [5, 50, 150, 250, 350, 450, 550]) {
@@ -77,28 +98,13 @@ describe("a read that a change of the same request overtakes", () => {
         const named = from === undefined ? "without a name" : "with one"
         it.effect(`[R25] [R47] no adopted session ${named} takes the place of ${name}, ${after} ms on`, () =>
           Effect.gen(function* () {
-            const backend = WatchedBackend.make()
-            const adopt = () => Effect.succeed(Option.some({ data: ada, ...(from === undefined ? {} : { from }) }))
-            const context = yield* Layer.build(
-              SessionMiddleware.layer(UserSession, { adopt }).pipe(
-                Layer.provideMerge([
-                  Stack.parts(UserSession, { backend: backend.layer }),
-                  SessionFrontend.layerCookie()
-                ])
-              )
-            )
+            const { app, backend, manager } = yield* adopting(from)
             slow(backend, ["read", "create"])
-            const app = (handler: typeof racing extends (...args: never) => infer Handler ? Handler : never) =>
-              Effect.map(
-                Client.webHandler(Effect.provideContext(SessionMiddleware.make(UserSession)(handler), context)),
-                Client.sender
-              )
             const send = yield* app(racing(change, after))
             const sending = yield* Effect.forkChild(send("POST", "/"), { startImmediately: true })
             yield* TestClock.adjust("3 seconds")
             const answer = yield* Fiber.join(sending)
             backend.wire = (_, run) => run
-            const manager = Context.get(context, UserSession.Manager)
             const live = [...(yield* manager.list("ada")), ...(yield* manager.list("eve"))]
             assert.deepStrictEqual(
               live.map(({ data }) => data?.username),
@@ -134,5 +140,56 @@ it.effect("[R77] a rotation that the response did not wait for fails loudly: nob
     yield* TestClock.adjust("1 second")
     assert.deepStrictEqual((yield* Fiber.join(sending)).setCookie, [])
     assert.match(String(rotated), /rotate was called after the response's headers were made/)
+  })
+)
+
+it.effect("[R47] a read that is given up leaves no adopted session behind: the next call of the request finds it", () =>
+  Effect.gen(function* () {
+    for (const [name, [change, expected]] of Object.entries({
+      ...changes,
+      get: [({ get }: Handle) => get, ["ada"]] as const
+    })) {
+      const { app, backend, manager } = yield* adopting()
+      slow(backend, ["create"])
+      const send = yield* app(
+        Effect.gen(function* () {
+          const session = yield* UserSession
+          yield* Effect.timeoutOption(session.get, 10)
+          yield* Effect.orDie(change(session))
+          return empty
+        })
+      )
+      const sending = yield* Effect.forkChild(send("POST", "/"), { startImmediately: true })
+      yield* TestClock.adjust("1 second")
+      const answer = yield* Fiber.join(sending)
+      const live = [...(yield* manager.list("ada")), ...(yield* manager.list("eve"))]
+      assert.deepStrictEqual(
+        live.map(({ data }) => data?.username),
+        [...expected],
+        name
+      )
+      assert.deepStrictEqual(
+        tokensOf(answer),
+        live.map(({ id }) => id),
+        name
+      )
+    }
+  })
+)
+
+it.effect("[R47] a request that ends its own session by its id hands out no token of it", () =>
+  Effect.gen(function* () {
+    const stage = yield* Stage.make(times)
+    const cookie = Stage.cookieOf(yield* stage.login(ada))
+    yield* TestClock.adjust(every)
+    const send = yield* stage.open(
+      Effect.gen(function* () {
+        const session = yield* UserSession
+        assert.isTrue(yield* session.revoke((yield* session.get).id))
+        return empty
+      })
+    )
+    const answer = yield* send("POST", "/", { cookie })
+    assert.deepStrictEqual([answer.status, answer.setCookie, yield* stage.backend.records], [204, [], []])
   })
 )

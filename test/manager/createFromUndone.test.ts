@@ -160,6 +160,29 @@ describe("createFrom that fails", () => {
       )
   )
 
+  it.effect("[R46] after an outage of a minute, too, the session stands again", () =>
+    onManager({}, (manager, watched) =>
+      Effect.gen(function* () {
+        for (const wire of [
+          () => Effect.never,
+          (operation) => WatchedBackend.failure(operation)
+        ] satisfies ReadonlyArray<WatchedBackend.Wire>) {
+          const before = yield* manager.create(visitor)
+          const login = manager.createFrom(before, () => {
+            watched.wire = wire
+            return ada
+          })
+          const logging = yield* Effect.forkChild(outcome(login))
+          yield* TestClock.adjust("1 minute")
+          watched.wire = (_, run) => run
+          yield* TestClock.adjust("10 seconds")
+          assert.match(yield* Fiber.join(logging), /^SessionUnavailable/)
+          assert.deepStrictEqual((yield* manager.resolve(before.token)).data, visitor)
+        }
+      })
+    )
+  )
+
   it.effect("[R46] the store is asked anew for each try, by one whose failure is at hand when it is asked, too", () =>
     Effect.gen(function* () {
       let isDown = false

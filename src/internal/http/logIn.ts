@@ -179,7 +179,7 @@ export class LogIn<Self, A, R extends ReadonlyArray<Tagged>> {
 
   /** Makes a session of one that another library keeps, and lets it in like any other. */
   adopt(adopt: NonNullable<Binding<Self, A, R>["frontend"]["adopt"]>, error: Unauthenticated): Loaded<Session<A>, R> {
-    const { binding, headers, request } = this.#own
+    const { answer, binding, headers, request, set } = this.#own
     const { manager } = binding
     return Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(restore(adopt(request)), (adopted): Loaded<Session<A>, R> => {
@@ -193,15 +193,17 @@ export class LogIn<Self, A, R extends ReadonlyArray<Tagged>> {
               (created) => this.#orUndo(created, manager.resolve(created.token, { touch: false }))
             )
         return Effect.flatMap(letIn, (session): Loaded<Session<A>, R> => {
-          const answer = this.#own.answer()
-          if (answer === undefined) {
+          const answered = answer()
+          if (answered === undefined) {
+            // Here, where nothing interrupts: the next call of this request must find it.
+            set(session)
             headers.issue(session, options?.cookie)
             return Exit.succeed(session)
           }
           // A `create` or `destroy` was faster, and has disowned what has a name.
           return from !== undefined
-            ? answer
-            : Effect.andThen(undo(manager.destroy(session.token, { why: "undone" })), answer)
+            ? answered
+            : Effect.andThen(undo(manager.destroy(session.token, { why: "undone" })), answered)
         })
       })
     )

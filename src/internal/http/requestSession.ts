@@ -516,6 +516,8 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
       this.#withOwner((principal, session) =>
         Effect.flatMap(this.#binding.manager.revoke(id, { principal }), (revoked) => {
           if (id !== session.id) return Effect.succeed(revoked)
+          // The cookie stays (law 6), but no token of this session is set any more.
+          this.#headers.issued = undefined
           this.#set(missing)
           return Effect.as(this.#disown(undefined), revoked)
         })

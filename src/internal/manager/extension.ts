@@ -82,7 +82,7 @@ export const sealOf = (record: Extended, { seal } = parse(record)): Seal | undef
   Predicate.isObject(seal) && seal.of === record.secretHash && typeof seal.at === "number" ? seal : undefined
 
 /** How long a record that a log-in has sealed is that log-in's, in milliseconds. Later it was left by a crash. */
-export const sealTimeout = 10_000
+const sealTimeout = 10_000
 
 /** Whether a log-in is making another session in place of the record's just now. */
 export const isSealedNow = (record: Extended, now: number): boolean => {

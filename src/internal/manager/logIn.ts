@@ -32,6 +32,11 @@ export const unproved = DateTime.makeUnsafe(0)
 /** How many fresh ids `create` tries. */
 const maxAttempts = 3
 
+/** How often, and how long, it is tried to take a seal off again. */
+const unsealing = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("5 seconds")]).pipe(
+  Schedule.upTo({ duration: "15 minutes" })
+)
+
 /** How long a request waits between two looks for what another is adopting, in milliseconds. */
 const roundTime = 50
 
@@ -250,8 +255,8 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
     )
 
   /**
-   * Takes a seal off again: the session stands as it did before. Where the store is down it goes on trying until the seal
-   * no longer counts, and the caller does not wait for that.
+   * Takes a seal off again: the session stands as it did before. Where the store is down it goes on trying, and the caller
+   * does not wait for that: until it succeeds, no token opens the session.
    */
   const unseal = ({ extension, id, secretHash }: SessionRecord, hash: string) => {
     const read = Effect.suspend(() => storage.read(id))
@@ -263,14 +268,7 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
         storage.update(id, version, { secretHash, extension, idleExpiresAt, lastSeenAt }, times.backend)
       )
     })
-    return undo(
-      Effect.uninterruptible(
-        Effect.retry(
-          Effect.retry(once, { times: 1 }),
-          Schedule.upTo(Schedule.spaced("100 millis"), { duration: Extension.sealTimeout })
-        )
-      )
-    )
+    return undo(Effect.uninterruptible(Effect.retry(Effect.retry(once, { times: 1 }), unsealing)))
   }
 
   /**
