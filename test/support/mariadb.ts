@@ -4,7 +4,7 @@ import { chownSync, existsSync, mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { promisify } from "node:util"
-import { ended, freePort, hasEnded, start, until } from "./processes.ts"
+import { ended, freePort, hasEnded, signalTo, start, until } from "./processes.ts"
 
 export const mysqlUrl = process.env["MYSQL_URL"] ?? "mysql://root@127.0.0.1:3306/test"
 
@@ -94,7 +94,7 @@ export class OwnMariaDb {
   }
 
   signal(signal: NodeJS.Signals): void {
-    this.#child!.kill(signal)
+    signalTo(this.#child!.pid!, signal)
   }
 
   async kill(): Promise<void> {

@@ -3,7 +3,7 @@ import { describe } from "@effect/vitest"
 import { type ChildProcess, execFile, spawn, spawnSync } from "node:child_process"
 import { randomBytes } from "node:crypto"
 import { once } from "node:events"
-import { chownSync, mkdtempSync, readdirSync, rmSync } from "node:fs"
+import { chownSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
 import { Agent, request as httpRequest } from "node:http"
 import { type AddressInfo, connect, createServer, type Socket } from "node:net"
 import { tmpdir } from "node:os"
@@ -99,6 +99,35 @@ export const until = async (isSo: () => Promise<boolean>, what: string, millis =
   while (!(await isSo())) {
     if (performance.now() > deadline) throw new Error(`waited in vain until ${what}`)
     await pause(20)
+  }
+}
+
+/** Whether all threads of a process have stopped. One that ends meanwhile is looked at again. */
+const hasStopped = (tasks: string): boolean => {
+  try {
+    return readdirSync(tasks).every((task) => /\) [Tt] [^)]*$/.test(readFileSync(`${tasks}/${task}/stat`, "latin1")))
+  } catch {
+    return false
+  }
+}
+
+/**
+ * Sends a signal to a process. With SIGSTOP it comes back once that has stopped: until then it may answer once more, on a
+ * busy machine for a while. Where there is no `/proc`, as on macOS, it does not wait.
+ */
+export const signalTo = (pid: number, signal: NodeJS.Signals): void => {
+  try {
+    process.kill(pid, signal)
+  } catch {
+    // It ended on its own.
+    return
+  }
+  if (signal !== "SIGSTOP") return
+  const tasks = `/proc/${pid}/task`
+  const deadline = performance.now() + 10_000
+  while (existsSync(tasks) && !hasStopped(tasks)) {
+    if (performance.now() > deadline) throw new Error(`process ${pid} does not stop`)
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1)
   }
 }
 
@@ -273,7 +302,7 @@ export class OwnRedis {
   }
 
   signal(signal: NodeJS.Signals): void {
-    this.#child!.kill(signal)
+    signalTo(this.#child!.pid!, signal)
   }
 
   async kill(): Promise<void> {
@@ -394,14 +423,8 @@ export class OwnPostgres {
   async signal(signal: NodeJS.Signals): Promise<void> {
     const servers = await this.#servers()
     // The postmaster first: it is to start no other meanwhile, nor to clear up.
-    this.#child!.kill(signal)
-    for (const pid of servers) {
-      try {
-        process.kill(pid, signal)
-      } catch {
-        // It ended on its own.
-      }
-    }
+    signalTo(this.#child!.pid!, signal)
+    for (const pid of servers) signalTo(pid, signal)
   }
 
   async kill(): Promise<void> {

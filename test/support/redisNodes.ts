@@ -6,7 +6,7 @@ import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { promisify } from "node:util"
-import { ended, hasEnded, start, until } from "./processes.ts"
+import { ended, hasEnded, signalTo, start, until } from "./processes.ts"
 
 const run = promisify(execFile)
 
@@ -88,7 +88,7 @@ export class Node {
   }
 
   freeze(): void {
-    this.#child!.kill("SIGSTOP")
+    signalTo(this.#child!.pid!, "SIGSTOP")
   }
 
   thaw(): void {
