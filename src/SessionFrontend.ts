@@ -19,7 +19,7 @@ import * as HttpApiSecurity from "effect/http-api/HttpApiSecurity"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
-import { failure } from "./internal/exit.ts"
+import { errorOf, failure } from "./internal/exit.ts"
 import { carriedBy } from "./internal/frontend/carried.ts"
 import { isToken, problemsOf } from "./internal/frontend/cookieAttributes.ts"
 import * as CookieHeader from "./internal/frontend/cookieHeader.ts"
@@ -373,7 +373,7 @@ export const makeFirst = (
       for (const member of members) {
         const exit = yield* Effect.exit(member.extract(request))
         if (Exit.isSuccess(exit)) found.push(...exit.value)
-        else if (!Exit.hasFails(exit) || Option.getOrUndefined(Exit.findErrorOption(exit))?._tag === "SessionInvalid") {
+        else if (!Exit.hasFails(exit) || errorOf(exit.cause)?._tag === "SessionInvalid") {
           return yield* exit
         }
       }

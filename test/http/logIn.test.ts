@@ -234,9 +234,8 @@ describe("create with a function", () => {
   it.effect("[R46] of a session whose token was replaced before, its data come along: the old token ends nothing", () =>
     Effect.gen(function* () {
       const stage = yield* Stage.make(times)
-      type Before = Effect.Effect<unknown, unknown, UserSession>
-      const handle = (before: Before) => Effect.andThen(before, logIn)
-      const rotated = yield* stage.open(handle(Effect.flatMap(UserSession, ({ rotate }) => rotate)))
+      const rotate = Effect.flatMap(UserSession, (session) => session.rotate)
+      const rotated = yield* stage.open(Effect.andThen(rotate, logIn))
       const scheduled = yield* stage.open(logIn)
       for (const send of [rotated, scheduled]) {
         const before = yield* stage.login(visitor)

@@ -36,7 +36,7 @@ export const isAdoptable = (error: { readonly _tag: string }): error is Unauthen
   Predicate.isTagged(error, "SessionMissing") ||
   (error._tag === "SessionInvalid" && !["Ambiguous", "Reused"].includes((error as SessionInvalid).reason))
 
-/** Whether a request comes from a page of ours, or from the user's going here: no page of another site reads its answer. */
+/** Whether no page of another site reads the answer to a request: it comes from one of ours, or the browser goes here. */
 export const isSameOriginOrNavigation = (request: HttpServerRequest): boolean => {
   const site = requestHeader(request, "sec-fetch-site") ?? "none"
   return site === "same-origin" || site === "none" || requestHeader(request, "sec-fetch-mode") === "navigate"

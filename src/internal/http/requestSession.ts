@@ -416,15 +416,14 @@ export class RequestSessionLive<Self, A, R extends ReadonlyArray<Tagged>> implem
       return Effect.flatMap(carriedBy(this.#binding.frontend, this.#request), (carried) =>
         Effect.map(this.#endCarried("logout", carried), (isOurs) => {
           if (isOurs || wasIssued) this.#headers.detach()
-          this.#set(missing)
         })
       )
     })
   }
 
   /**
-   * Ends the session this request has, but for one that another is to replace, then those whose tokens it carries besides.
-   * Answers whether it carried a token of ours.
+   * Ends the session this request has, but for one that another is to replace, then those whose tokens it carries besides:
+   * `get` finds none from then on. Answers whether it carried a token of ours.
    */
   #endCarried(
     why: "logout" | "replaced",

@@ -188,7 +188,7 @@ export const make = <A, R extends ReadonlyArray<Tagged>>(
         const listed = overLimit(principal, session.id, replaced, clock.currentTimeMillisUnsafe())
         // A list that fails ends nothing: the next log-in sees to the limit.
         const limited = Effect.orElseSucceed(listed, () => noRecords)
-        // A fence that is at hand is not waited for, and needs no fiber beside the list's.
+        // A fence that is at hand is not waited for, and needs no fiber beside the list's. Narrowed, it would lose its error.
         const isAtHand: boolean = Exit.isExit(fenced)
         return isAtHand
           ? Effect.flatMapEager(fenced, () => limited)
